@@ -1,0 +1,328 @@
+//! The outside systems, each behind the same few traits.
+//!
+//! A new connector is one folder, one `mod` line and one entry in [`CONNECTORS`]; it is done when
+//! it passes the conformance suite.
+
+pub mod file;
+pub mod mock;
+pub mod outreach;
+pub mod rest;
+pub mod salesforce;
+pub mod sqlite;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::engine::fault::Fault;
+use crate::engine::record::{Change, Cursor, Key, Record, RemoteId, Revision, Schema, Timestamp, Value};
+
+/// Every connector that this build knows, in the order in which they are listed.
+pub const CONNECTORS: &[&Connector] =
+    &[&sqlite::CONNECTOR, &file::CONNECTOR, &salesforce::CONNECTOR, &outreach::CONNECTOR];
+
+/// Finds a connector by the name that stands in the configuration.
+pub fn find(name: &str) -> Option<&'static Connector> {
+    CONNECTORS.iter().copied().find(|connector| connector.name == name)
+}
+
+/// One kind of product.
+pub struct Connector {
+    /// The word in `connector = "…"`.
+    pub name: &'static str,
+    /// One line for `GET /v1/crms/available`.
+    pub about: &'static str,
+    /// Calls leave this machine, so the gate and its limits apply.
+    pub remote: bool,
+    /// The JSON Schema of the system's settings, without the keys that every system has
+    /// (`connector`, `max_requests`, `window_size`, `batch_size`, `breaker`, `retry`).
+    pub settings_schema: fn() -> serde_json::Value,
+    /// Option keys that a link's end may carry beside `system`, `stream` and `key`.
+    pub stream_options: &'static [&'static str],
+    /// Checks the settings without opening anything.
+    pub check_settings: fn(&serde_json::Value) -> Result<(), SettingsError>,
+    /// Opens a configured system. Must not call out: that happens under the gate, later.
+    pub open: fn(Open) -> Result<Arc<dyn System>, Fault>,
+    /// Makes the built-in mock, where the project ships one.
+    pub mock: Option<fn(mock::MockSettings) -> Arc<dyn mock::Mock>>,
+}
+
+/// Which setting is wrong, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsError {
+    /// Keys from the system's table down to the culprit, `["path"]`; empty for the table itself.
+    pub path: Vec<String>,
+    pub message: String,
+}
+
+/// What a connector gets to open a system.
+pub struct Open {
+    pub customer: String,
+    pub system: String,
+    /// The system's table, interpolated, without the keys that every system has.
+    pub settings: serde_json::Value,
+    /// Relative paths start here.
+    pub base_dir: PathBuf,
+    /// Where the built-in mock of this system answers, for `base_url = "mock"`.
+    pub mock_url: Option<String>,
+    pub gate: Arc<dyn Gate>,
+    pub clock: Clock,
+}
+
+/// The time, for whoever is not pure; the runtime hands out the only real one.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How urgent a call is. Background reads leave room in the window for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    Interactive,
+    Live,
+    Backfill,
+}
+
+/// What travels with a call to the outside.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub class: Class,
+    /// Sent as `X-Correlation-ID` and `traceparent` where the protocol has headers.
+    pub correlation_id: String,
+}
+
+/// The admission point of one (customer, system): every request passes it, reads, writes and
+/// token requests alike.
+#[async_trait]
+pub trait Gate: Send + Sync {
+    /// Waits until a request may go out; fails only where waiting is senseless (shutdown, open
+    /// breaker). Nothing is ever dropped for a limit.
+    async fn enter(&self, class: Class) -> Result<u64, Fault>;
+    /// Says how the request that [`Self::enter`] admitted under this number ended.
+    fn leave(&self, ticket: u64, report: Report);
+}
+
+/// How one request ended, for limiter and breaker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The service failed (5xx, time-out, no connection): the breaker counts it.
+    pub failed: bool,
+    /// The service asks everybody to wait.
+    pub retry_after: Option<Duration>,
+    /// The service's own count of what is left.
+    pub quota: Option<Quota>,
+}
+
+/// A server's own budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    pub limit: u64,
+    pub remaining: u64,
+    pub resets_in: Option<Duration>,
+}
+
+/// One end of a link, as the configuration names it.
+#[derive(Clone, Debug)]
+pub struct StreamSpec {
+    pub stream: String,
+    /// The key fields, one or more.
+    pub key: Vec<String>,
+    /// The connector's own options of this end (`updated_at`, `capture`, …).
+    pub options: serde_json::Map<String, serde_json::Value>,
+    /// The fields that the rules read here; `None` for all.
+    pub fields: Option<Vec<String>>,
+    /// Distinguishes the consumers of one stream (`customer/link/side`), for ends that keep a log.
+    pub consumer: String,
+}
+
+/// What a stream looks like before a record was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamInfo {
+    pub fields: Vec<String>,
+    /// Fields that are not listed may come up later or are made on first write.
+    pub open: bool,
+}
+
+/// How deletions of a stream become known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletes {
+    /// `read` always starts from nothing and ends in [`End::Complete`]; what it did not show is gone.
+    Scanned,
+    /// `read` reports tombstones.
+    Reported,
+    /// `list` enumerates all keys; what it does not show is gone.
+    Listed,
+}
+
+/// Optional powers, as data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    pub deletes: Deletes,
+    /// `write` checks [`Delivery::expected`] itself, atomically, and answers [`Outcome::Stale`].
+    pub compare_and_set: bool,
+    /// A repeated create of the same key can't make a second record.
+    pub upsert_by_key: bool,
+    /// No two records of the stream have the same key, by the system's own promise.
+    pub keys_unique: bool,
+    /// Records a `write` call takes at most.
+    pub batch_max: usize,
+    /// Calls to this destination that may be under way at once.
+    pub in_flight_max: usize,
+    /// [`Destination::open_load`] works.
+    pub loads: bool,
+}
+
+/// One configured product. Cheap to share; holds connections, tokens and pools.
+#[async_trait]
+pub trait System: Send + Sync {
+    /// Tells what a stream can do.
+    fn features(&self, stream: &StreamSpec) -> Features;
+    /// Looks at a stream: its fields, its key. Doubles as the connection check of
+    /// `record-sync check`: an unknown stream, a missing key field, a wrong type are faults with a remedy.
+    async fn describe(&self, stream: &StreamSpec, call: &Call) -> Result<StreamInfo, Fault>;
+    /// Opens the reading end.
+    fn source(&self, stream: &StreamSpec) -> Result<Box<dyn Source>, Fault>;
+    /// Opens the writing end.
+    fn destination(&self, stream: &StreamSpec) -> Result<Arc<dyn Destination>, Fault>;
+    /// Files whose change means that the stream may have changed; the runtime watches them.
+    fn watch(&self, _stream: &StreamSpec) -> Vec<PathBuf> {
+        Vec::new()
+    }
+}
+
+/// How a page ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// There is more; read on at once.
+    More,
+    /// Nothing more for now.
+    CaughtUp,
+    /// The read began at nothing and provably reached the end: what was not shown does not exist.
+    Complete,
+}
+
+/// A bounded piece of a stream.
+#[derive(Debug)]
+pub struct Page {
+    pub changes: Vec<Change>,
+    /// Where to go on; stored with what the page decided.
+    pub cursor: Option<Cursor>,
+    pub end: End,
+}
+
+/// A bounded piece of the enumeration of all keys.
+#[derive(Debug)]
+pub struct Listing {
+    pub keys: Vec<Key>,
+    pub cursor: Option<Cursor>,
+    /// `More` or `Complete`.
+    pub end: End,
+}
+
+/// A reading end.
+#[async_trait]
+pub trait Source: Send {
+    /// Reads the next page. `after = None` starts from the beginning.
+    async fn read(&mut self, after: Option<&Cursor>, limit: usize, call: &Call) -> Result<Page, Fault>;
+
+    /// Enumerates all keys, for [`Deletes::Listed`].
+    async fn list(&mut self, _after: Option<&Cursor>, _limit: usize, _call: &Call) -> Result<Listing, Fault> {
+        Err(Fault::fatal(
+            crate::engine::fault::FaultCode::Configuration,
+            "this stream can't be listed",
+            "this is a defect of the connector",
+        ))
+    }
+
+    /// Tells, at next to no cost, whether reading may show something new. Answers true where it
+    /// can't tell.
+    fn may_have_changed(&mut self) -> bool {
+        true
+    }
+
+    /// Learns that everything through this cursor is durably decided. Called after commit only.
+    async fn ack(&mut self, _through: &Cursor) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// Records to write in one call, all laid out under one shape.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The destination's fields that the rules know, key fields among them.
+    pub shape: Arc<Schema>,
+    pub deliveries: Vec<Delivery>,
+}
+
+/// One record's part of a batch.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub key: Key,
+    /// The destination's own id, where it is known.
+    pub id: Option<RemoteId>,
+    pub write: Write,
+    /// What the destination should look like now, under the batch's shape; places that are
+    /// `Unknown` or `Absent` are not compared. `None`: do not compare. Creates expect no record.
+    pub expected: Option<Vec<Value>>,
+    pub revision: Option<Revision>,
+}
+
+/// What to do with the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Values under the batch's shape, the key's among them; absent ones are left out.
+    Create(Vec<Value>),
+    /// The same, with absent ones left untouched.
+    Update(Vec<Value>),
+    Delete,
+}
+
+/// How one delivery ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Delivered {
+        id: Option<RemoteId>,
+        revision: Option<Revision>,
+        /// The record as the destination stored it, where its answer says so.
+        stored: Option<Record>,
+    },
+    /// The destination looks otherwise than expected; nothing was written. `None`: it is not there.
+    Stale(Option<Record>),
+    Failed(Fault),
+}
+
+/// What to look up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub key: Key,
+    pub id: Option<RemoteId>,
+}
+
+/// A writing end.
+#[async_trait]
+pub trait Destination: Send + Sync {
+    /// Writes a batch of at most `batch_max`; gives one outcome a delivery, in order. `Err` means
+    /// that nothing can be said of any record of the batch. Deleting what is gone is `Delivered`.
+    async fn write(&self, batch: &Batch, call: &Call) -> Result<Vec<Outcome>, Fault>;
+
+    /// Looks records up as they are now, in order; `None` where there is none.
+    async fn look_up(&self, wanted: &[Wanted], call: &Call) -> Result<Vec<Option<Record>>, Fault>;
+
+    /// Starts a bulk load: many creates that become visible together, when it is finished. Only
+    /// where [`Features::loads`].
+    async fn open_load(&self, _shape: &Arc<Schema>) -> Result<Box<dyn Load>, Fault> {
+        Err(Fault::fatal(
+            crate::engine::fault::FaultCode::Configuration,
+            "this destination takes no bulk loads",
+            "this is a defect of the connector",
+        ))
+    }
+}
+
+/// A bulk load under way. Dropped unfinished, it leaves the destination as it was.
+#[async_trait]
+pub trait Load: Send {
+    /// Stages creates, keys of which the destination does not hold.
+    async fn stage(&mut self, deliveries: &[Delivery]) -> Result<Vec<Outcome>, Fault>;
+    /// Makes everything staged durable and visible at once.
+    async fn finish(self: Box<Self>) -> Result<(), Fault>;
+}

@@ -1,0 +1,1 @@
+//! Placeholder: what all HTTP connectors share.

@@ -1,0 +1,1 @@
+//! When work may flow: the gate and its parts.

@@ -1,0 +1,23 @@
+//! The nouns that everything else speaks of.
+
+mod change;
+mod cursor;
+mod image;
+mod json;
+mod key;
+mod number;
+mod schema;
+mod side;
+mod timestamp;
+mod value;
+
+pub use change::{Change, Malformed, Meta, Record, RemoteId, Revision, Tombstone};
+pub use cursor::Cursor;
+pub use image::{DecodeError, Image};
+pub use json::{JsonError, json_text, value_from_json, value_from_raw, value_to_json, write_json};
+pub use key::{Key, KeyError};
+pub use number::Number;
+pub use schema::{Schema, SchemaBuilder};
+pub use side::{Direction, Side};
+pub use timestamp::Timestamp;
+pub use value::Value;

@@ -1,0 +1,1 @@
+//! The reference model that the tests compare with.

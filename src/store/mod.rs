@@ -1,0 +1,321 @@
+//! The durable memory: pairs, jobs, cursors, statuses.
+//!
+//! Invariant: what one call changes, it changes in one transaction or not at all. Pairs carry a
+//! version and jobs a fence; a write that expects another one changes nothing and says so.
+
+pub mod memory;
+pub mod sqlite;
+
+use async_trait::async_trait;
+
+use crate::engine::job::{Job, JobError, JobState, Origin};
+use crate::engine::plan::Pair;
+use crate::engine::record::{Cursor, Direction, Key, RemoteId, Side, Timestamp};
+
+/// A link of one customer, as the store numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(pub u32);
+
+/// A bulk load, as the store numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LoadId(pub u32);
+
+/// Why the store could not do it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the state {path} is in use by another record-sync; stop it, or name another [service] state")]
+    Locked { path: String },
+    #[error(
+        "the state {path} was written by a newer record-sync (schema {found}, this one knows {known}); upgrade record-sync or restore an older state"
+    )]
+    Newer { path: String, found: u32, known: u32 },
+    #[error(
+        "the state {path} is damaged: {detail}; restore it from a backup, or move it away to start with first contact"
+    )]
+    Corrupt { path: String, detail: String },
+    #[error("the disk of the state is full: {0}")]
+    Full(String),
+    #[error("the state can't be used: {0}")]
+    Io(String),
+}
+
+/// What the store knows of a link.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinkState {
+    pub id: LinkId,
+    pub customer: String,
+    pub link: String,
+    /// Cursors of the sources at `a` and at `b`.
+    pub cursors: [Option<Cursor>; 2],
+    /// Numbers of the last scans begun at `a` and at `b`.
+    pub epochs: [u32; 2],
+    /// Both sides were matched by key, under rules whose shapes are those of `matched_under`.
+    pub matched: bool,
+    /// [`crate::engine::rules::LinkRules::fingerprint`] of the rules under which all pairs were planned.
+    pub planned_under: Option<u128>,
+    pub paused: bool,
+    /// The link was triggered once and stays started.
+    pub started: bool,
+    /// Why a direction is frozen (`a_to_b`, `b_to_a`), with what it holds back.
+    pub frozen: [Option<String>; 2],
+    pub counters: Counters,
+}
+
+/// The conservation count of invariant 11: `accepted = delivered + cancelled + superseded + dead`
+/// plus what is still active.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counters {
+    pub accepted: u64,
+    pub delivered: u64,
+    pub superseded: u64,
+    pub cancelled: u64,
+    /// Failures that ended in a dead letter, ever; replayed and deleted ones included.
+    pub dead: u64,
+    pub skipped: u64,
+    /// Changes that turned out to be what we wrote ourselves.
+    pub echoes: u64,
+}
+
+/// Wanted work, from the planner or from a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewJob {
+    pub direction: Direction,
+    pub key: Key,
+    pub origin: Origin,
+    pub priority: i32,
+    pub due_at: Timestamp,
+    pub attempts_max: u32,
+    pub rules_version: u32,
+    pub correlation_id: String,
+    pub payload: Option<String>,
+    pub replay_of: Option<i64>,
+    /// The job is born in this state: `Pending`, `Waiting`, `Conflict`, or `Dead` (a record that can
+    /// never be delivered as it is) with its error.
+    pub state: JobState,
+    pub error: Option<JobError>,
+}
+
+/// Everything that one page, or one push, decided.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// Pairs with the version that was read (0: not stored); stored with that version plus one.
+    pub pairs: Vec<Pair>,
+    /// Pairs to forget, with the version that was read.
+    pub forgotten: Vec<(Key, u32)>,
+    /// Where an active job stands for the same (direction, key), it takes over the new rules
+    /// version, correlation, payload (if any), the earlier `due_at` and the new state, keeps id and
+    /// attempts, and `superseded` counts one; a leased one stays leased, marked dirty. A change of
+    /// an `Origin::Sync` job never replaces the payload of a `Push` job.
+    pub jobs: Vec<NewJob>,
+    /// Active jobs that have become senseless: the difference is gone. Leased ones are left alone.
+    /// They count as superseded.
+    pub obsolete: Vec<(Direction, Key)>,
+    pub cursor: Option<(Side, Option<Cursor>)>,
+    /// A new scan of a side began under this number.
+    pub epoch: Option<(Side, u32)>,
+    /// Added to the link's counters, beside what this commit itself counts.
+    pub counted: Counters,
+    /// These pairs were staged in a bulk load: until it ends, their bases do not count.
+    pub load: Option<LoadId>,
+}
+
+/// What became of a commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Pairs whose version had moved on. If there is one, nothing at all was changed: plan again.
+    pub stale: Vec<Key>,
+    /// Ids of the jobs that now stand for `Commit::jobs`, in order.
+    pub jobs: Vec<i64>,
+}
+
+/// Which jobs to claim.
+#[derive(Clone, Debug)]
+pub struct LeaseRequest {
+    pub direction: Direction,
+    pub owner: String,
+    pub now: Timestamp,
+    pub until: Timestamp,
+    pub limit: usize,
+}
+
+/// A claimed job with its pair (`None` for a push to a record that was never seen).
+#[derive(Clone, Debug)]
+pub struct Leased {
+    pub job: Job,
+    pub pair: Option<Pair>,
+}
+
+/// What happens to a claimed job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// Delivered. A sync job goes away, a push job stays as `synced` for whoever asks.
+    Synced,
+    /// Put off at no cost: the attempt is given back.
+    Snoozed {
+        due_at: Timestamp,
+    },
+    /// Another try later; the attempt counts.
+    Retrying {
+        due_at: Timestamp,
+        error: JobError,
+    },
+    /// A difference remains although this delivery is through: pending again, attempts from zero.
+    Again {
+        due_at: Timestamp,
+    },
+    Waiting {
+        due_at: Timestamp,
+        error: JobError,
+    },
+    Conflict {
+        error: JobError,
+    },
+    Dead {
+        error: JobError,
+        payload: Option<String>,
+    },
+    /// There turned out to be nothing to do.
+    Obsolete,
+}
+
+/// The end of one lease.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    pub job_id: i64,
+    /// The fence that the lease gave; under an older one nothing changes.
+    pub fence: u64,
+    pub transition: Transition,
+    /// The pair as it is now, with the version that was read.
+    pub pair: Option<Pair>,
+    /// The pair is to be forgotten (both sides gone).
+    pub forget: bool,
+}
+
+/// What became of settlements.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Jobs whose fence was old or that had been cancelled meanwhile: nothing changed for them.
+    pub lost: Vec<i64>,
+    /// Jobs whose pair had moved on: nothing changed for them, read the pair and settle again.
+    pub stale: Vec<i64>,
+}
+
+/// How many jobs of a link are in which state, a direction each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Depth {
+    pub pending: u64,
+    pub leased: u64,
+    pub retrying: u64,
+    pub waiting: u64,
+    pub conflict: u64,
+    pub dead: u64,
+}
+
+/// Which jobs to list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    pub link: Option<LinkId>,
+    pub direction: Option<Direction>,
+    pub state: Option<JobState>,
+    pub key: Option<Key>,
+    /// Only ids below this one.
+    pub before: Option<i64>,
+    pub limit: usize,
+}
+
+/// A version of the rules that was once in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RulesVersion {
+    pub version: u32,
+    /// Which file: the customers that share it share its versions.
+    pub file: String,
+    pub text: String,
+    pub at: Timestamp,
+}
+
+/// The store. Every call is one transaction.
+#[async_trait]
+pub trait Store: Send + Sync {
+    // Links.
+    /// Finds or makes a link.
+    async fn link(&self, customer: &str, link: &str) -> Result<LinkState, StoreError>;
+    /// Lists all links ever made.
+    async fn links(&self) -> Result<Vec<LinkState>, StoreError>;
+    /// Stores everything of a link but `id`, names, `counters`, `cursors` and `epochs`.
+    async fn put_link(&self, state: &LinkState) -> Result<(), StoreError>;
+
+    // The five verbs.
+    /// Reads pairs by key, in order; `None` where there is none. Fast for keys that lie together.
+    async fn known(&self, link: LinkId, keys: Vec<Key>) -> Result<Vec<Option<Pair>>, StoreError>;
+    /// Stores what was decided, all or nothing.
+    async fn commit(&self, link: LinkId, commit: Commit, now: Timestamp) -> Result<Committed, StoreError>;
+    /// Claims due jobs (pending, retrying, waiting), by priority, then age; counts the attempt.
+    async fn lease(&self, link: LinkId, request: LeaseRequest) -> Result<Vec<Leased>, StoreError>;
+    /// Ends leases, one by one: some may be lost or stale while the others hold.
+    async fn settle(
+        &self,
+        link: LinkId,
+        settlements: Vec<Settlement>,
+        now: Timestamp,
+    ) -> Result<Settled, StoreError>;
+    /// Takes expired leases back, of all links; `all` takes every lease, after a restart. Gives how many.
+    async fn rescue(&self, now: Timestamp, all: bool) -> Result<u64, StoreError>;
+
+    // Pairs at large.
+    /// Finds the keys of pairs by their remote ids at one side, in order.
+    async fn keys_by_id(
+        &self,
+        link: LinkId,
+        side: Side,
+        ids: Vec<RemoteId>,
+    ) -> Result<Vec<Option<Key>>, StoreError>;
+    /// Walks all pairs of a link in key order, `limit` at a time, after a key.
+    async fn walk(&self, link: LinkId, after: Option<Key>, limit: usize) -> Result<Vec<Pair>, StoreError>;
+    /// Counts the pairs of a link.
+    async fn count_pairs(&self, link: LinkId) -> Result<u64, StoreError>;
+
+    // Bulk loads.
+    /// Begins a bulk load.
+    async fn begin_load(&self, link: LinkId) -> Result<LoadId, StoreError>;
+    /// Ends it: from now on the bases of its pairs count. A load that never ends leaves its pairs
+    /// as if their bases were `None` and what was seen were `Changed`.
+    async fn end_load(&self, load: LoadId) -> Result<(), StoreError>;
+
+    // Jobs.
+    /// Reads a job.
+    async fn job(&self, id: i64) -> Result<Option<(LinkId, Job)>, StoreError>;
+    /// Lists jobs.
+    async fn jobs(&self, filter: JobFilter) -> Result<Vec<(LinkId, Job)>, StoreError>;
+    /// Counts the jobs of a link by state, a direction each.
+    async fn depth(&self, link: LinkId) -> Result<[Depth; 2], StoreError>;
+    /// Says when the next job of a direction is due; `None` where there is none.
+    async fn next_due(&self, link: LinkId, direction: Direction) -> Result<Option<Timestamp>, StoreError>;
+    /// Makes retrying, waiting and dead jobs of a key due now, attempts from zero (a dead one becomes
+    /// pending again, unless an active one stands there). Gives the ids.
+    async fn retry_now(&self, link: LinkId, key: &Key, now: Timestamp) -> Result<Vec<i64>, StoreError>;
+    /// Cancels an active job; a leased one is fenced off. Gives whether it was active.
+    async fn cancel(&self, id: i64, now: Timestamp) -> Result<bool, StoreError>;
+
+    // Small things.
+    /// Finds or stores a version of the rules by its text; a text that was in force before keeps
+    /// its old number. Versions count up a file, from 1.
+    async fn rules_version(&self, file: &str, text: &str, now: Timestamp) -> Result<u32, StoreError>;
+    /// Lists the versions of a file, newest first.
+    async fn rules_versions(&self, file: &str) -> Result<Vec<RulesVersion>, StoreError>;
+    /// Reads a small durable value: overrides, tokens, idempotency records, gate tails.
+    async fn get(&self, space: &str, key: &str, now: Timestamp) -> Result<Option<String>, StoreError>;
+    /// Stores one, for ever or until `expires_at`.
+    async fn put(
+        &self,
+        space: &str,
+        key: &str,
+        value: &str,
+        expires_at: Option<Timestamp>,
+    ) -> Result<(), StoreError>;
+    /// Lists a space by key, expired ones left out.
+    async fn list(&self, space: &str, now: Timestamp) -> Result<Vec<(String, String)>, StoreError>;
+    /// Removes one; gives whether it was there.
+    async fn remove(&self, space: &str, key: &str) -> Result<bool, StoreError>;
+    /// Does the housekeeping: prunes what expired and ended long ago, checkpoints. `force` on the way out.
+    async fn tidy(&self, now: Timestamp, force: bool) -> Result<(), StoreError>;
+}
