@@ -115,7 +115,8 @@ pub struct Commit {
     pub epoch: Option<(Side, u32)>,
     /// Added to the link's counters, beside what this commit itself counts.
     pub counted: Counters,
-    /// These pairs were staged in a bulk load: until it ends, their bases do not count.
+    /// These pairs were staged in a bulk load: until it ends, they do not count as delivered
+    /// (see [`Store::end_load`]).
     pub load: Option<LoadId>,
 }
 
@@ -271,14 +272,19 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<Option<Key>>, StoreError>;
     /// Walks all pairs of a link in key order, `limit` at a time, after a key.
     async fn walk(&self, link: LinkId, after: Option<Key>, limit: usize) -> Result<Vec<Pair>, StoreError>;
-    /// Counts the pairs of a link.
+    /// Finds the pairs of a key in all links of all customers, in the order of the links.
+    async fn find(&self, key: &Key) -> Result<Vec<(LinkId, Pair)>, StoreError>;
+    /// Counts the pairs of a link; costs nothing.
     async fn count_pairs(&self, link: LinkId) -> Result<u64, StoreError>;
 
     // Bulk loads.
-    /// Begins a bulk load.
-    async fn begin_load(&self, link: LinkId) -> Result<LoadId, StoreError>;
-    /// Ends it: from now on the bases of its pairs count. A load that never ends leaves its pairs
-    /// as if their bases were `None` and what was seen were `Changed`.
+    /// Begins a bulk load of one direction's destination.
+    async fn begin_load(&self, link: LinkId, direction: Direction) -> Result<LoadId, StoreError>;
+    /// Ends it: from now on its pairs are read as they were staged. Until then, and for ever where a
+    /// load never ends, they are read as if nothing had reached the destination: the source's base is
+    /// `None` and what was seen there is `Changed`, the destination was never seen, and a direction
+    /// that says `Synced` is `Queued`. A store that is opened with such loads left over sets
+    /// [`LinkState::planned_under`] of their links to `None`: those pairs have to be planned again.
     async fn end_load(&self, load: LoadId) -> Result<(), StoreError>;
 
     // Jobs.
