@@ -1,0 +1,176 @@
+//! What a confirmed write, and what a decision, does to a pair.
+
+use std::sync::Arc;
+
+use super::action::{Action, Decision, Why};
+use super::{Pair, Seen, SideState, Status};
+use crate::engine::record::{Direction, Image, RemoteId, Revision, Schema, Timestamp, Value};
+use crate::engine::rules::LinkRules;
+
+/// A write that the destination confirmed.
+#[derive(Debug)]
+pub struct Written<'w> {
+    pub direction: Direction,
+    pub action: &'w Action,
+    /// The source's image from which the write was made; `None` where the source is gone.
+    pub made_from: Option<&'w Image>,
+    pub id: Option<RemoteId>,
+    pub revision: Option<Revision>,
+    /// How the destination stored it, where it said so.
+    pub stored: Option<Image>,
+    /// The scan of the destination that is under way, if any.
+    pub epoch: u32,
+    pub now: Timestamp,
+}
+
+/// Moves the bases by what was delivered, and by no more: an edit made while its push was in
+/// flight still differs afterwards, and is pushed again.
+pub fn delivered(pair: &mut Pair, rules: &LinkRules, written: Written<'_>) {
+    let direction = written.direction;
+    match written.action {
+        Action::Create(values) => {
+            let to = pair.side_mut(direction.to());
+            to.base = None;
+            to.id = None;
+            write_at(to, values, rules.shape(direction.to()), &written);
+            if let Some(image) = written.made_from {
+                let from = pair.side_mut(direction.from());
+                from.base = Some(image.clone());
+                settle_seen(from);
+            }
+        }
+        Action::Update(values) => {
+            write_at(pair.side_mut(direction.to()), values, rules.shape(direction.to()), &written);
+            if let Some(image) = written.made_from {
+                moved_from(pair.side_mut(direction.from()), image, values, direction, rules);
+            }
+        }
+        Action::Delete => {
+            let to = pair.side_mut(direction.to());
+            to.base = None;
+            to.seen = Seen::Deleted(Some(written.now));
+            to.seen_at = written.now;
+            to.epoch = written.epoch;
+            let from = pair.side_mut(direction.from());
+            let base = from.base.take();
+            if let (Seen::AsBase, Some(image)) = (&from.seen, base) {
+                from.seen = Seen::Changed(image);
+            }
+        }
+        Action::Nothing(_) | Action::Skip(_) | Action::Invalid(_) | Action::Conflict(_) => {}
+    }
+}
+
+/// The destination now shows the written values, or what it made of them.
+fn write_at(to: &mut SideState, values: &[Value], shape: &Arc<Schema>, written: &Written<'_>) {
+    to.id = written.id.clone().or_else(|| to.id.take());
+    to.revision = written.revision.clone();
+    to.seen_at = written.now;
+    to.epoch = written.epoch;
+    let base = to.base.get_or_insert_with(|| nothing_known(shape));
+    let mut also = match &mut to.seen {
+        Seen::Changed(image) => Some(image),
+        Seen::Never | Seen::Deleted(_) | Seen::AsBase => None,
+    };
+    match (&written.stored, also.is_some()) {
+        (Some(stored), false) => base.values.clone_from(&stored.values),
+        (stored, _) => {
+            for (position, value) in values.iter().enumerate() {
+                if value.is_missing() {
+                    continue;
+                }
+                let value = stored.as_ref().map_or(value, |stored| stored.at(position));
+                put(base, position, value);
+                if let Some(image) = also.as_deref_mut() {
+                    put(image, position, value);
+                }
+            }
+        }
+    }
+    if matches!(to.seen, Seen::Never | Seen::Deleted(_)) {
+        to.seen = Seen::AsBase;
+    }
+    settle_seen(to);
+}
+
+/// The source's base moves on the fields that the written ones were made from.
+fn moved_from(
+    from: &mut SideState,
+    image: &Image,
+    values: &[Value],
+    direction: Direction,
+    rules: &LinkRules,
+) {
+    let Some(way) = rules.way(direction) else { return };
+    let base = from.base.get_or_insert_with(|| nothing_known(&image.shape));
+    for (target, value) in values.iter().enumerate() {
+        if value.is_missing() {
+            continue;
+        }
+        for &source in way.reads(target) {
+            put(base, source, image.at(source));
+        }
+    }
+    settle_seen(from);
+}
+
+fn nothing_known(shape: &Arc<Schema>) -> Image {
+    Image { shape: Arc::clone(shape), values: vec![Value::Unknown; shape.len()] }
+}
+
+fn put(image: &mut Image, position: usize, value: &Value) {
+    if let Some(place) = image.values.get_mut(position) {
+        place.clone_from(value);
+    }
+}
+
+/// A side that looks like its base again is as its base.
+fn settle_seen(state: &mut SideState) {
+    if let (Seen::Changed(image), Some(base)) = (&state.seen, &state.base)
+        && image.values == base.values
+    {
+        state.seen = Seen::AsBase;
+    }
+}
+
+/// Writes a decision into the statuses of both directions.
+pub fn mark(pair: &mut Pair, decision: &Decision, rules: &LinkRules, now: Timestamp) {
+    pair.rules_version = rules.version;
+    for direction in Direction::BOTH {
+        let action = decision.action(direction);
+        let state = pair.way_mut(direction);
+        let (status, error) = match action {
+            Action::Create(_) | Action::Update(_) | Action::Delete => match state.status {
+                // A try is under way or due: what it counted and met stays to be read.
+                Status::Queued | Status::Retrying => (state.status, state.error.take()),
+                _ => (Status::Queued, None),
+            },
+            Action::Skip(held) => (Status::SkippedByRule, Some(held.rule.clone())),
+            Action::Invalid(invalid) => {
+                (Status::Dead, Some(format!("{}: {} ({})", invalid.field, invalid.reason, invalid.rule)))
+            }
+            Action::Conflict(fields) => (Status::Conflict, Some(conflict_text(fields))),
+            Action::Nothing(Why::Agreed) => (Status::Synced, None),
+            Action::Nothing(_) => match state.status {
+                Status::Synced => (Status::Synced, None),
+                _ => (Status::None, None),
+            },
+        };
+        if status == Status::Queued && state.status != Status::Queued {
+            state.queued_at = Some(now);
+            state.attempts = 0;
+        }
+        if status == Status::Synced && state.status != Status::Synced {
+            state.synced_at = Some(now);
+        }
+        state.status = status;
+        state.error = error;
+        state.rules_version = rules.version;
+    }
+}
+
+fn conflict_text(fields: &[super::ConflictField]) -> String {
+    let names: Vec<String> =
+        fields.iter().map(|field| format!("{} / {}", field.a_field, field.b_field)).collect();
+    format!("both sides changed {}", names.join(", "))
+}

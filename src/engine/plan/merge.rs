@@ -1,0 +1,329 @@
+//! Three-way merge, field by field.
+//!
+//! For each field that a direction writes, the mapped value is laid beside what stands there:
+//!
+//! | source changed | destination changed | decision |
+//! |---|---|---|
+//! | any | any | nothing, where both agree |
+//! | yes | no  | write |
+//! | no  | yes | nothing; the way back carries it, where there is one |
+//! | yes | yes | a conflict: the policy; without a way back the source wins |
+//! | no base | no base | first contact: the policy; without a way back the source wins |
+//! | no  | no  | nothing, unless the rules have changed: then map anew |
+
+use std::cmp::Ordering;
+
+use super::action::{Action, ConflictField, Decision, Why};
+use super::reconcile::Occasion;
+use super::{Pair, SideState};
+use crate::engine::record::{Direction, Image, Side, Value};
+use crate::engine::rules::{ConflictPolicy, Held, Invalid, LinkRules, Mapped, Way};
+
+/// One direction's view of the pair.
+struct Leg<'r> {
+    direction: Direction,
+    way: &'r Way,
+    mapped: Result<Mapped, Stop>,
+}
+
+/// Why a direction carries nothing.
+enum Stop {
+    Held(Held),
+    Invalid(Invalid),
+}
+
+/// Both images with their states.
+struct Sides<'p> {
+    a: (&'p SideState, &'p Image),
+    b: (&'p SideState, &'p Image),
+}
+
+/// Who wins a field.
+enum Winner {
+    Side(Side),
+    /// Both get this value (in terms of the field at `a`).
+    Both(Value),
+    Nobody,
+}
+
+impl<'p> Sides<'p> {
+    fn at(&self, side: Side) -> (&'p SideState, &'p Image) {
+        match side {
+            Side::A => self.a,
+            Side::B => self.b,
+        }
+    }
+
+    /// `None`: there is no base for this field.
+    fn changed(&self, side: Side, position: usize) -> Option<bool> {
+        let (state, image) = self.at(side);
+        match state.base.as_ref().map(|base| base.at(position)) {
+            None | Some(Value::Unknown) => None,
+            Some(base) => Some(base != image.at(position)),
+        }
+    }
+
+    /// Who worked last, by the systems' own stamps; `a` where that can't be told.
+    fn newest(&self) -> Side {
+        match (self.a.0.modified_at, self.b.0.modified_at) {
+            (Some(a), Some(b)) if b > a => Side::B,
+            _ => Side::A,
+        }
+    }
+}
+
+/// What one direction wants, gathered field by field.
+struct Wish {
+    values: Vec<Value>,
+    writes: bool,
+}
+
+/// Merges two records that are both there.
+pub(super) fn merge(pair: &Pair, a: &Image, b: &Image, rules: &LinkRules, occasion: Occasion) -> Decision {
+    let sides = Sides { a: (&pair.a, a), b: (&pair.b, b) };
+    let legs = Direction::BOTH.map(|direction| leg(direction, &sides, rules));
+    let mut open = [vec![false; a.values.len()], vec![false; b.values.len()]];
+    let mut conflicts = Vec::new();
+    let [mut forth, mut back] = [&b, &a]
+        .map(|image| Wish { values: vec![Value::Absent; image.values.len()], writes: false });
+    for (at, wish) in [&mut forth, &mut back].into_iter().enumerate() {
+        let (Some(Some(this)), Some(other)) = (legs.get(at), legs.get(1 - at)) else { continue };
+        for &target in this.way.targets() {
+            field(this, other.as_ref(), target, &sides, rules, occasion, wish, &mut open, &mut conflicts);
+        }
+    }
+    if !conflicts.is_empty() {
+        let parked = Action::Conflict(conflicts);
+        return Decision { a_to_b: parked.clone(), b_to_a: parked, open: None, forget: false };
+    }
+    let [a_to_b, b_to_a] = [(forth, 0), (back, 1)].map(|(wish, at)| {
+        let Some(Some(leg)) = legs.get(at) else { return Action::Nothing(Why::NoWay) };
+        finish(leg, wish)
+    });
+    Decision { a_to_b, b_to_a, open: Some(open), forget: false }
+}
+
+fn leg<'r>(direction: Direction, sides: &Sides<'_>, rules: &'r LinkRules) -> Option<Leg<'r>> {
+    let way = rules.way(direction)?;
+    let (_, from) = sides.at(direction.from());
+    let (_, to) = sides.at(direction.to());
+    let mapped = match way.admits(from, Some(to)) {
+        Err(held) => Err(Stop::Held(held)),
+        Ok(()) => way.map(from).map_err(Stop::Invalid),
+    };
+    Some(Leg { direction, way, mapped })
+}
+
+fn finish(leg: &Leg<'_>, wish: Wish) -> Action {
+    match &leg.mapped {
+        Err(Stop::Held(held)) => Action::Skip(held.clone()),
+        Err(Stop::Invalid(invalid)) => Action::Invalid(invalid.clone()),
+        Ok(_) if !wish.writes => Action::Nothing(Why::Agreed),
+        Ok(_) if !leg.way.operations.update => Action::Nothing(Why::NoWay),
+        Ok(_) => Action::Update(wish.values),
+    }
+}
+
+/// Decides one field of one direction; marks what stays open on both sides.
+#[expect(clippy::too_many_arguments, reason = "the parent's locals, passed on flat")]
+fn field(
+    this: &Leg<'_>,
+    other: Option<&Leg<'_>>,
+    target: usize,
+    sides: &Sides<'_>,
+    rules: &LinkRules,
+    occasion: Occasion,
+    wish: &mut Wish,
+    open: &mut [Vec<bool>; 2],
+    conflicts: &mut Vec<ConflictField>,
+) {
+    let (from, to) = (this.direction.from(), this.direction.to());
+    let sources = this.way.reads(target);
+    let Ok(mapped) = &this.mapped else {
+        // Held back: what changed here may travel once the rule lets it.
+        if sources.iter().any(|&source| sides.changed(from, source) != Some(false)) {
+            sources.iter().for_each(|&source| mark(open, from, source));
+        }
+        return;
+    };
+    let Some(want) = mapped.get(target).filter(|want| !want.is_missing()) else { return };
+    let have = sides.at(to).1.at(target);
+    if want.agrees(have) {
+        return;
+    }
+    let counterpart = other.and_then(|other| {
+        sources
+            .iter()
+            .copied()
+            .find(|&source| other.way.targets().contains(&source) && other.way.reads(source).contains(&target))
+    });
+    let here = changed_any(sides, from, sources);
+    let there = sides.changed(to, target);
+    let value = match (here, there, counterpart) {
+        (Some(true), Some(false), _) => Some(want.clone()),
+        (Some(false), Some(true), _) => None,
+        (Some(false), Some(false), counterpart) => {
+            let again = occasion == Occasion::NewRules && (counterpart.is_none() || from == Side::A);
+            if !again {
+                return;
+            }
+            Some(want.clone())
+        }
+        (_, _, None) => Some(want.clone()),
+        (_, _, Some(source)) => {
+            if !(here == Some(true) && there == Some(true)) && agrees_backwards(other, source, sides, from) {
+                return;
+            }
+            match winner(source, target, here, there, this, other, sides, rules) {
+                Winner::Side(side) if side == from => Some(want.clone()),
+                Winner::Side(_) => None,
+                Winner::Both(value) => Some(value).filter(|value| !value.agrees(have)),
+                Winner::Nobody => {
+                    if from == Side::A {
+                        conflicts.push(conflict(source, target, sides));
+                    }
+                    None
+                }
+            }
+        }
+    };
+    if value.is_none() && counterpart.is_none() {
+        // Only the destination moved, and nothing carries it back: agreed as it is.
+        return;
+    }
+    sources.iter().for_each(|&source| mark(open, from, source));
+    mark(open, to, target);
+    if let Some(value) = value {
+        wish.writes = true;
+        if let Some(place) = wish.values.get_mut(target) {
+            *place = value;
+        }
+    }
+}
+
+/// `None` where there is no base for one of them.
+fn changed_any(sides: &Sides<'_>, side: Side, positions: &[usize]) -> Option<bool> {
+    let mut any = false;
+    for &position in positions {
+        any |= sides.changed(side, position)?;
+    }
+    Some(any)
+}
+
+/// At first contact it is enough that one way shows both values to be the same.
+fn agrees_backwards(other: Option<&Leg<'_>>, source: usize, sides: &Sides<'_>, from: Side) -> bool {
+    let Some(Ok(mapped)) = other.map(|other| &other.mapped) else { return false };
+    mapped.get(source).is_some_and(|back| !back.is_missing() && back.agrees(sides.at(from).1.at(source)))
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parent's locals, passed on flat")]
+fn winner(
+    source: usize,
+    target: usize,
+    here: Option<bool>,
+    there: Option<bool>,
+    this: &Leg<'_>,
+    other: Option<&Leg<'_>>,
+    sides: &Sides<'_>,
+    rules: &LinkRules,
+) -> Winner {
+    let (at_a, at_b) = match this.direction {
+        Direction::AToB => (source, target),
+        Direction::BToA => (target, source),
+    };
+    let contact = here.is_none() || there.is_none();
+    let policy = if contact { rules.first_contact } else { rules.conflict(at_a, at_b) };
+    // Both values as the field at `a` would show them, so that both directions compare the same.
+    let a_value = sides.a.1.at(at_a).clone();
+    let back = match this.direction {
+        Direction::AToB => other,
+        Direction::BToA => Some(this),
+    };
+    let b_value = match back.map(|leg| &leg.mapped) {
+        Some(Ok(mapped)) => mapped.get(at_a).filter(|value| !value.is_missing()).cloned(),
+        _ => None,
+    }
+    .unwrap_or_else(|| sides.b.1.at(at_b).clone());
+    match policy {
+        ConflictPolicy::A => Winner::Side(Side::A),
+        ConflictPolicy::B => Winner::Side(Side::B),
+        ConflictPolicy::Newest => Winner::Side(sides.newest()),
+        ConflictPolicy::Manual => Winner::Nobody,
+        ConflictPolicy::Max => Winner::Side(by_order(&a_value, &b_value, Ordering::Less)),
+        ConflictPolicy::Min => Winner::Side(by_order(&a_value, &b_value, Ordering::Greater)),
+        ConflictPolicy::NonEmpty => match (a_value.is_blank(), b_value.is_blank()) {
+            (true, false) => Winner::Side(Side::B),
+            (false, true) => Winner::Side(Side::A),
+            _ => Winner::Side(sides.newest()),
+        },
+        ConflictPolicy::Union => match union(&a_value, &b_value) {
+            Some(value) => Winner::Both(value),
+            None => Winner::Side(sides.newest()),
+        },
+    }
+}
+
+/// `b` wins only where `a` compares to it as `loses` says.
+fn by_order(a: &Value, b: &Value, loses: Ordering) -> Side {
+    if compare(a, b) == Some(loses) { Side::B } else { Side::A }
+}
+
+/// Numbers by amount, all else by its plain text; blank is smallest.
+fn compare(a: &Value, b: &Value) -> Option<Ordering> {
+    let number = |value: &Value| match value {
+        Value::Int(int) => Some(*int as f64),
+        Value::Number(number) => Some(number.to_f64()),
+        Value::Text(text) => text.parse::<f64>().ok().filter(|number| number.is_finite()),
+        _ => None,
+    };
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
+        _ => match (number(a), number(b)) {
+            (Some(a), Some(b)) => a.partial_cmp(&b),
+            _ => Some(a.to_plain().cmp(&b.to_plain())),
+        },
+    }
+}
+
+/// Lists as JSON arrays or as text with `;` between the members; sorted, each member once.
+fn union(a: &Value, b: &Value) -> Option<Value> {
+    match (a, b) {
+        (Value::Json(a), Value::Json(b)) => {
+            let parse = |text: &str| serde_json::from_str::<Vec<Box<serde_json::value::RawValue>>>(text).ok();
+            let mut members: Vec<String> =
+                parse(a)?.into_iter().chain(parse(b)?).map(|raw| raw.get().to_owned()).collect();
+            members.sort_unstable();
+            members.dedup();
+            Some(Value::Json(format!("[{}]", members.join(",")).into()))
+        }
+        (Value::Text(a), Value::Text(b)) => {
+            let mut members: Vec<&str> =
+                a.split(';').chain(b.split(';')).map(str::trim).filter(|member| !member.is_empty()).collect();
+            members.sort_unstable();
+            members.dedup();
+            Some(Value::text(members.join(";")))
+        }
+        _ => None,
+    }
+}
+
+fn conflict(source: usize, target: usize, sides: &Sides<'_>) -> ConflictField {
+    let name = |image: &Image, position| image.shape.name(position).unwrap_or("").to_owned();
+    ConflictField {
+        a_field: name(sides.a.1, source),
+        b_field: name(sides.b.1, target),
+        a_value: sides.a.1.at(source).clone(),
+        b_value: sides.b.1.at(target).clone(),
+    }
+}
+
+fn mark(open: &mut [Vec<bool>; 2], side: Side, position: usize) {
+    let [a, b] = open;
+    let places = match side {
+        Side::A => a,
+        Side::B => b,
+    };
+    if let Some(place) = places.get_mut(position) {
+        *place = true;
+    }
+}

@@ -1,0 +1,76 @@
+//! What a side looks like now, laid beside what was known of it.
+
+use std::sync::Arc;
+
+use super::{Pair, Projected, Seen};
+use crate::engine::record::{Image, Schema, Side, Timestamp};
+
+/// What an observation changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// Just as known: a replay, an overlap, or our own write read back.
+    Same,
+    /// The side looks otherwise than it did.
+    News,
+}
+
+/// Takes in how a record looks at one side.
+///
+/// Our own write read back under the revision that the write returned is ours whatever the
+/// destination made of the values: the image as it stands there is adopted as that side's base.
+pub fn observe(pair: &mut Pair, side: Side, projected: Projected, epoch: u32, now: Timestamp) -> Observation {
+    let Projected { image, meta, .. } = projected;
+    let state = pair.side_mut(side);
+    if state.now().is_some_and(|known| alike(known, &image)) {
+        return Observation::Same;
+    }
+    let ours = matches!(state.seen, Seen::AsBase) && meta.revision.is_some() && meta.revision == state.revision;
+    state.id = meta.id.or_else(|| state.id.take());
+    state.revision = meta.revision;
+    state.modified_at = meta.modified_at;
+    state.seen_at = now;
+    state.epoch = epoch;
+    if ours {
+        state.base = Some(image);
+        return Observation::News;
+    }
+    state.seen = match &state.base {
+        Some(base) if alike(base, &image) => Seen::AsBase,
+        _ => Seen::Changed(image),
+    };
+    Observation::News
+}
+
+/// Takes in that a record is gone from one side.
+pub fn observe_deleted(
+    pair: &mut Pair,
+    side: Side,
+    at: Option<Timestamp>,
+    epoch: u32,
+    now: Timestamp,
+) -> Observation {
+    let state = pair.side_mut(side);
+    if state.now().is_none() {
+        return Observation::Same;
+    }
+    state.seen = Seen::Deleted(at);
+    state.modified_at = at;
+    state.seen_at = now;
+    state.epoch = epoch;
+    Observation::News
+}
+
+/// Lays what the store gave out under the shapes of the rules that are in force.
+pub(super) fn reshape(pair: &mut Pair, side: Side, shape: &Arc<Schema>) {
+    let state = pair.side_mut(side);
+    state.base = state.base.take().map(|base| base.reshaped(shape));
+    if let Seen::Changed(image) = &mut state.seen {
+        let taken = std::mem::replace(image, Image { shape: Arc::clone(shape), values: Vec::new() });
+        *image = taken.reshaped(shape);
+    }
+}
+
+/// Same shape and same values.
+fn alike(known: &Image, image: &Image) -> bool {
+    known == image
+}

@@ -1,0 +1,59 @@
+//! A record's identity and its image: the fields that the rules know, by position.
+
+use std::sync::Arc;
+
+use crate::engine::record::{Image, Key, Malformed, Meta, Record, Schema, Side, Value, json_text};
+use crate::engine::rules::LinkRules;
+
+/// A record on its way through the planner.
+#[derive(Clone, Debug)]
+pub struct Projected {
+    pub key: Key,
+    pub image: Image,
+    pub meta: Meta,
+}
+
+/// Projects records of one side. Looks names up once a schema, not once a record.
+#[derive(Debug)]
+pub struct Projector {
+    shape: Arc<Schema>,
+    key: Vec<usize>,
+    schema: Option<Arc<Schema>>,
+    positions: Vec<Option<usize>>,
+}
+
+impl Projector {
+    /// Makes the projector of one side.
+    pub fn new(rules: &LinkRules, side: Side) -> Self {
+        Self {
+            shape: Arc::clone(rules.shape(side)),
+            key: rules.key(side).to_vec(),
+            schema: None,
+            positions: Vec::new(),
+        }
+    }
+
+    /// Gives key and image, or says why the record can't be identified.
+    pub fn project(&mut self, record: Record) -> Result<Projected, Malformed> {
+        if !self.schema.as_ref().is_some_and(|schema| Arc::ptr_eq(schema, &record.schema)) {
+            self.positions = self.shape.names().map(|name| record.schema.position(name)).collect();
+            self.schema = Some(Arc::clone(&record.schema));
+        }
+        let mut record = record;
+        let values: Vec<Value> = self
+            .positions
+            .iter()
+            .map(|position| position.and_then(|at| record.values.get_mut(at)).map(std::mem::take))
+            .map(Option::unwrap_or_default)
+            .collect();
+        let image = Image { shape: Arc::clone(&self.shape), values };
+        match Key::from_values(self.key.iter().map(|&position| image.at(position))) {
+            Ok(key) => Ok(Projected { key, image, meta: record.meta }),
+            Err(error) => Err(Malformed {
+                key: None,
+                raw: json_text(&Record { schema: image.shape, values: image.values, meta: Meta::default() }),
+                reason: error.to_string(),
+            }),
+        }
+    }
+}
