@@ -1,1 +1,12 @@
-fn main() {}
+//! The one integration-test binary: every module links the same build of the crate.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected has to fail loudly"
+)]
+
+#[macro_use]
+mod conformance;
