@@ -1,0 +1,75 @@
+//! What a limiter leaves behind for the next process.
+
+use std::time::Duration;
+
+use crate::engine::record::Timestamp;
+
+/// The taken slots of a window, small enough to be stored before calls go out.
+///
+/// A process that dies leaves behind which slots it had certainly used and how many more it may
+/// have used (`unsure`: those in flight and those it had granted itself ahead) until when. So a
+/// crash costs the next process a few slots for a moment, and never the promise.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Tail {
+    /// When it was made, in milliseconds since 1970.
+    pub at: i64,
+    /// Replies that still count: (rounded up time of the reply, how many).
+    pub spent: Vec<(i64, u32)>,
+    /// Calls that may have been sent although no reply is known.
+    pub unsure: u32,
+    /// No unsure call was sent later than this.
+    pub unsure_until: i64,
+}
+
+/// How long after the death of a process a call that it had sent may still arrive at the server.
+const STRAY: Duration = Duration::from_secs(5);
+/// The steps of a window to which reply times are rounded up, so that a tail has a bound.
+const STEPS: u128 = 200;
+
+impl Tail {
+    pub(super) fn new(
+        replies: impl Iterator<Item = Timestamp>,
+        span: Duration,
+        at: Timestamp,
+        unsure: u32,
+        unsure_until: Timestamp,
+    ) -> Self {
+        let step = i64::try_from((span.as_millis() / STEPS).max(1)).unwrap_or(i64::MAX);
+        let mut spent: Vec<(i64, u32)> = Vec::new();
+        for reply in replies {
+            let rounded = reply.0.saturating_add(step - 1).div_euclid(step).saturating_mul(step);
+            match spent.last_mut() {
+                Some((last, count)) if *last == rounded => *count = count.saturating_add(1),
+                _ => spent.push((rounded, 1)),
+            }
+        }
+        Self { at: at.0, spent, unsure, unsure_until: unsure_until.0 }
+    }
+
+    /// Returns the times from which the slots count, at most `room` of them, the latest.
+    pub(super) fn stamps(&self, now: Timestamp, room: usize) -> Vec<Timestamp> {
+        let unsure = Timestamp(self.unsure_until.min(now.0)).plus(STRAY);
+        // A clock that was set back since would let old stamps count for ever.
+        let latest = |at: i64| Timestamp(at).min(now.plus(STRAY));
+        std::iter::once((unsure, self.unsure))
+            .chain(self.spent.iter().rev().map(|&(at, count)| (latest(at), count)))
+            .flat_map(|(at, count)| (0..count).map(move |_| at))
+            .take(room)
+            .collect()
+    }
+
+    /// Writes it for the store.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads what [`Self::to_json`] wrote; `None` where it can't be read.
+    pub fn from_json(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// Makes the tail of a past that nobody knows: every slot may have been used just now.
+    pub fn unknown(max: u32, now: Timestamp) -> Self {
+        Self { at: now.0, spent: Vec::new(), unsure: max, unsure_until: now.0 }
+    }
+}
