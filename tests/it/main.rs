@@ -10,3 +10,4 @@
 
 #[macro_use]
 mod conformance;
+mod config;

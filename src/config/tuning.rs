@@ -1,0 +1,131 @@
+//! Limits, batches, breaker, retries: told once for a customer, or once more for a system.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::fields::Fields;
+use super::service::as_usize;
+
+/// The window's promise: no interval of `window_size` sees more than `max_requests` calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub max_requests: u32,
+    pub window_size: Duration,
+}
+
+/// When a system is left alone because it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerConfig {
+    /// Failures in a row that open the breaker.
+    pub failures: u32,
+    /// How long it stays open at first; each failed probe doubles it.
+    pub open_for: Duration,
+    /// … up to this.
+    pub open_max: Duration,
+    /// Calls that may try at once whether the system is back.
+    pub probes: u32,
+}
+
+/// How a failed delivery is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryConfig {
+    /// The first wait; each further one is twice as long.
+    pub base: Duration,
+    /// The longest wait.
+    pub max: Duration,
+    /// Attempts, the first included, before the job is a dead letter.
+    pub attempts_max: u32,
+}
+
+/// All of them, as one table says it over another.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Tuning {
+    pub limits: Limits,
+    pub batch_size: usize,
+    pub flush_interval: Duration,
+    pub breaker: BreakerConfig,
+    pub retry: RetryConfig,
+}
+
+/// The keys of a [`Tuning`]: every system may have them, whatever its connector.
+pub(super) const KEYS: &[&str] =
+    &["max_requests", "window_size", "batch_size", "flush_interval", "breaker", "retry"];
+
+/// A day: whoever means more has most likely written milliseconds.
+const DAY: f64 = 86_400.0;
+/// Shorter times can't be kept.
+const LEAST: f64 = 0.001;
+pub(super) const BATCH_SIZES: RangeInclusive<u64> = 1..=100_000;
+pub(super) const FLUSH_INTERVALS: RangeInclusive<f64> = 0.0..=3_600.0;
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            limits: Limits { max_requests: 60, window_size: Duration::from_secs(60) },
+            batch_size: 100,
+            flush_interval: Duration::from_secs(2),
+            breaker: BreakerConfig {
+                failures: 5,
+                open_for: Duration::from_secs(10),
+                open_max: Duration::from_secs(300),
+                probes: 1,
+            },
+            retry: RetryConfig {
+                base: Duration::from_secs(1),
+                max: Duration::from_secs(300),
+                attempts_max: 8,
+            },
+        }
+    }
+}
+
+/// Reads what a customer's or a system's table says over what it inherits.
+pub(super) fn read(fields: &Fields<'_>, inherited: &Tuning) -> Tuning {
+    let limits = Limits {
+        max_requests: count(fields, "max_requests", 1_000_000_000, inherited.limits.max_requests),
+        window_size: fields.seconds("window_size", LEAST..=DAY).unwrap_or(inherited.limits.window_size),
+    };
+    Tuning {
+        limits,
+        batch_size: fields.count("batch_size", BATCH_SIZES).map_or(inherited.batch_size, as_usize),
+        flush_interval: fields.seconds("flush_interval", FLUSH_INTERVALS).unwrap_or(inherited.flush_interval),
+        breaker: read_breaker(fields, inherited.breaker),
+        retry: read_retry(fields, inherited.retry),
+    }
+}
+
+fn count(fields: &Fields<'_>, name: &'static str, most: u32, inherited: u32) -> u32 {
+    let number = fields.count(name, 1..=u64::from(most));
+    number.and_then(|number| u32::try_from(number).ok()).unwrap_or(inherited)
+}
+
+fn read_breaker(fields: &Fields<'_>, inherited: BreakerConfig) -> BreakerConfig {
+    let Some(fields) = fields.table("breaker") else { return inherited };
+    let open_for = fields.seconds("open_for", LEAST..=DAY).unwrap_or(inherited.open_for);
+    let read = BreakerConfig {
+        failures: count(&fields, "failures", 1_000_000, inherited.failures),
+        open_for,
+        open_max: fields.seconds("open_max", LEAST..=DAY).unwrap_or(inherited.open_max.max(open_for)),
+        probes: count(&fields, "probes", 1_000, inherited.probes),
+    };
+    if read.open_max < read.open_for {
+        fields.refuse(&fields.span, "`open_max` is shorter than `open_for`", "make it at least as long");
+    }
+    fields.refuse_unknown("`breaker`", &[]);
+    read
+}
+
+fn read_retry(fields: &Fields<'_>, inherited: RetryConfig) -> RetryConfig {
+    let Some(fields) = fields.table("retry") else { return inherited };
+    let base = fields.seconds("base", LEAST..=DAY).unwrap_or(inherited.base);
+    let read = RetryConfig {
+        base,
+        max: fields.seconds("max", LEAST..=DAY).unwrap_or(inherited.max.max(base)),
+        attempts_max: count(&fields, "attempts_max", 1_000_000, inherited.attempts_max),
+    };
+    if read.max < read.base {
+        fields.refuse(&fields.span, "`max` is shorter than `base`", "make it at least as long");
+    }
+    fields.refuse_unknown("`retry`", &[]);
+    read
+}
