@@ -3,4 +3,5 @@
 pub mod config;
 pub mod connectors;
 pub mod engine;
+pub mod http;
 pub mod store;

@@ -1,9 +1,18 @@
 //! What all built-in mocks share: plain requests and replies, faults on demand, a log of arrivals.
 //!
-//! A mock is a pure-ish state machine, `handle(request, now) → reply`; `http/mocks.rs` mounts it.
+//! A mock is a state machine without transport and clock, `handle(request, now) → reply`;
+//! `http/mocks.rs` mounts it. A mock is made of a [`Desk`], which receives, misbehaves and keeps the
+//! log, a [`Table`] of objects, and its own [`Service`], which knows the system's wire form.
+
+mod desk;
+mod disk;
+mod table;
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use desk::{Desk, Luck, Refusal, Service, query_pairs};
+pub use table::{Object, Table, object_from_json, object_json};
 
 use crate::engine::record::{Record, Timestamp};
 
@@ -38,7 +47,7 @@ pub struct Faults {
 }
 
 /// An HTTP request without its transport.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     pub method: String,
     /// Path below the mount point, beginning with `/`, still percent-encoded.
@@ -52,6 +61,27 @@ pub struct Request {
     pub base_url: String,
 }
 
+impl Request {
+    /// Returns a header by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the path's segments, percent-decoded, empty ones left out.
+    pub fn segments(&self) -> Vec<String> {
+        self.path
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .map(|segment| percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned())
+            .collect()
+    }
+
+    /// Returns a member of the query, decoded.
+    pub fn query_value(&self, name: &str) -> Option<String> {
+        query_pairs(&self.query).into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+}
+
 /// An HTTP reply without its transport.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
@@ -62,6 +92,26 @@ pub struct Reply {
     pub delay: Duration,
     /// Cut the connection instead of answering.
     pub cut: bool,
+}
+
+impl Reply {
+    /// Builds a reply with a JSON body.
+    pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        let headers = vec![("content-type".to_owned(), "application/json;charset=UTF-8".to_owned())];
+        Self { status, headers, body: body.into(), ..Self::default() }
+    }
+
+    /// Builds a reply without a body.
+    pub fn empty(status: u16) -> Self {
+        Self { status, ..Self::default() }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
 }
 
 /// One request that arrived, for tests and for `GET …/__admin/arrivals`.

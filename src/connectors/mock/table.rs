@@ -1,0 +1,221 @@
+//! The objects of a mock, in memory and, where asked for, in a file.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use compact_str::CompactString;
+use serde_json::value::RawValue;
+
+use super::disk::Disk;
+use crate::engine::record::{JsonError, Value, value_from_raw, write_json};
+
+/// One object: its fields by name, exact.
+pub type Object = BTreeMap<CompactString, Value>;
+
+/// Reads a JSON object without losing a digit.
+pub fn object_from_json(text: &str) -> Result<Object, JsonError> {
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
+    members.into_iter().map(|(name, raw)| Ok((name.into(), value_from_raw(raw)?))).collect()
+}
+
+/// Writes an object as JSON, exactly.
+pub fn object_json(object: &Object) -> String {
+    let mut out = String::from("{");
+    for (name, value) in object {
+        if out.len() > 1 {
+            out.push(',');
+        }
+        write_json(&Value::Text(name.clone()), &mut out);
+        out.push(':');
+        write_json(value, &mut out);
+    }
+    out.push('}');
+    out
+}
+
+/// All objects of a mock by stream and id, with small facts beside them.
+///
+/// Invariant: after [`Self::flush`] the file, where there is one, holds what memory holds.
+#[derive(Default)]
+pub struct Table {
+    streams: BTreeMap<CompactString, Stream>,
+    facts: BTreeMap<String, String>,
+    disk: Option<Disk>,
+}
+
+#[derive(Default)]
+struct Stream {
+    rows: BTreeMap<CompactString, Object>,
+    /// By field, then by the value's text in lower case: ids.
+    indexes: HashMap<CompactString, HashMap<CompactString, BTreeSet<CompactString>>>,
+}
+
+impl Table {
+    /// Opens a table: in memory, or with everything that the file holds.
+    pub fn open(path: Option<&std::path::Path>) -> Result<Self, String> {
+        let mut table = Self::default();
+        let Some(path) = path else { return Ok(table) };
+        let told = |error: rusqlite::Error| format!("the mock's data {}: {error}", path.display());
+        let disk = Disk::open(path).map_err(told)?;
+        disk.load(
+            |stream, id, body| {
+                if let Ok(object) = object_from_json(&body) {
+                    table.streams.entry(stream.into()).or_default().rows.insert(id.into(), object);
+                }
+            },
+            |name, value| {
+                table.facts.insert(name, value);
+            },
+        )
+        .map_err(told)?;
+        table.disk = Some(disk);
+        Ok(table)
+    }
+
+    /// Returns an object.
+    pub fn get(&self, stream: &str, id: &str) -> Option<&Object> {
+        self.streams.get(stream)?.rows.get(id)
+    }
+
+    /// Stores an object in place of the one with the same id.
+    pub fn put(&mut self, stream: &str, id: &str, object: Object) {
+        if let Some(disk) = &mut self.disk {
+            disk.stage_object(stream, id, Some(object_json(&object)));
+        }
+        let stream = self.streams.entry(stream.into()).or_default();
+        stream.unindex(id);
+        stream.index(id, &object);
+        stream.rows.insert(id.into(), object);
+    }
+
+    /// Removes an object for good; gives whether it was there.
+    pub fn remove(&mut self, stream: &str, id: &str) -> bool {
+        if let Some(disk) = &mut self.disk {
+            disk.stage_object(stream, id, None);
+        }
+        let Some(stream) = self.streams.get_mut(stream) else { return false };
+        stream.unindex(id);
+        stream.rows.remove(id).is_some()
+    }
+
+    /// Iterates over a stream's objects in the order of their ids (by bytes).
+    pub fn rows(&self, stream: &str) -> impl DoubleEndedIterator<Item = (&str, &Object)> {
+        self.streams
+            .get(stream)
+            .into_iter()
+            .flat_map(|stream| stream.rows.iter().map(|(id, object)| (id.as_str(), object)))
+    }
+
+    /// Counts a stream's objects.
+    pub fn count(&self, stream: &str) -> usize {
+        self.streams.get(stream).map_or(0, |stream| stream.rows.len())
+    }
+
+    /// Names the streams that hold objects.
+    pub fn streams(&self) -> impl Iterator<Item = &str> {
+        self.streams.iter().filter(|(_, stream)| !stream.rows.is_empty()).map(|(name, _)| name.as_str())
+    }
+
+    /// Finds the ids of the objects whose field has this text, case ignored, in order; callers that
+    /// mind the case compare again. Makes an index of the field at first use.
+    pub fn find(&mut self, stream: &str, field: &str, text: &str) -> Vec<CompactString> {
+        let Some(stream) = self.streams.get_mut(stream) else { return Vec::new() };
+        if !stream.indexes.contains_key(field) {
+            let mut index: HashMap<CompactString, BTreeSet<CompactString>> = HashMap::new();
+            for (id, object) in &stream.rows {
+                if let Some(text) = object.get(field).and_then(Value::to_plain) {
+                    index.entry(text.to_lowercase().into()).or_default().insert(id.clone());
+                }
+            }
+            stream.indexes.insert(field.into(), index);
+        }
+        let index = stream.indexes.get(field);
+        let ids = index.and_then(|index| index.get(text.to_lowercase().as_str()));
+        ids.map(|ids| ids.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Returns a small fact, such as the last serial number.
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        self.facts.get(name).map(String::as_str)
+    }
+
+    /// Stores a small fact.
+    pub fn set_fact(&mut self, name: &str, value: impl Into<String>) {
+        let value = value.into();
+        if let Some(disk) = &mut self.disk {
+            disk.stage_fact(name, &value);
+        }
+        self.facts.insert(name.to_owned(), value);
+    }
+
+    /// Writes what changed to the file, in one transaction.
+    pub fn flush(&mut self) -> Result<(), String> {
+        match &mut self.disk {
+            Some(disk) => disk.flush().map_err(|error| format!("the mock's data can't be written: {error}")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Stream {
+    fn index(&mut self, id: &str, object: &Object) {
+        for (field, index) in &mut self.indexes {
+            if let Some(text) = object.get(field).and_then(Value::to_plain) {
+                index.entry(text.to_lowercase().into()).or_default().insert(id.into());
+            }
+        }
+    }
+
+    fn unindex(&mut self, id: &str) {
+        let Some(object) = self.rows.get(id) else { return };
+        for (field, index) in &mut self.indexes {
+            let Some(text) = object.get(field).and_then(Value::to_plain) else { continue };
+            let text = text.to_lowercase();
+            if let Some(ids) = index.get_mut(text.as_str()) {
+                ids.remove(id);
+                if ids.is_empty() {
+                    index.remove(text.as_str());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(text: &str) -> Object {
+        object_from_json(text).expect("an object")
+    }
+
+    #[test]
+    fn what_is_flushed_is_there_after_a_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("deep/mock.sqlite");
+        let mut table = Table::open(Some(&path)).expect("a new file");
+        table.put("Contact", "1", object(r#"{"n": 9007199254740993, "d": 0.10000000000000000001}"#));
+        table.put("Contact", "2", object("{}"));
+        table.remove("Contact", "2");
+        table.set_fact("serial", "7");
+        table.flush().expect("a writable folder");
+        let table = Table::open(Some(&path)).expect("the same file");
+        let found = table.get("Contact", "1").map(object_json);
+        assert_eq!(found.as_deref(), Some(r#"{"d":0.10000000000000000001,"n":9007199254740993}"#));
+        assert_eq!(table.count("Contact"), 1);
+        assert_eq!(table.fact("serial"), Some("7"));
+    }
+
+    #[test]
+    fn an_index_follows_every_change() {
+        let mut table = Table::default();
+        table.put("s", "1", object(r#"{"k": "Ada"}"#));
+        assert_eq!(table.find("s", "k", "ada"), ["1"], "case is ignored");
+        table.put("s", "2", object(r#"{"k": "ada"}"#));
+        assert_eq!(table.find("s", "k", "ADA"), ["1", "2"], "several");
+        table.put("s", "1", object(r#"{"k": 7}"#));
+        assert_eq!(table.find("s", "k", "ada"), ["2"], "changed");
+        assert_eq!(table.find("s", "k", "7"), ["1"], "numbers by their text");
+        table.remove("s", "2");
+        assert!(table.find("s", "k", "ada").is_empty(), "removed");
+    }
+}

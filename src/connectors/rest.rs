@@ -1,1 +1,0 @@
-//! Placeholder: what all HTTP connectors share.

@@ -1,0 +1,12 @@
+//! What all HTTP connectors share: the client behind the gate, waiting as told, tokens.
+//!
+//! Invariant: no request leaves without having entered the gate, and every entry is left exactly
+//! once, also where the caller gives up half-way.
+
+mod client;
+mod retry_after;
+mod token;
+
+pub use client::{RawReply, RawRequest, RestClient, RestOptions, plain_report};
+pub use retry_after::{RETRY_AFTER_MAX, parse_http_date, retry_after};
+pub use token::{Grant, Held, Tokens};

@@ -1,0 +1,3 @@
+//! The HTTP surface: API, mocks, web page.
+
+pub mod mocks;
