@@ -20,12 +20,15 @@ const MOUNT: &str = "/mock";
 /// Makes the mock of a customer's system; `None` where there is none.
 pub type MakeMock = dyn Fn(&str, &str) -> Option<Arc<dyn Mock>> + Send + Sync;
 
+/// By customer and system.
+type Made = BTreeMap<(String, String), Arc<dyn Mock>>;
+
 /// The built-in mocks, one a (customer, system), made when first asked for.
 #[derive(Clone)]
 pub struct Mocks {
     clock: Clock,
     make: Arc<MakeMock>,
-    made: Arc<Mutex<BTreeMap<(String, String), Arc<dyn Mock>>>>,
+    made: Arc<Mutex<Made>>,
 }
 
 impl Mocks {

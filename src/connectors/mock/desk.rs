@@ -273,14 +273,15 @@ mod tests {
             rate_record_failure: 0.5,
             ..Faults::default()
         };
-        let story = |seed| -> Vec<(u16, bool, Vec<u8>)> {
+        type Told = (u16, bool, Vec<u8>);
+        let story = |seed| -> Vec<Told> {
             let desk = Desk::new(&MockSettings { seed, faults: faults.clone(), ..MockSettings::default() });
             let replies = (0..1000).map(|_| ask(&desk, "GET", "/x", ""));
             replies.map(|reply| (reply.status, reply.cut, reply.body)).collect()
         };
         assert_eq!(story(1), story(1));
         assert_ne!(story(1), story(2));
-        let part = |hit: &dyn Fn(&(u16, bool, Vec<u8>)) -> bool| story(1).iter().filter(|it| hit(it)).count();
+        let part = |hit: &dyn Fn(&Told) -> bool| story(1).iter().filter(|it| hit(it)).count();
         assert!((150..250).contains(&part(&|it| it.0 == 429)), "a fifth");
         assert!((50..110).contains(&part(&|it| it.0 == 503)), "a tenth of the rest");
         assert!((40..110).contains(&part(&|it| it.1)), "a tenth of what is left");

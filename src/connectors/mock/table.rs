@@ -123,7 +123,7 @@ impl Table {
             let mut index: HashMap<CompactString, BTreeSet<CompactString>> = HashMap::new();
             for (id, object) in &stream.rows {
                 if let Some(text) = object.get(field).and_then(Value::to_plain) {
-                    index.entry(text.to_lowercase().into()).or_default().insert(id.clone());
+                    index.entry(text.to_lowercase()).or_default().insert(id.clone());
                 }
             }
             stream.indexes.insert(field.into(), index);
@@ -160,7 +160,7 @@ impl Stream {
     fn index(&mut self, id: &str, object: &Object) {
         for (field, index) in &mut self.indexes {
             if let Some(text) = object.get(field).and_then(Value::to_plain) {
-                index.entry(text.to_lowercase().into()).or_default().insert(id.into());
+                index.entry(text.to_lowercase()).or_default().insert(id.into());
             }
         }
     }

@@ -179,9 +179,10 @@ mod tests {
     async fn many_refused_callers_make_one_fetch() {
         let tokens = tokens(false, Some(0));
         let callers = (0..50).map(|_| async {
-            let call = call();
-            let held = tokens.get(&call).await.expect("the known token");
-            tokens.refused(held, "401", &call).await.map(|held| *held.token())
+            let held = tokens.get(&call()).await.expect("the known token");
+            // Everybody holds the old token before anybody complains.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokens.refused(held, "401", &call()).await.map(|held| *held.token())
         });
         let got = futures_util::future::join_all(callers).await;
         assert!(got.iter().all(|token| *token == Ok(1)), "{got:?}");
