@@ -4,4 +4,5 @@ pub mod config;
 pub mod connectors;
 pub mod engine;
 pub mod http;
+pub mod runtime;
 pub mod store;

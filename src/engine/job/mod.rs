@@ -1,5 +1,7 @@
 //! A queued intent: the durable memory of a difference that has not been delivered yet.
 
+mod settle;
 mod types;
 
+pub use settle::{Ended, JobNext, PLANNED_AGAIN_MAX, RetryPolicy, attempts_max, exhausted, settle};
 pub use types::{Job, JobError, JobState, Lease, Origin};

@@ -1,0 +1,3 @@
+//! Everything that does: the tasks that carry out what the engine decides.
+
+pub mod clock;
