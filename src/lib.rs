@@ -6,3 +6,4 @@ pub mod engine;
 pub mod http;
 pub mod runtime;
 pub mod store;
+pub mod telemetry;
