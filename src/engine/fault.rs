@@ -37,6 +37,26 @@ pub enum FaultCode {
 }
 
 impl FaultCode {
+    /// Every code.
+    pub const ALL: [Self; 11] = [
+        Self::Timeout,
+        Self::Connect,
+        Self::RateLimited,
+        Self::Unavailable,
+        Self::Conflict,
+        Self::NotFound,
+        Self::Validation,
+        Self::Auth,
+        Self::Protocol,
+        Self::Configuration,
+        Self::Storage,
+    ];
+
+    /// Finds the code of a word that [`Self::as_str`] gave.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == word)
+    }
+
     /// Returns the fixed word that users read in statuses and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

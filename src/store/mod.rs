@@ -4,13 +4,19 @@
 //! version and jobs a fence; a write that expects another one changes nothing and says so.
 
 pub mod memory;
+mod moves;
 pub mod sqlite;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::engine::job::{Job, JobError, JobState, Origin};
 use crate::engine::plan::Pair;
 use crate::engine::record::{Cursor, Direction, Key, RemoteId, Side, Timestamp};
+
+/// For how long a push that was delivered and a job that was cancelled can still be asked for.
+pub const ENDED_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A link of one customer, as the store numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,6 +82,18 @@ pub struct Counters {
     pub echoes: u64,
 }
 
+impl std::ops::AddAssign for Counters {
+    fn add_assign(&mut self, more: Self) {
+        self.accepted = self.accepted.saturating_add(more.accepted);
+        self.delivered = self.delivered.saturating_add(more.delivered);
+        self.superseded = self.superseded.saturating_add(more.superseded);
+        self.cancelled = self.cancelled.saturating_add(more.cancelled);
+        self.dead = self.dead.saturating_add(more.dead);
+        self.skipped = self.skipped.saturating_add(more.skipped);
+        self.echoes = self.echoes.saturating_add(more.echoes);
+    }
+}
+
 /// Wanted work, from the planner or from a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
@@ -104,11 +122,14 @@ pub struct Commit {
     pub forgotten: Vec<(Key, u32)>,
     /// Where an active job stands for the same (direction, key), it takes over the new rules
     /// version, correlation, payload (if any), the earlier `due_at` and the new state, keeps id and
-    /// attempts, and `superseded` counts one; a leased one stays leased, marked dirty. A change of
-    /// an `Origin::Sync` job never replaces the payload of a `Push` job.
+    /// attempts, and `superseded` counts one; a leased one stays leased, marked dirty: settled as
+    /// through, dead or in conflict, it is pending [`Transition::Again`].
+    /// An `Origin::Sync` job changes nothing of a standing `Push` job: it is remembered, and becomes
+    /// a job of its own when the push has ended.
+    /// A sync job that is born dead replaces the dead sync letter that stands for its (direction, key).
     pub jobs: Vec<NewJob>,
-    /// Active jobs that have become senseless: the difference is gone. Leased ones are left alone.
-    /// They count as superseded.
+    /// Active sync jobs that have become senseless: the difference is gone. Leased ones and pushes
+    /// are left alone. They count as superseded. Comes before `jobs`.
     pub obsolete: Vec<(Direction, Key)>,
     pub cursor: Option<(Side, Option<Cursor>)>,
     /// A new scan of a side began under this number.
@@ -164,6 +185,7 @@ pub enum Transition {
     Again {
         due_at: Timestamp,
     },
+    /// Held for a parent or for hours, at no cost: the attempt is given back.
     Waiting {
         due_at: Timestamp,
         error: JobError,
@@ -175,7 +197,7 @@ pub enum Transition {
         error: JobError,
         payload: Option<String>,
     },
-    /// There turned out to be nothing to do.
+    /// There turned out to be nothing to do. Counts as superseded; a push job stays as `synced`.
     Obsolete,
 }
 
@@ -186,9 +208,10 @@ pub struct Settlement {
     /// The fence that the lease gave; under an older one nothing changes.
     pub fence: u64,
     pub transition: Transition,
-    /// The pair as it is now, with the version that was read.
+    /// The pair as it is now, with the version that was read. Without one, a transition to retrying,
+    /// waiting, conflict, dead or pending again is noted in the stored pair's status.
     pub pair: Option<Pair>,
-    /// The pair is to be forgotten (both sides gone).
+    /// That pair is to be forgotten (both sides gone), not stored.
     pub forget: bool,
 }
 
@@ -250,7 +273,8 @@ pub trait Store: Send + Sync {
     async fn known(&self, link: LinkId, keys: Vec<Key>) -> Result<Vec<Option<Pair>>, StoreError>;
     /// Stores what was decided, all or nothing.
     async fn commit(&self, link: LinkId, commit: Commit, now: Timestamp) -> Result<Committed, StoreError>;
-    /// Claims due jobs (pending, retrying, waiting), by priority, then age; counts the attempt.
+    /// Claims due jobs (pending, retrying, waiting), by priority, then by how long they have been due;
+    /// counts the attempt.
     async fn lease(&self, link: LinkId, request: LeaseRequest) -> Result<Vec<Leased>, StoreError>;
     /// Ends leases, one by one: some may be lost or stale while the others hold.
     async fn settle(

@@ -1,1 +1,0 @@
-//! The reference model that the tests compare with.

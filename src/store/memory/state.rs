@@ -1,0 +1,224 @@
+//! What the model holds, and how it moves.
+
+use std::collections::BTreeMap;
+
+use crate::engine::job::{JobState, Origin};
+use crate::engine::plan::Pair;
+use crate::engine::record::{Direction, Key, Side, Timestamp};
+use crate::store::moves::{self, Mark, Moved, Row};
+use crate::store::{
+    Commit, Committed, Counters, LinkId, LinkState, LoadId, NewJob, RulesVersion, Settled, Settlement,
+    StoreError,
+};
+
+#[derive(Clone, Default)]
+pub(super) struct State {
+    pub links: Vec<LinkState>,
+    pub pairs: BTreeMap<(LinkId, Key), (Pair, Option<LoadId>)>,
+    pub jobs: BTreeMap<i64, Row>,
+    jobs_made: i64,
+    pub loads_open: BTreeMap<LoadId, (LinkId, Direction)>,
+    pub loads_made: u32,
+    pub rules: Vec<RulesVersion>,
+    pub values: BTreeMap<(String, String), (String, Option<Timestamp>)>,
+}
+
+impl State {
+    pub fn link(&mut self, id: LinkId) -> Result<&mut LinkState, StoreError> {
+        let missing = || StoreError::Io(format!("there is no link {}", id.0));
+        self.links.iter_mut().find(|link| link.id == id).ok_or_else(missing)
+    }
+
+    fn count(&mut self, id: LinkId, counted: Counters) {
+        if let Ok(link) = self.link(id) {
+            link.counters += counted;
+        }
+    }
+
+    fn version(&self, link: LinkId, key: &Key) -> u32 {
+        self.pairs.get(&(link, key.clone())).map_or(0, |(pair, _)| pair.version)
+    }
+
+    fn put_pair(&mut self, link: LinkId, pair: &Pair, load: Option<LoadId>) -> bool {
+        if self.version(link, &pair.key) != pair.version {
+            return false;
+        }
+        let stored = Pair { version: pair.version + 1, ..pair.clone() };
+        self.pairs.insert((link, pair.key.clone()), (stored, load));
+        true
+    }
+
+    fn forget_pair(&mut self, link: LinkId, key: &Key, version: u32) -> bool {
+        if self.version(link, key) != version {
+            return false;
+        }
+        self.pairs.remove(&(link, key.clone()));
+        true
+    }
+
+    /// Returns the direction of the load that a stored pair still waits for.
+    fn staged(&self, load: Option<LoadId>) -> Option<Direction> {
+        load.and_then(|load| self.loads_open.get(&load)).map(|(_, direction)| *direction)
+    }
+
+    pub fn read(&self, stored: &(Pair, Option<LoadId>)) -> Pair {
+        let (mut pair, load) = stored.clone();
+        if let Some(direction) = self.staged(load) {
+            moves::unload(&mut pair, direction);
+        }
+        pair
+    }
+
+    pub fn pair(&self, link: LinkId, key: &Key) -> Option<Pair> {
+        self.pairs.get(&(link, key.clone())).map(|stored| self.read(stored))
+    }
+
+    fn mark(&mut self, link: LinkId, key: &Key, direction: Direction, mark: Option<Mark>) {
+        let stored = self.pairs.get_mut(&(link, key.clone()));
+        if let (Some(mark), Some((pair, _))) = (mark, stored)
+            && mark.apply(pair.way_mut(direction))
+        {
+            pair.version += 1;
+        }
+    }
+
+    fn insert_job(&mut self, mut row: Row) -> i64 {
+        self.jobs_made += 1;
+        row.job.id = self.jobs_made;
+        self.jobs.insert(row.job.id, row);
+        self.jobs_made
+    }
+
+    /// Finds the newest job of a (direction, key) that is as wanted.
+    fn find_job(
+        &self,
+        link: LinkId,
+        direction: Direction,
+        key: &Key,
+        is_wanted: impl Fn(&Row) -> bool,
+    ) -> Option<Row> {
+        let stands_there = |row: &&Row| {
+            row.link == link && row.job.direction == direction && row.job.key == *key && is_wanted(row)
+        };
+        self.jobs.values().rev().find(stands_there).cloned()
+    }
+
+    pub fn active(&self, link: LinkId, direction: Direction, key: &Key) -> Option<Row> {
+        self.find_job(link, direction, key, |row| row.job.state.is_active())
+    }
+
+    fn put_job(&mut self, link: LinkId, new: NewJob, now: Timestamp) -> (i64, Counters) {
+        if let Some(mut row) = self.active(link, new.direction, &new.key) {
+            let counted = row.coalesce(new, now);
+            let id = row.job.id;
+            self.jobs.insert(id, row);
+            return (id, counted);
+        }
+        let is_letter = |row: &Row| row.job.state == JobState::Dead && row.job.origin == Origin::Sync;
+        if new.state == JobState::Dead
+            && new.origin == Origin::Sync
+            && let Some(mut row) = self.find_job(link, new.direction, &new.key, is_letter)
+        {
+            let counted = row.bury_again(new, now);
+            let id = row.job.id;
+            self.jobs.insert(id, row);
+            return (id, counted);
+        }
+        let (row, counted) = Row::born(link, new, now);
+        (self.insert_job(row), counted)
+    }
+
+    /// Stores a moved job with all that the move means; the mark only where it is given.
+    pub fn carry_out(&mut self, row: Row, moved: Moved) {
+        let (link, direction, key) = (row.link, row.job.direction, row.job.key.clone());
+        self.count(link, moved.counted);
+        if moved.gone {
+            self.jobs.remove(&row.job.id);
+        } else {
+            self.jobs.insert(row.job.id, row);
+        }
+        if let Some(next) = moved.next {
+            self.insert_job(next);
+        }
+        self.mark(link, &key, direction, moved.mark);
+    }
+
+    pub fn commit(&mut self, link: LinkId, commit: Commit, now: Timestamp) -> Result<Committed, StoreError> {
+        self.link(link)?;
+        let mut stale = Vec::new();
+        for pair in &commit.pairs {
+            if !self.put_pair(link, pair, commit.load) {
+                stale.push(pair.key.clone());
+            }
+        }
+        for (key, version) in &commit.forgotten {
+            if !self.forget_pair(link, key, *version) {
+                stale.push(key.clone());
+            }
+        }
+        if !stale.is_empty() {
+            return Ok(Committed { stale, jobs: Vec::new() });
+        }
+        let mut counted = commit.counted;
+        for (direction, key) in &commit.obsolete {
+            if let Some(row) = self.active(link, *direction, key)
+                && row.job.origin == Origin::Sync
+                && row.job.state != JobState::Leased
+            {
+                self.jobs.remove(&row.job.id);
+                counted.superseded += 1;
+            }
+        }
+        let mut jobs = Vec::new();
+        for new in commit.jobs {
+            let (id, more) = self.put_job(link, new, now);
+            jobs.push(id);
+            counted += more;
+        }
+        let state = self.link(link)?;
+        state.counters += counted;
+        let index = |side: Side| usize::from(side == Side::B);
+        if let Some((side, cursor)) = commit.cursor
+            && let Some(place) = state.cursors.get_mut(index(side))
+        {
+            *place = cursor;
+        }
+        if let Some((side, epoch)) = commit.epoch
+            && let Some(place) = state.epochs.get_mut(index(side))
+        {
+            *place = epoch;
+        }
+        Ok(Committed { stale, jobs })
+    }
+
+    pub fn settle_one(
+        &mut self,
+        link: LinkId,
+        settlement: Settlement,
+        now: Timestamp,
+        settled: &mut Settled,
+    ) {
+        let held = |row: &&Row| row.link == link && row.is_held_under(settlement.fence);
+        let Some(mut row) = self.jobs.get(&settlement.job_id).filter(held).cloned() else {
+            settled.lost.push(settlement.job_id);
+            return;
+        };
+        let mut moved = row.settle(settlement.transition, now);
+        if let Some(mut pair) = settlement.pair {
+            // The caller's own status stands, but for what it could not know.
+            if let Some(mark) = moved.mark.take().filter(|_| moved.overrules) {
+                mark.apply(pair.way_mut(row.job.direction));
+            }
+            let holds = if settlement.forget {
+                self.forget_pair(link, &pair.key, pair.version)
+            } else {
+                self.put_pair(link, &pair, None)
+            };
+            if !holds {
+                settled.stale.push(settlement.job_id);
+                return;
+            }
+        }
+        self.carry_out(row, moved);
+    }
+}

@@ -1,0 +1,329 @@
+//! What both stores decide in the same way: the moves of a job, and how a staged pair reads. Pure.
+//!
+//! Invariant: accepted = delivered + superseded + cancelled + dead + active, after every move.
+
+use super::{Counters, LinkId, NewJob, Transition};
+use crate::engine::job::{Job, JobState, Lease, Origin};
+use crate::engine::plan::{DirectionState, Pair, Seen, SideState, Status};
+use crate::engine::record::{Direction, Timestamp};
+
+/// A job as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Row {
+    pub link: LinkId,
+    pub job: Job,
+    /// Counts the leases; outlives them.
+    pub fence: u64,
+    /// Newer work of the same kind came in while the job was leased.
+    pub dirty: bool,
+    /// The planner wants a sync once this push has ended.
+    pub sync_after: bool,
+}
+
+/// What a move means for the rest of the store.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Moved {
+    pub counted: Counters,
+    /// The row has no more to tell: remove it.
+    pub gone: bool,
+    /// What the stored pair has to say from now on.
+    pub mark: Option<Mark>,
+    /// The mark holds even against the status that the caller passed: the caller didn't know.
+    pub overrules: bool,
+    /// A job that is born from the end of this one.
+    pub next: Option<Row>,
+}
+
+/// A status to be noted in a pair.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Mark {
+    pub status: Status,
+    pub attempts: u32,
+    pub error: Option<String>,
+    pub queued_at: Option<Timestamp>,
+}
+
+impl Mark {
+    /// Notes the status; tells whether that changed anything.
+    pub fn apply(self, state: &mut DirectionState) -> bool {
+        let before = state.clone();
+        state.status = self.status;
+        state.attempts = self.attempts;
+        state.error = self.error;
+        state.queued_at = self.queued_at.or(state.queued_at);
+        *state != before
+    }
+
+    fn queued(now: Timestamp) -> Self {
+        Self { status: Status::Queued, attempts: 0, error: None, queued_at: Some(now) }
+    }
+}
+
+impl Row {
+    /// Makes a job of wanted work.
+    pub fn born(link: LinkId, new: NewJob, now: Timestamp) -> (Self, Counters) {
+        let state = birth_state(new.state);
+        let job = Job {
+            id: 0,
+            direction: new.direction,
+            key: new.key,
+            state,
+            origin: new.origin,
+            attempts: 0,
+            attempts_max: new.attempts_max,
+            priority: new.priority,
+            due_at: new.due_at,
+            created_at: now,
+            updated_at: now,
+            rules_version: new.rules_version,
+            correlation_id: new.correlation_id,
+            error: new.error,
+            payload: new.payload,
+            replay_of: new.replay_of,
+            lease: None,
+        };
+        let counted =
+            Counters { accepted: 1, dead: u64::from(state == JobState::Dead), ..Counters::default() };
+        (Self { link, job, fence: 0, dirty: false, sync_after: false }, counted)
+    }
+
+    /// Lets newer work for the same (direction, key) take over.
+    pub fn coalesce(&mut self, new: NewJob, now: Timestamp) -> Counters {
+        let mut counted = Counters { accepted: 1, superseded: 1, ..Counters::default() };
+        let job = &mut self.job;
+        job.updated_at = now;
+        if job.origin == Origin::Push && new.origin == Origin::Sync {
+            self.sync_after = true;
+            return counted;
+        }
+        job.origin = new.origin;
+        job.rules_version = new.rules_version;
+        job.correlation_id = new.correlation_id;
+        job.payload = new.payload.or(job.payload.take());
+        job.error = new.error.or(job.error.take());
+        job.replay_of = new.replay_of.or(job.replay_of);
+        job.due_at = job.due_at.min(new.due_at);
+        job.priority = job.priority.max(new.priority);
+        if new.attempts_max > 0 {
+            job.attempts_max = new.attempts_max;
+        }
+        if job.state == JobState::Leased {
+            self.dirty = true;
+        } else {
+            job.state = birth_state(new.state);
+            counted.dead = u64::from(job.state == JobState::Dead);
+        }
+        counted
+    }
+
+    /// Lets a newer dead letter take the place of this one.
+    pub fn bury_again(&mut self, new: NewJob, now: Timestamp) -> Counters {
+        let job = &mut self.job;
+        job.updated_at = now;
+        job.rules_version = new.rules_version;
+        job.correlation_id = new.correlation_id;
+        job.payload = new.payload.or(job.payload.take());
+        job.error = new.error.or(job.error.take());
+        Counters { accepted: 1, superseded: 1, ..Counters::default() }
+    }
+
+    /// Claims the job and counts the attempt.
+    pub fn lease(&mut self, owner: &str, until: Timestamp, now: Timestamp) {
+        self.fence += 1;
+        self.dirty = false;
+        self.job.state = JobState::Leased;
+        self.job.attempts = self.job.attempts.saturating_add(1);
+        self.job.updated_at = now;
+        self.job.lease = Some(Lease { owner: owner.to_owned(), until, fence: self.fence });
+    }
+
+    /// Tells whether the job can be leased once it is due.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.job.state, JobState::Pending | JobState::Retrying | JobState::Waiting)
+    }
+
+    /// Tells whether a claim under this fence still holds.
+    pub fn is_held_under(&self, fence: u64) -> bool {
+        self.job.state == JobState::Leased && self.fence == fence
+    }
+
+    /// Ends a lease. Where newer work came in meanwhile, nothing is final.
+    pub fn settle(&mut self, transition: Transition, now: Timestamp) -> Moved {
+        let is_final = matches!(
+            transition,
+            Transition::Synced | Transition::Obsolete | Transition::Conflict { .. } | Transition::Dead { .. }
+        );
+        let overrules = self.dirty && is_final;
+        let transition = if overrules { Transition::Again { due_at: now } } else { transition };
+        self.dirty = false;
+        self.job.lease = None;
+        self.job.updated_at = now;
+        let mut moved = self.carry_out(transition, now);
+        moved.overrules = overrules;
+        if !self.job.state.is_active() || moved.gone {
+            self.follow(&mut moved, now);
+        }
+        moved
+    }
+
+    fn carry_out(&mut self, transition: Transition, now: Timestamp) -> Moved {
+        let mut moved = Moved::default();
+        let job = &mut self.job;
+        let mut noted = None;
+        match transition {
+            Transition::Synced | Transition::Obsolete => {
+                let through = transition == Transition::Synced;
+                moved.counted.delivered = u64::from(through);
+                moved.counted.superseded = u64::from(!through);
+                moved.gone = job.origin == Origin::Sync;
+                job.state = JobState::Synced;
+                job.error = None;
+            }
+            Transition::Snoozed { due_at } => {
+                job.attempts = job.attempts.saturating_sub(1);
+                job.state = if job.attempts > 0 { JobState::Retrying } else { JobState::Pending };
+                job.due_at = due_at;
+            }
+            Transition::Retrying { due_at, error } => {
+                job.state = JobState::Retrying;
+                job.due_at = due_at;
+                job.error = Some(error);
+                noted = Some(Status::Retrying);
+            }
+            Transition::Again { due_at } => {
+                job.state = JobState::Pending;
+                job.attempts = 0;
+                job.due_at = due_at;
+                job.error = None;
+                moved.mark = Some(Mark::queued(now));
+            }
+            Transition::Waiting { due_at, error } => {
+                job.attempts = job.attempts.saturating_sub(1);
+                job.state = JobState::Waiting;
+                job.due_at = due_at;
+                job.error = Some(error);
+                noted = Some(Status::Waiting);
+            }
+            Transition::Conflict { error } => {
+                job.state = JobState::Conflict;
+                job.error = Some(error);
+                noted = Some(Status::Conflict);
+            }
+            Transition::Dead { error, payload } => {
+                job.state = JobState::Dead;
+                job.error = Some(error);
+                job.payload = payload.or(job.payload.take());
+                moved.counted.dead = 1;
+                noted = Some(Status::Dead);
+            }
+        }
+        if let Some(status) = noted {
+            moved.mark = Some(self.mark(status));
+        }
+        moved
+    }
+
+    /// Takes an expired lease back; the attempt stays counted.
+    pub fn rescue(&mut self, now: Timestamp) -> Moved {
+        self.dirty = false;
+        self.job.lease = None;
+        self.job.state = JobState::Pending;
+        self.job.updated_at = now;
+        Moved { mark: Some(self.mark(Status::Queued)), ..Moved::default() }
+    }
+
+    /// Tells whether [`Self::retry`] is for this job; a dead one also needs its place to be free.
+    pub fn can_retry(&self) -> bool {
+        matches!(self.job.state, JobState::Retrying | JobState::Waiting | JobState::Dead)
+    }
+
+    /// Makes the job due now with a full number of attempts.
+    pub fn retry(&mut self, now: Timestamp) -> Moved {
+        let accepted = u64::from(self.job.state == JobState::Dead);
+        self.job.state = JobState::Pending;
+        self.job.attempts = 0;
+        self.job.due_at = now;
+        self.job.updated_at = now;
+        self.job.error = None;
+        Moved {
+            counted: Counters { accepted, ..Counters::default() },
+            mark: Some(Mark::queued(now)),
+            ..Moved::default()
+        }
+    }
+
+    /// Ends an active job unfinished.
+    pub fn cancel(&mut self, now: Timestamp) -> Moved {
+        self.dirty = false;
+        self.job.lease = None;
+        self.job.state = JobState::Cancelled;
+        self.job.updated_at = now;
+        let mut moved = Moved {
+            counted: Counters { cancelled: 1, ..Counters::default() },
+            mark: Some(Mark { error: None, ..self.mark(Status::Cancelled) }),
+            ..Moved::default()
+        };
+        self.follow(&mut moved, now);
+        moved
+    }
+
+    /// Lets the sync that waited for this push be born.
+    fn follow(&mut self, moved: &mut Moved, now: Timestamp) {
+        if !std::mem::take(&mut self.sync_after) {
+            return;
+        }
+        let wanted = NewJob {
+            direction: self.job.direction,
+            key: self.job.key.clone(),
+            origin: Origin::Sync,
+            priority: self.job.priority,
+            due_at: now,
+            attempts_max: 0,
+            rules_version: self.job.rules_version,
+            correlation_id: self.job.correlation_id.clone(),
+            payload: None,
+            replay_of: None,
+            state: JobState::Pending,
+            error: None,
+        };
+        let (next, counted) = Self::born(self.link, wanted, now);
+        moved.next = Some(next);
+        moved.counted += counted;
+        moved.mark = Some(Mark::queued(now));
+        moved.overrules = true;
+    }
+
+    fn mark(&self, status: Status) -> Mark {
+        Mark {
+            status,
+            attempts: self.job.attempts,
+            error: self.job.error.as_ref().map(|error| error.message.clone()),
+            queued_at: None,
+        }
+    }
+}
+
+fn birth_state(wanted: JobState) -> JobState {
+    match wanted {
+        JobState::Pending | JobState::Waiting | JobState::Conflict | JobState::Dead => wanted,
+        JobState::Leased | JobState::Retrying | JobState::Synced | JobState::Cancelled => {
+            debug_assert!(false, "a job can't be born {}", wanted.as_str());
+            JobState::Pending
+        }
+    }
+}
+
+/// Makes a staged pair read as if nothing had reached the destination of its load.
+pub(super) fn unload(pair: &mut Pair, direction: Direction) {
+    let source = pair.side_mut(direction.from());
+    let base = source.base.take();
+    if let (Seen::AsBase, Some(image)) = (&source.seen, base) {
+        source.seen = Seen::Changed(image);
+    }
+    *pair.side_mut(direction.to()) = SideState::default();
+    let way = pair.way_mut(direction);
+    if way.status == Status::Synced {
+        way.status = Status::Queued;
+        way.synced_at = None;
+    }
+}

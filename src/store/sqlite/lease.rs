@@ -1,0 +1,77 @@
+//! `lease`: claiming due jobs, and when the next one is due.
+//!
+//! The index holds what is ready by (priority, due): each priority is one short walk, so that jobs
+//! that are not due cost nothing however many there are.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::pair_row::Reading;
+use super::trouble::Fallible;
+use super::{Session, job_row};
+use crate::engine::record::{Direction, Timestamp};
+use crate::store::moves::Row;
+use crate::store::{LeaseRequest, Leased, LinkId};
+
+pub(super) fn lease(session: &mut Session, link: LinkId, request: &LeaseRequest) -> Fallible<Vec<Leased>> {
+    let Session { db, shapes, .. } = session;
+    let rows = due(db, link, request)?;
+    let mut reading = Reading::new(db, shapes)?;
+    let mut leased = Vec::with_capacity(rows.len());
+    for mut row in rows {
+        row.lease(&request.owner, request.until, request.now);
+        job_row::update(db, &row)?;
+        let pair = reading.find(link, &row.job.key)?;
+        leased.push(Leased { job: row.job, pair });
+    }
+    Ok(leased)
+}
+
+fn due(db: &Connection, link: LinkId, request: &LeaseRequest) -> Fallible<Vec<Row>> {
+    let direction = job_row::direction_code(request.direction);
+    let mut rows: Vec<Row> = Vec::new();
+    let mut priority = next_priority(db, link, request.direction, None)?;
+    while let Some(at) = priority
+        && rows.len() < request.limit
+    {
+        let left = i64::try_from(request.limit - rows.len()).unwrap_or(i64::MAX);
+        rows.extend(job_row::many(
+            db,
+            "INDEXED BY jobs_ready WHERE link = ?1 AND direction = ?2 AND priority = ?3 AND due_at <= ?4 \
+             AND state IN (0, 2, 3) ORDER BY due_at, id LIMIT ?5",
+            (link.0, direction, at, request.now.0, left),
+        )?);
+        priority = next_priority(db, link, request.direction, Some(at))?;
+    }
+    Ok(rows)
+}
+
+/// Says when the next job of a direction is due.
+pub(super) fn next_due(db: &Connection, link: LinkId, direction: Direction) -> Fallible<Option<Timestamp>> {
+    let mut first = db.prepare_cached(
+        "SELECT due_at FROM jobs INDEXED BY jobs_ready WHERE link = ?1 AND direction = ?2 AND priority = ?3 \
+         AND state IN (0, 2, 3) ORDER BY due_at LIMIT 1",
+    )?;
+    let mut earliest: Option<i64> = None;
+    let mut priority = next_priority(db, link, direction, None)?;
+    while let Some(at) = priority {
+        let due: i64 = first.query_row((link.0, job_row::direction_code(direction), at), |row| row.get(0))?;
+        earliest = Some(earliest.map_or(due, |known| known.min(due)));
+        priority = next_priority(db, link, direction, Some(at))?;
+    }
+    Ok(earliest.map(Timestamp))
+}
+
+/// Returns the highest priority of what is ready, below another one.
+fn next_priority(
+    db: &Connection,
+    link: LinkId,
+    direction: Direction,
+    below: Option<i64>,
+) -> Fallible<Option<i64>> {
+    let mut select = db.prepare_cached(
+        "SELECT priority FROM jobs INDEXED BY jobs_ready WHERE link = ?1 AND direction = ?2 \
+         AND priority < ?3 AND state IN (0, 2, 3) ORDER BY priority DESC LIMIT 1",
+    )?;
+    let below = below.unwrap_or(i64::MAX);
+    Ok(select.query_row((link.0, job_row::direction_code(direction), below), |row| row.get(0)).optional()?)
+}

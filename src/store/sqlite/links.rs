@@ -1,0 +1,143 @@
+//! Links: their cursors, switches and counters.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::trouble::{Fallible, Trouble, damaged};
+use crate::engine::record::{Cursor, Side};
+use crate::store::{Counters, LinkId, LinkState};
+
+const COLUMNS: &str = "id, customer, link, cursor_a, cursor_b, epoch_a, epoch_b, matched, planned_under, paused, \
+     started, frozen_ab, frozen_ba, accepted, delivered, superseded, cancelled, dead, skipped, echoes";
+
+/// Finds or makes a link.
+pub(super) fn find_or_make(db: &Connection, customer: &str, link: &str) -> Fallible<LinkState> {
+    db.prepare_cached("INSERT INTO links (customer, link) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+        .execute((customer, link))?;
+    let mut select =
+        db.prepare_cached(&format!("SELECT {COLUMNS} FROM links WHERE customer = ?1 AND link = ?2"))?;
+    let mut rows = select.query((customer, link))?;
+    read(rows.next()?.ok_or_else(|| damaged("a link"))?)
+}
+
+/// Lists all links, by number.
+pub(super) fn all(db: &Connection) -> Fallible<Vec<LinkState>> {
+    let mut select = db.prepare_cached(&format!("SELECT {COLUMNS} FROM links ORDER BY id"))?;
+    let mut rows = select.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+/// Stores the switches of a link.
+pub(super) fn put(db: &Connection, state: &LinkState) -> Fallible<()> {
+    let [frozen_ab, frozen_ba] = &state.frozen;
+    let changed = db
+        .prepare_cached(
+            "UPDATE links SET matched = ?2, planned_under = ?3, paused = ?4, started = ?5, frozen_ab = ?6, \
+             frozen_ba = ?7 WHERE id = ?1",
+        )?
+        .execute((
+            state.id.0,
+            state.matched,
+            state.planned_under.map(u128::to_be_bytes),
+            state.paused,
+            state.started,
+            frozen_ab,
+            frozen_ba,
+        ))?;
+    if changed == 0 { Err(missing(state.id)) } else { Ok(()) }
+}
+
+/// Refuses a number that no link has.
+pub(super) fn must_exist(db: &Connection, link: LinkId) -> Fallible<()> {
+    let mut select = db.prepare_cached("SELECT 1 FROM links WHERE id = ?1")?;
+    if select.exists([link.0])? { Ok(()) } else { Err(missing(link)) }
+}
+
+/// Stores where the source at a side goes on.
+pub(super) fn put_cursor(db: &Connection, link: LinkId, side: Side, cursor: Option<&Cursor>) -> Fallible<()> {
+    let sql = match side {
+        Side::A => "UPDATE links SET cursor_a = ?2 WHERE id = ?1",
+        Side::B => "UPDATE links SET cursor_b = ?2 WHERE id = ?1",
+    };
+    db.prepare_cached(sql)?.execute((link.0, cursor.map(|cursor| &cursor.0)))?;
+    Ok(())
+}
+
+/// Stores the number of the last scan begun at a side.
+pub(super) fn put_epoch(db: &Connection, link: LinkId, side: Side, epoch: u32) -> Fallible<()> {
+    let sql = match side {
+        Side::A => "UPDATE links SET epoch_a = ?2 WHERE id = ?1",
+        Side::B => "UPDATE links SET epoch_b = ?2 WHERE id = ?1",
+    };
+    db.prepare_cached(sql)?.execute((link.0, epoch))?;
+    Ok(())
+}
+
+/// Adds to the counters of a link and to the number of its pairs.
+pub(super) fn count(db: &Connection, link: LinkId, grown: i64, counted: Counters) -> Fallible<()> {
+    if grown == 0 && counted == Counters::default() {
+        return Ok(());
+    }
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    db.prepare_cached(
+        "UPDATE links SET pairs = pairs + ?2, accepted = accepted + ?3, delivered = delivered + ?4, \
+         superseded = superseded + ?5, cancelled = cancelled + ?6, dead = dead + ?7, skipped = skipped + ?8, \
+         echoes = echoes + ?9 WHERE id = ?1",
+    )?
+    .execute((
+        link.0,
+        grown,
+        number(counted.accepted),
+        number(counted.delivered),
+        number(counted.superseded),
+        number(counted.cancelled),
+        number(counted.dead),
+        number(counted.skipped),
+        number(counted.echoes),
+    ))?;
+    Ok(())
+}
+
+/// Returns the number of pairs, which every commit keeps up.
+pub(super) fn count_pairs(db: &Connection, link: LinkId) -> Fallible<u64> {
+    let mut select = db.prepare_cached("SELECT pairs FROM links WHERE id = ?1")?;
+    Ok(select.query_row([link.0], |row| unsigned(row, 0)).optional()?.unwrap_or(0))
+}
+
+/// Reads a number that only ever grows from nothing.
+pub(super) fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
+    Ok(u64::try_from(row.get::<_, i64>(at)?).unwrap_or(0))
+}
+
+fn missing(link: LinkId) -> Trouble {
+    Trouble::Missing(format!("there is no link {}", link.0))
+}
+
+fn read(row: &Row<'_>) -> Fallible<LinkState> {
+    let cursor = |at: usize| row.get::<_, Option<String>>(at).map(|text| text.map(Cursor));
+    let planned_under: Option<[u8; 16]> = row.get(8)?;
+    Ok(LinkState {
+        id: LinkId(row.get(0)?),
+        customer: row.get(1)?,
+        link: row.get(2)?,
+        cursors: [cursor(3)?, cursor(4)?],
+        epochs: [row.get(5)?, row.get(6)?],
+        matched: row.get(7)?,
+        planned_under: planned_under.map(u128::from_be_bytes),
+        paused: row.get(9)?,
+        started: row.get(10)?,
+        frozen: [row.get(11)?, row.get(12)?],
+        counters: Counters {
+            accepted: unsigned(row, 13)?,
+            delivered: unsigned(row, 14)?,
+            superseded: unsigned(row, 15)?,
+            cancelled: unsigned(row, 16)?,
+            dead: unsigned(row, 17)?,
+            skipped: unsigned(row, 18)?,
+            echoes: unsigned(row, 19)?,
+        },
+    })
+}

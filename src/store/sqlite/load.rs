@@ -1,0 +1,32 @@
+//! Bulk loads. The table holds those that have not ended, so a pair whose load is not there counts.
+
+use rusqlite::Connection;
+
+use super::job_row::{direction_code, direction_of};
+use super::trouble::Fallible;
+use crate::engine::record::Direction;
+use crate::store::{LinkId, LoadId};
+
+/// Begins a load under a number that no load has had before.
+pub(super) fn begin(db: &Connection, link: LinkId, direction: Direction) -> Fallible<LoadId> {
+    super::links::must_exist(db, link)?;
+    let mut insert = db.prepare_cached("INSERT INTO loads (link, direction) VALUES (?1, ?2) RETURNING id")?;
+    Ok(LoadId(insert.query_row((link.0, direction_code(direction)), |row| row.get(0))?))
+}
+
+/// Ends a load: its pairs count.
+pub(super) fn end(db: &Connection, load: LoadId) -> Fallible<()> {
+    db.prepare_cached("DELETE FROM loads WHERE id = ?1")?.execute([load.0])?;
+    Ok(())
+}
+
+/// Lists the loads that have not ended.
+pub(super) fn open(db: &Connection) -> Fallible<Vec<(LoadId, Direction)>> {
+    let mut select = db.prepare_cached("SELECT id, direction FROM loads")?;
+    let mut rows = select.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((LoadId(row.get(0)?), direction_of(row.get(1)?)?));
+    }
+    Ok(found)
+}

@@ -1,0 +1,201 @@
+//! Opening a state: whose it is, whether it is whole, whether we know its schema.
+//!
+//! Invariant: a state that is refused is left byte for byte as it was found, and none is ever made
+//! anew where one stood.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::trouble::Trouble;
+use super::{Durability, SqliteOptions, schema};
+use crate::store::StoreError;
+
+/// Up to this size every page is checked, which takes some tenths of a second at most; beyond it,
+/// the header, the length and the schema.
+const FULL_CHECK_BYTES_MAX: u64 = 64 << 20;
+
+/// The WAL is written back at this many pages (16 MiB) and cut down to `WAL_BYTES_MAX` afterwards.
+const CHECKPOINT_PAGES: u32 = 4000;
+const WAL_BYTES_MAX: u32 = 64 << 20;
+
+const WRITER_CACHE_KIB: i64 = 8192;
+const READER_CACHE_KIB: i64 = 2048;
+const STATEMENTS_MAX: usize = 64;
+const BUSY_MS: u32 = 5000;
+
+/// A state that is ours, whole and of today's schema.
+pub(super) struct Opened {
+    pub writer: Connection,
+    pub readers: Vec<Connection>,
+    /// Held for life; the lock goes with it.
+    pub lock: File,
+    pub path: String,
+}
+
+/// Locks, checks, migrates and opens.
+pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, StoreError> {
+    let shown = path.display().to_string();
+    let io = |what: &str, error: std::io::Error| StoreError::Io(format!("{shown}: {what}: {error}"));
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(|error| io("can't make its folder", error))?;
+    }
+    let path = resolved(path);
+    let lock = lock(&path, &shown)?;
+    let is_new = is_new(&path, &shown)?;
+    let mut writer = connect(&path, false).map_err(|trouble| trouble.into_error(&shown))?;
+    if !is_new {
+        // Until it has passed, nothing of the WAL may be moved into the file.
+        hold_checkpoints(&writer, true).map_err(|error| Trouble::from(error).into_error(&shown))?;
+        check(&writer, &path, &shown)?;
+        hold_checkpoints(&writer, false).map_err(|error| Trouble::from(error).into_error(&shown))?;
+    }
+    let ready = prepare(&mut writer, options).and_then(|()| {
+        (0..options.readers.max(1)).map(|_| connect(&path, true)).collect::<Result<Vec<_>, _>>()
+    });
+    let readers = ready.map_err(|trouble| trouble.into_error(&shown))?;
+    Ok(Opened { writer, readers, lock, path: shown })
+}
+
+/// Follows links, so that two names of one state meet at one lock.
+fn resolved(path: &Path) -> PathBuf {
+    if let Ok(whole) = path.canonicalize() {
+        return whole;
+    }
+    match (path.parent().map(Path::canonicalize), path.file_name()) {
+        (Some(Ok(folder)), Some(name)) => folder.join(name),
+        _ => path.to_owned(),
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn lock(path: &Path, shown: &str) -> Result<File, StoreError> {
+    let place = beside(path, ".lock");
+    let refused =
+        |error: std::io::Error| StoreError::Io(format!("{shown}: can't lock {}: {error}", place.display()));
+    let file = File::options().create(true).truncate(false).write(true).open(&place).map_err(refused)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: shown.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(refused(error)),
+    }
+}
+
+/// Tells whether there is no state yet. SQLite would take an empty file for one, throw a WAL beside
+/// it away, and go on with nothing.
+fn is_new(path: &Path, shown: &str) -> Result<bool, StoreError> {
+    let corrupt = |detail: String| StoreError::Corrupt { path: shown.to_owned(), detail };
+    let io = |error: std::io::Error| StoreError::Io(format!("{shown}: {error}"));
+    let length = |path: &Path| match fs::metadata(path) {
+        Ok(found) => Ok(found.len()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(io(error)),
+    };
+    if length(path)? == 0 {
+        let wal = beside(path, "-wal");
+        if length(&wal)? > 0 {
+            return Err(corrupt(format!("it is empty although {} is not", wal.display())));
+        }
+        return Ok(true);
+    }
+    let mut head = Vec::with_capacity(100);
+    File::open(path).and_then(|file| file.take(100).read_to_end(&mut head)).map_err(io)?;
+    if head.len() < 100 || !head.starts_with(b"SQLite format 3\0") {
+        return Err(corrupt("it is not a SQLite database".into()));
+    }
+    Ok(false)
+}
+
+fn connect(path: &Path, reads_only: bool) -> Result<Connection, Trouble> {
+    let flags = if reads_only {
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX
+    } else {
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX
+    };
+    let db = Connection::open_with_flags(path, flags)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    db.pragma_update(None, "busy_timeout", BUSY_MS)?;
+    db.pragma_update(None, "temp_store", "MEMORY")?;
+    let cache = if reads_only { READER_CACHE_KIB } else { WRITER_CACHE_KIB };
+    db.pragma_update(None, "cache_size", -cache)?;
+    Ok(db)
+}
+
+fn hold_checkpoints(db: &Connection, hold: bool) -> rusqlite::Result<()> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, hold)?;
+    db.pragma_update(None, "wal_autocheckpoint", if hold { 0 } else { CHECKPOINT_PAGES })
+}
+
+/// Refuses what is not ours, newer than us, or damaged.
+fn check(db: &Connection, path: &Path, shown: &str) -> Result<(), StoreError> {
+    let fail = |error: rusqlite::Error| Trouble::from(error).into_error(shown);
+    let corrupt = |detail: &str| StoreError::Corrupt { path: shown.to_owned(), detail: detail.to_owned() };
+    let number = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(fail);
+    let has_tables: bool =
+        db.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0)).map_err(fail)?;
+    let found = number("user_version")?;
+    if number("application_id")? != i64::from(schema::APPLICATION_ID) {
+        // A crash before the first step leaves a database without tables.
+        let is_blank = !has_tables && found == 0;
+        return if is_blank { Ok(()) } else { Err(corrupt("it is another program's database")) };
+    }
+    if found > i64::from(schema::version()) {
+        let found = u32::try_from(found).unwrap_or(u32::MAX);
+        return Err(StoreError::Newer { path: shown.to_owned(), found, known: schema::version() });
+    }
+    check_pages(db, path, shown)?;
+    for table in schema::TABLES {
+        let probe = format!("SELECT 1 FROM {table} LIMIT 1");
+        let mut statement =
+            db.prepare(&probe).map_err(|_| corrupt(&format!("the table {table} is missing")))?;
+        statement.query([]).and_then(|mut rows| rows.next().map(drop)).map_err(fail)?;
+    }
+    Ok(())
+}
+
+fn check_pages(db: &Connection, path: &Path, shown: &str) -> Result<(), StoreError> {
+    let fail = |error: rusqlite::Error| Trouble::from(error).into_error(shown);
+    let corrupt = |detail: String| StoreError::Corrupt { path: shown.to_owned(), detail };
+    let number =
+        |name: &str| db.pragma_query_value(None, name, |row| super::links::unsigned(row, 0)).map_err(fail);
+    let bytes = fs::metadata(path).map_err(|error| StoreError::Io(format!("{shown}: {error}")))?.len();
+    let has_wal = fs::metadata(beside(path, "-wal")).is_ok_and(|wal| wal.len() > 0);
+    let wanted = number("page_count")? * number("page_size")?;
+    if !has_wal && bytes < wanted {
+        return Err(corrupt(format!("it ends after {bytes} bytes and should have {wanted}")));
+    }
+    if bytes <= FULL_CHECK_BYTES_MAX {
+        let verdict: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(fail)?;
+        if verdict != "ok" {
+            return Err(corrupt(verdict));
+        }
+    }
+    Ok(())
+}
+
+fn prepare(db: &mut Connection, options: &SqliteOptions) -> Result<(), Trouble> {
+    let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(Trouble::Missing(format!("the file system can't share a WAL (journal mode {mode})")));
+    }
+    let synchronous = match options.durability {
+        Durability::Normal => "NORMAL",
+        Durability::Full => "FULL",
+    };
+    db.pragma_update(None, "synchronous", synchronous)?;
+    db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    db.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
+    let found: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    schema::migrate(db, found)?;
+    // Loads that were under way when the last daemon ended stay void; their pairs are planned again.
+    db.execute("UPDATE links SET planned_under = NULL WHERE id IN (SELECT link FROM loads)", [])?;
+    Ok(())
+}

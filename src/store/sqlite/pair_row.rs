@@ -1,0 +1,234 @@
+//! Pairs in and out of their table.
+
+use rusqlite::types::{Null, ValueRef};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
+
+use super::row::{self, SeenBytes};
+use super::shapes::Shapes;
+use super::trouble::{Fallible, damaged};
+use crate::engine::plan::{Pair, Seen, SideState};
+use crate::engine::record::{Direction, Key, Side};
+use crate::store::moves::{self, Mark};
+use crate::store::{LinkId, LoadId};
+
+/// What [`Reading::pair`] expects, in order.
+pub(super) const COLUMNS: &str =
+    "key, version, rules_version, load, a_id, b_id, a_base, b_base, a_seen, b_seen, a_meta, b_meta, ab, ba";
+
+const INSERT: &str = "
+INSERT INTO pairs (link, key, hash, version, rules_version, load, a_id, b_id,
+                   a_base, b_base, a_seen, b_seen, a_meta, b_meta, ab, ba)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+ON CONFLICT DO NOTHING";
+
+/// Takes the same parameters, and the expected version; the hash of a key never changes.
+const UPDATE: &str = "
+UPDATE pairs SET version = ?4, rules_version = ?5, load = ?6, a_id = ?7, b_id = ?8,
+                 a_base = ?9, b_base = ?10, a_seen = ?11, b_seen = ?12, a_meta = ?13, b_meta = ?14,
+                 ab = ?15, ba = ?16
+WHERE link = ?1 AND key = ?2 AND version = ?17";
+
+const DELETE: &str = "DELETE FROM pairs WHERE link = ?1 AND key = ?2 AND version = ?3";
+
+/// Stores pairs of one link, one after the other, and counts them.
+pub(super) struct Writing<'db> {
+    db: &'db Connection,
+    shapes: &'db mut Shapes,
+    link: LinkId,
+    insert: CachedStatement<'db>,
+    update: CachedStatement<'db>,
+    /// One buffer for all blobs of a row.
+    bytes: Vec<u8>,
+    /// By how many pairs the link has grown.
+    pub grown: i64,
+}
+
+impl<'db> Writing<'db> {
+    pub fn new(db: &'db Connection, shapes: &'db mut Shapes, link: LinkId) -> Fallible<Self> {
+        let insert = db.prepare_cached(INSERT)?;
+        let update = db.prepare_cached(UPDATE)?;
+        Ok(Self { db, shapes, link, insert, update, bytes: Vec::with_capacity(1024), grown: 0 })
+    }
+
+    /// Stores a pair as its next version; `false` where another version stands there than it expects.
+    pub fn put(&mut self, pair: &Pair, load: Option<LoadId>) -> Fallible<bool> {
+        let ends = self.encode(pair)?;
+        let is_new = pair.version == 0;
+        let statement = if is_new { &mut self.insert } else { &mut self.update };
+        statement.raw_bind_parameter(1, self.link.0)?;
+        statement.raw_bind_parameter(2, pair.key.as_bytes())?;
+        if is_new {
+            statement.raw_bind_parameter(3, pair.key.hash128().to_be_bytes())?;
+        } else {
+            statement.raw_bind_parameter(17, pair.version)?;
+        }
+        statement.raw_bind_parameter(4, pair.version.wrapping_add(1))?;
+        statement.raw_bind_parameter(5, pair.rules_version)?;
+        statement.raw_bind_parameter(6, load.map(|load| load.0))?;
+        statement.raw_bind_parameter(7, pair.a.id.as_deref())?;
+        statement.raw_bind_parameter(8, pair.b.id.as_deref())?;
+        let mut start = 0;
+        for (at, end) in (9..).zip(ends) {
+            match self.bytes.get(start..end) {
+                Some(blob) if !blob.is_empty() => statement.raw_bind_parameter(at, blob)?,
+                _ => statement.raw_bind_parameter(at, Null)?,
+            }
+            start = end;
+        }
+        let changed = statement.raw_execute()?;
+        self.grown += i64::from(is_new && changed > 0);
+        Ok(changed > 0)
+    }
+
+    /// Writes the eight blobs of a row into the buffer and returns their ends.
+    fn encode(&mut self, pair: &Pair) -> Fallible<[usize; 8]> {
+        let Self { db, shapes, bytes, .. } = self;
+        bytes.clear();
+        let mut ends = [0; 8];
+        let mut end = ends.iter_mut();
+        let mut close = |bytes: &Vec<u8>| {
+            if let Some(end) = end.next() {
+                *end = bytes.len();
+            }
+        };
+        for side in [&pair.a, &pair.b] {
+            if let Some(base) = &side.base {
+                row::put_image(bytes, shapes.intern(db, &base.shape)?, base);
+            }
+            close(bytes);
+        }
+        for side in [&pair.a, &pair.b] {
+            let shape = match &side.seen {
+                Seen::Changed(image) => shapes.intern(db, &image.shape)?,
+                Seen::Never | Seen::AsBase | Seen::Deleted(_) => 0,
+            };
+            row::put_seen(bytes, &side.seen, shape);
+            close(bytes);
+        }
+        for side in [&pair.a, &pair.b] {
+            row::put_meta(bytes, side);
+            close(bytes);
+        }
+        for way in [&pair.a_to_b, &pair.b_to_a] {
+            row::put_way(bytes, way);
+            close(bytes);
+        }
+        Ok(ends)
+    }
+
+    /// Forgets a pair; `false` where another version stands there. One that was never stored
+    /// (version 0) is forgotten where none stands there.
+    pub fn forget(&mut self, key: &Key, version: u32) -> Fallible<bool> {
+        if version == 0 {
+            return Ok(version_of(self.db, self.link, key)?.is_none());
+        }
+        let removed = self.db.prepare_cached(DELETE)?.execute((self.link.0, key.as_bytes(), version))?;
+        self.grown -= i64::from(removed > 0);
+        Ok(removed > 0)
+    }
+}
+
+fn version_of(db: &Connection, link: LinkId, key: &Key) -> Fallible<Option<u32>> {
+    let mut find = db.prepare_cached("SELECT version FROM pairs WHERE link = ?1 AND key = ?2")?;
+    Ok(find.query_row((link.0, key.as_bytes()), |row| row.get(0)).optional()?)
+}
+
+/// Reads pairs of one snapshot.
+pub(super) struct Reading<'db> {
+    pub db: &'db Connection,
+    shapes: &'db mut Shapes,
+    /// Loads that have not ended: their pairs read as if they had not been staged.
+    open_loads: Vec<(LoadId, Direction)>,
+}
+
+impl<'db> Reading<'db> {
+    pub fn new(db: &'db Connection, shapes: &'db mut Shapes) -> Fallible<Self> {
+        let open_loads = super::load::open(db)?;
+        Ok(Self { db, shapes, open_loads })
+    }
+
+    /// Reads one pair by its key.
+    pub fn find(&mut self, link: LinkId, key: &Key) -> Fallible<Option<Pair>> {
+        let mut select =
+            self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM pairs WHERE link = ?1 AND key = ?2"))?;
+        let mut rows = select.query((link.0, key.as_bytes()))?;
+        match rows.next()? {
+            Some(row) => self.pair(row).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads the pair of a row of [`COLUMNS`].
+    pub fn pair(&mut self, row: &Row<'_>) -> Fallible<Pair> {
+        let key = Key::from_bytes(blob(row, 0)?.ok_or_else(|| damaged("a key"))?);
+        let mut pair = Pair { version: row.get(1)?, rules_version: row.get(2)?, ..Pair::new(key) };
+        let load: Option<u32> = row.get(3)?;
+        for (at, side) in (0usize..).zip(Side::BOTH) {
+            let state = pair.side_mut(side);
+            self.side(row, at, state)?;
+        }
+        pair.a_to_b = row::take_way(blob(row, 12)?)?;
+        pair.b_to_a = row::take_way(blob(row, 13)?)?;
+        if let Some(direction) = load.and_then(|load| self.open_load(load)) {
+            moves::unload(&mut pair, direction);
+        }
+        Ok(pair)
+    }
+
+    fn side(&mut self, row: &Row<'_>, at: usize, state: &mut SideState) -> Fallible<()> {
+        state.id = match row.get_ref(4 + at)? {
+            ValueRef::Null => None,
+            id => Some(id.as_str().map_err(|_| damaged("a remote id"))?.into()),
+        };
+        state.base = match blob(row, 6 + at)? {
+            Some(bytes) => Some(self.shapes.image(self.db, bytes)?),
+            None => None,
+        };
+        state.seen = match row::take_seen(blob(row, 8 + at)?)? {
+            SeenBytes::Plain(seen) => seen,
+            SeenBytes::Changed(bytes) => Seen::Changed(self.shapes.image(self.db, bytes)?),
+        };
+        row::take_meta(blob(row, 10 + at)?, state)
+    }
+
+    /// Returns the direction of a load that has not ended.
+    pub fn open_load(&self, load: u32) -> Option<Direction> {
+        self.open_loads.iter().find(|(open, _)| open.0 == load).map(|(_, direction)| *direction)
+    }
+}
+
+/// Returns a column's bytes; `None` for NULL.
+pub(super) fn blob<'r>(row: &'r Row<'_>, at: usize) -> Fallible<Option<&'r [u8]>> {
+    row.get_ref(at)?.as_blob_or_null().map_err(|_| damaged("a blob"))
+}
+
+/// Notes a status in a stored pair, where there is one and it says something else.
+pub(super) fn mark(
+    db: &Connection,
+    link: LinkId,
+    key: &Key,
+    direction: Direction,
+    mark: Mark,
+) -> Fallible<()> {
+    let column = match direction {
+        Direction::AToB => "ab",
+        Direction::BToA => "ba",
+    };
+    let mut select =
+        db.prepare_cached(&format!("SELECT {column} FROM pairs WHERE link = ?1 AND key = ?2"))?;
+    let found: Option<Option<Vec<u8>>> =
+        select.query_row((link.0, key.as_bytes()), |row| row.get(0)).optional()?;
+    let Some(bytes) = found else { return Ok(()) };
+    let mut way = row::take_way(bytes.as_deref())?;
+    if !mark.apply(&mut way) {
+        return Ok(());
+    }
+    let mut bytes = Vec::with_capacity(32);
+    row::put_way(&mut bytes, &way);
+    let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
+    db.prepare_cached(&format!(
+        "UPDATE pairs SET {column} = ?3, version = version + 1 WHERE link = ?1 AND key = ?2"
+    ))?
+    .execute((link.0, key.as_bytes(), bytes))?;
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! The tables, and the steps that bring an older state to them.
+//!
+//! Invariant: a step that has been released never changes; a new one is added at the end.
+//!
+//! Absent on purpose: an index on `pairs.hash` (random order would cost more than all the rest of
+//! the row), foreign keys (the writer is the only one who writes), triggers.
+
+use rusqlite::Connection;
+
+/// Marks the file as ours in its header: "recS".
+pub(super) const APPLICATION_ID: i32 = 0x7265_6353;
+
+/// What has to be there after all steps.
+pub(super) const TABLES: [&str; 7] = ["jobs", "kv", "links", "loads", "pairs", "rules_versions", "shapes"];
+
+const STEPS: [&str; 1] = [V1];
+
+/// `pairs` holds its rarer and never searched parts in small blobs, whose form `row.rs` owns; NULL
+/// stands for the usual: no id of its own, seen as its base, nothing ever to be done.
+/// State codes of `jobs` follow `JobState::ALL`: 0 pending, 1 leased, 2 retrying, 3 waiting,
+/// 4 conflict (up to here: active), 5 synced, 6 dead, 7 cancelled.
+const V1: &str = "
+CREATE TABLE links (
+    id            INTEGER PRIMARY KEY,
+    customer      TEXT NOT NULL,
+    link          TEXT NOT NULL,
+    cursor_a      TEXT,
+    cursor_b      TEXT,
+    epoch_a       INTEGER NOT NULL DEFAULT 0,
+    epoch_b       INTEGER NOT NULL DEFAULT 0,
+    matched       INTEGER NOT NULL DEFAULT 0,
+    planned_under BLOB,
+    paused        INTEGER NOT NULL DEFAULT 0,
+    started       INTEGER NOT NULL DEFAULT 0,
+    frozen_ab     TEXT,
+    frozen_ba     TEXT,
+    pairs         INTEGER NOT NULL DEFAULT 0,
+    accepted      INTEGER NOT NULL DEFAULT 0,
+    delivered     INTEGER NOT NULL DEFAULT 0,
+    superseded    INTEGER NOT NULL DEFAULT 0,
+    cancelled     INTEGER NOT NULL DEFAULT 0,
+    dead          INTEGER NOT NULL DEFAULT 0,
+    skipped       INTEGER NOT NULL DEFAULT 0,
+    echoes        INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (customer, link)
+) STRICT;
+
+CREATE TABLE shapes (
+    id    INTEGER PRIMARY KEY,
+    names TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE pairs (
+    link          INTEGER NOT NULL,
+    key           BLOB NOT NULL,
+    hash          BLOB NOT NULL,
+    version       INTEGER NOT NULL,
+    rules_version INTEGER NOT NULL,
+    load          INTEGER,
+    a_id          TEXT,
+    b_id          TEXT,
+    a_base        BLOB,
+    b_base        BLOB,
+    a_seen        BLOB,
+    b_seen        BLOB,
+    a_meta        BLOB,
+    b_meta        BLOB,
+    ab            BLOB,
+    ba            BLOB,
+    PRIMARY KEY (link, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pairs_a_id ON pairs (link, a_id) WHERE a_id IS NOT NULL;
+CREATE INDEX pairs_b_id ON pairs (link, b_id) WHERE b_id IS NOT NULL;
+
+CREATE TABLE loads (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    link      INTEGER NOT NULL,
+    direction INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE jobs (
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
+    link           INTEGER NOT NULL,
+    direction      INTEGER NOT NULL,
+    key            BLOB NOT NULL,
+    state          INTEGER NOT NULL,
+    origin         INTEGER NOT NULL,
+    attempts       INTEGER NOT NULL,
+    attempts_max   INTEGER NOT NULL,
+    priority       INTEGER NOT NULL,
+    due_at         INTEGER NOT NULL,
+    created_at     INTEGER NOT NULL,
+    updated_at     INTEGER NOT NULL,
+    rules_version  INTEGER NOT NULL,
+    correlation_id TEXT NOT NULL,
+    error_code     TEXT,
+    error          TEXT,
+    payload        TEXT,
+    replay_of      INTEGER,
+    owner          TEXT,
+    until          INTEGER,
+    fence          INTEGER NOT NULL,
+    dirty          INTEGER NOT NULL,
+    sync_after     INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX jobs_active ON jobs (link, direction, key) WHERE state < 5;
+CREATE INDEX jobs_ready ON jobs (link, direction, priority, due_at, id) WHERE state IN (0, 2, 3);
+CREATE INDEX jobs_leased ON jobs (until) WHERE state = 1;
+CREATE INDEX jobs_ended ON jobs (updated_at) WHERE state IN (5, 7);
+CREATE INDEX jobs_state ON jobs (link, direction, state);
+CREATE INDEX jobs_key ON jobs (link, key);
+
+CREATE TABLE rules_versions (
+    file    TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    text    TEXT NOT NULL,
+    at      INTEGER NOT NULL,
+    PRIMARY KEY (file, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE kv (
+    space      TEXT NOT NULL,
+    key        TEXT NOT NULL,
+    value      TEXT NOT NULL,
+    expires_at INTEGER,
+    PRIMARY KEY (space, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX kv_expiry ON kv (expires_at) WHERE expires_at IS NOT NULL;
+";
+
+/// The schema that this program writes.
+pub(super) fn version() -> u32 {
+    STEPS.len() as u32
+}
+
+/// Brings a state from the schema that it has to [`version`], each step in a transaction of its own.
+pub(super) fn migrate(db: &mut Connection, found: u32) -> rusqlite::Result<()> {
+    for (number, step) in (1u32..).zip(STEPS).skip(found as usize) {
+        let change = db.transaction()?;
+        change.execute_batch(step)?;
+        change.pragma_update(None, "application_id", APPLICATION_ID)?;
+        change.pragma_update(None, "user_version", number)?;
+        change.commit()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! `settle`: the ends of leases, one by one.
+
+use super::pair_row::{self, Writing};
+use super::trouble::Fallible;
+use super::{Session, job_row, links};
+use crate::engine::record::Timestamp;
+use crate::store::moves::Row;
+use crate::store::{Counters, LinkId, Settled, Settlement};
+
+pub(super) fn settle(
+    session: &mut Session,
+    link: LinkId,
+    settlements: Vec<Settlement>,
+    now: Timestamp,
+) -> Fallible<Settled> {
+    let Session { db, shapes, .. } = session;
+    let mut writing = Writing::new(db, shapes, link)?;
+    let mut settled = Settled::default();
+    let mut counted = Counters::default();
+    for settlement in settlements {
+        let id = settlement.job_id;
+        let held = |row: &Row| row.link == link && row.is_held_under(settlement.fence);
+        let Some(mut row) = job_row::by_id(db, id)?.filter(held) else {
+            settled.lost.push(id);
+            continue;
+        };
+        let direction = row.job.direction;
+        let mut moved = row.settle(settlement.transition, now);
+        let mut mark = moved.mark.take();
+        if let Some(mut pair) = settlement.pair {
+            if let Some(mark) = mark.take().filter(|_| moved.overrules) {
+                mark.apply(pair.way_mut(direction));
+            }
+            let held = if settlement.forget {
+                writing.forget(&pair.key, pair.version)?
+            } else {
+                writing.put(&pair, None)?
+            };
+            if !held {
+                settled.stale.push(id);
+                continue;
+            }
+        }
+        if moved.gone {
+            job_row::remove(db, id)?;
+        } else {
+            job_row::update(db, &row)?;
+        }
+        if let Some(mark) = mark {
+            pair_row::mark(db, link, &row.job.key, direction, mark)?;
+        }
+        if let Some(next) = &moved.next {
+            job_row::insert(db, next)?;
+        }
+        counted += moved.counted;
+    }
+    let grown = writing.grown;
+    links::count(db, link, grown, counted)?;
+    Ok(settled)
+}

@@ -1,0 +1,26 @@
+//! `tidy`: the housekeeping. Dead letters are never pruned: they wait for a person.
+
+use super::Session;
+use super::trouble::Fallible;
+use crate::engine::record::Timestamp;
+use crate::store::ENDED_KEPT;
+
+/// What one call prunes of each kind at most, so that no caller waits long for it.
+const PRUNED_MAX: i64 = 10_000;
+
+pub(super) fn tidy(session: &mut Session, now: Timestamp, force: bool) -> Fallible<()> {
+    let db = &session.db;
+    db.prepare_cached(
+        "DELETE FROM kv WHERE (space, key) IN \
+         (SELECT space, key FROM kv WHERE expires_at IS NOT NULL AND expires_at <= ?1 LIMIT ?2)",
+    )?
+    .execute((now.0, PRUNED_MAX))?;
+    let kept_ms = i64::try_from(ENDED_KEPT.as_millis()).unwrap_or(i64::MAX);
+    db.prepare_cached(
+        "DELETE FROM jobs WHERE id IN \
+         (SELECT id FROM jobs INDEXED BY jobs_ended WHERE state IN (5, 7) AND updated_at < ?1 LIMIT ?2)",
+    )?
+    .execute((now.0.saturating_sub(kept_ms), PRUNED_MAX))?;
+    session.checkpoint = Some(force);
+    Ok(())
+}
