@@ -11,3 +11,4 @@
 #[macro_use]
 mod conformance;
 mod config;
+mod file;

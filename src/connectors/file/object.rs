@@ -1,0 +1,379 @@
+//! One JSON object: its members by their places in the text, so that a rewrite changes the values
+//! it must and gives back every other byte, unknown fields and white space included.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::engine::record::{Key, Number, Schema, Value, value_from_raw, write_json};
+
+use super::csv::push_int;
+
+/// More fields than this in one record are a sign of data used as names.
+const FIELDS_MAX: usize = 10_000;
+
+/// A member of an object: the places of its name (quotes included) and of its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) name: Range<usize>,
+    pub(super) value: Range<usize>,
+}
+
+/// Returns the place of the first byte at or behind `at` that is no white space.
+pub(super) fn skip_space(text: &[u8], at: usize) -> usize {
+    let rest = text.get(at..).unwrap_or(&[]);
+    at + rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).unwrap_or(rest.len())
+}
+
+/// Returns the place behind the value that begins at `at`; `None` where the text ends first.
+/// Only brackets and quotes are looked at: whether the value is one is for the decoder to say.
+pub(super) fn value_end(text: &[u8], at: usize) -> Option<usize> {
+    match text.get(at)? {
+        b'"' => string_end(text, at + 1),
+        b'{' | b'[' => {
+            let (mut depth, mut at) = (0usize, at);
+            loop {
+                let rest = text.get(at..)?;
+                at += rest.iter().position(|byte| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']'))?;
+                match text.get(at)? {
+                    b'"' => {
+                        at = string_end(text, at + 1)?;
+                        continue;
+                    }
+                    b'{' | b'[' => depth += 1,
+                    _ => depth -= 1,
+                }
+                at += 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+        }
+        _ => {
+            let ends = |byte: &u8| matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r');
+            Some(at + text.get(at..)?.iter().position(ends)?)
+        }
+    }
+}
+
+/// Returns the place behind the closing quote; `at` is just behind the opening one.
+fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += text.get(at..)?.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        if text.get(at) == Some(&b'"') {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
+}
+
+/// Finds the members of the object that is the whole of `text`.
+pub(super) fn members(text: &[u8], found: &mut Vec<Member>) -> Result<(), String> {
+    found.clear();
+    let wrong = |at: usize, expected: &str| Err(format!("expected {expected} at byte {at} of the record"));
+    let mut at = skip_space(text, 0);
+    if text.get(at) != Some(&b'{') {
+        return Err("the record is not a JSON object".to_owned());
+    }
+    at = skip_space(text, at + 1);
+    let mut more = text.get(at) != Some(&b'}');
+    while more {
+        let name = at;
+        if text.get(at) != Some(&b'"') {
+            return wrong(at, "a name in quotes");
+        }
+        let Some(name_end) = string_end(text, at + 1) else { return wrong(at, "a closed name") };
+        at = skip_space(text, name_end);
+        if text.get(at) != Some(&b':') {
+            return wrong(at, "a colon");
+        }
+        let value = skip_space(text, at + 1);
+        let Some(value_end) = value_end(text, value).filter(|&end| end > value) else {
+            return wrong(value, "a value");
+        };
+        found.push(Member { name: name..name_end, value: value..value_end });
+        at = skip_space(text, value_end);
+        match text.get(at) {
+            Some(b',') => at = skip_space(text, at + 1),
+            Some(b'}') => more = false,
+            _ => return wrong(at, "a comma or }"),
+        }
+    }
+    match skip_space(text, at + 1) {
+        end if end == text.len() => Ok(()),
+        end => wrong(end, "nothing more"),
+    }
+}
+
+/// Reads one value exactly.
+fn read_value(text: &str) -> Result<Value, String> {
+    match text.as_bytes() {
+        [b'"', inner @ .., b'"'] if !inner.iter().any(|&byte| byte == b'\\' || byte < 0x20) => {
+            Ok(Value::Text(text.get(1..text.len() - 1).unwrap_or("").into()))
+        }
+        b"null" => Ok(Value::Null),
+        b"true" => Ok(Value::Bool(true)),
+        b"false" => Ok(Value::Bool(false)),
+        [b'"' | b'{' | b'[', ..] => {
+            let raw: &RawValue = serde_json::from_str(text).map_err(|error| error.to_string())?;
+            value_from_raw(raw).map_err(|error| error.to_string())
+        }
+        _ => Number::parse(text).ok_or_else(|| "a bare word is no JSON value".to_owned()),
+    }
+}
+
+/// Reads a member's name.
+fn read_name(text: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
+    match text {
+        [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => {
+            std::str::from_utf8(inner).ok().map(std::borrow::Cow::Borrowed)
+        }
+        _ => serde_json::from_slice::<String>(text).ok().map(std::borrow::Cow::Owned),
+    }
+}
+
+/// Turns objects into values by position, under a schema that grows as new fields come up.
+pub(super) struct Decoder {
+    schema: Arc<Schema>,
+    /// Only the names of the schema are wanted; others are passed over.
+    fixed: bool,
+    pub(super) members: Vec<Member>,
+    /// What the n-th member of the last object was called, and where its value went: records of
+    /// one file look alike, so that this saves a look-up by name nearly always.
+    hints: Vec<(Box<[u8]>, Option<usize>)>,
+}
+
+impl Decoder {
+    /// Decodes the wanted fields only, or all.
+    pub(super) fn new(wanted: Option<&[String]>) -> Self {
+        let schema = Schema::new(wanted.unwrap_or(&[]));
+        Self { schema, fixed: wanted.is_some(), members: Vec::new(), hints: Vec::new() }
+    }
+
+    /// Returns the schema of the record that was decoded last.
+    pub(super) fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// Reads one object.
+    pub(super) fn decode(&mut self, bytes: &[u8]) -> Result<Vec<Value>, String> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| format!("the record is not UTF-8 at its byte {}", error.valid_up_to()))?;
+        let mut found = std::mem::take(&mut self.members);
+        let scanned = members(bytes, &mut found);
+        let mut values = vec![Value::Absent; self.schema.len()];
+        let read = scanned.and_then(|()| {
+            found.iter().enumerate().try_for_each(|(at, member)| self.place(text, at, member, &mut values))
+        });
+        self.members = found;
+        read.map(|()| values)
+    }
+
+    fn place(
+        &mut self,
+        text: &str,
+        at: usize,
+        member: &Member,
+        values: &mut Vec<Value>,
+    ) -> Result<(), String> {
+        let name = text.get(member.name.clone()).unwrap_or("").as_bytes();
+        let position = match self.hints.get(at) {
+            Some((hint, position)) if **hint == *name => *position,
+            _ => self.learn(at, name)?,
+        };
+        let Some(position) = position else { return Ok(()) };
+        let value = read_value(text.get(member.value.clone()).unwrap_or(""))
+            .map_err(|reason| format!("field {}: {reason}", String::from_utf8_lossy(name)))?;
+        if position >= values.len() {
+            values.resize(position + 1, Value::Absent);
+        }
+        match values.get_mut(position) {
+            Some(place @ Value::Absent) => *place = value,
+            _ => return Err(format!("field {} stands there twice", String::from_utf8_lossy(name))),
+        }
+        Ok(())
+    }
+
+    /// Looks a name up, adds it where it is new and wanted, and keeps it as a hint.
+    fn learn(&mut self, at: usize, raw: &[u8]) -> Result<Option<usize>, String> {
+        let name = read_name(raw).ok_or_else(|| "a field's name is not valid".to_owned())?;
+        let mut position = self.schema.position(&name);
+        if position.is_none() && !self.fixed {
+            if self.schema.len() >= FIELDS_MAX {
+                return Err(format!("more than {FIELDS_MAX} different fields"));
+            }
+            position = Some(self.schema.len());
+            self.schema = Schema::new(self.schema.names().chain([name.as_ref()]));
+        }
+        if at >= self.hints.len() {
+            self.hints.resize(at + 1, (Box::default(), None));
+        }
+        if let Some(hint) = self.hints.get_mut(at) {
+            *hint = (raw.into(), position);
+        }
+        Ok(position)
+    }
+}
+
+/// Reads the key out of a record that is otherwise no good; `None` where that can't be done for
+/// certain.
+pub(super) fn salvage_key(bytes: &[u8], key: &[String]) -> Option<Key> {
+    let mut found = Vec::new();
+    members(bytes, &mut found).ok()?;
+    let mut values = Vec::with_capacity(key.len());
+    for wanted in key {
+        let mut places = found.iter().filter(|member| {
+            bytes.get(member.name.clone()).and_then(read_name).is_some_and(|n| n == *wanted)
+        });
+        let (member, None) = (places.next()?, places.next()) else { return None };
+        let text = std::str::from_utf8(bytes.get(member.value.clone())?).ok()?;
+        values.push(read_value(text).ok()?);
+    }
+    Key::from_values(&values).ok()
+}
+
+/// The white space that the file's own objects have, so that new ones look like them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Style {
+    open: Vec<u8>,
+    between: Vec<u8>,
+    colon: Vec<u8>,
+    close: Vec<u8>,
+}
+
+impl Style {
+    /// Takes the style of an object that has members.
+    pub(super) fn of(text: &[u8], members: &[Member]) -> Option<Self> {
+        let (first, last) = (members.first()?, members.last()?);
+        let space_before = |at: usize| {
+            let head = text.get(..at).unwrap_or(&[]);
+            let start =
+                head.iter().rposition(|byte| !byte.is_ascii_whitespace()).map_or(0, |found| found + 1);
+            head.get(start..).unwrap_or(&[]).to_vec()
+        };
+        let open = space_before(first.name.start);
+        let between = members.get(1).map_or_else(|| open.clone(), |second| space_before(second.name.start));
+        let tail = text.get(last.value.end..).unwrap_or(&[]);
+        let close = tail.iter().take_while(|byte| byte.is_ascii_whitespace()).copied().collect();
+        Some(Self { open, between, colon: space_before(first.value.start), close })
+    }
+}
+
+/// Names as JSON text, ready to be written.
+pub(super) fn quoted_names(schema: &Schema) -> Vec<Vec<u8>> {
+    schema
+        .names()
+        .map(|name| {
+            let mut quoted = Vec::with_capacity(name.len() + 2);
+            push_string(name, &mut quoted);
+            quoted
+        })
+        .collect()
+}
+
+/// Appends a new object with all values that are there.
+pub(super) fn push_object(names: &[Vec<u8>], values: &[Value], style: &Style, out: &mut Vec<u8>) {
+    out.push(b'{');
+    let mut first = true;
+    for (name, value) in names.iter().zip(values) {
+        if value.is_missing() {
+            continue;
+        }
+        if !first {
+            out.push(b',');
+        }
+        out.extend_from_slice(if first { &style.open } else { &style.between });
+        first = false;
+        push_member(name, value, style, out);
+    }
+    if !first {
+        out.extend_from_slice(&style.close);
+    }
+    out.push(b'}');
+}
+
+fn push_member(name: &[u8], value: &Value, style: &Style, out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
+    out.push(b':');
+    out.extend_from_slice(&style.colon);
+    push_value(value, out);
+}
+
+/// Appends an object with some values replaced and new fields at its end; every other byte stays.
+pub(super) fn push_changed(
+    text: &[u8],
+    members: &[Member],
+    names: &[Vec<u8>],
+    schema: &Schema,
+    values: &[Value],
+    out: &mut Vec<u8>,
+) {
+    let style = Style::of(text, members).unwrap_or_default();
+    let mut written = vec![false; values.len()];
+    let mut copied = 0;
+    for member in members {
+        let name = text.get(member.name.clone()).and_then(read_name);
+        let Some(position) = name.and_then(|name| schema.position(&name)) else { continue };
+        let Some(value) = values.get(position).filter(|value| !value.is_missing()) else { continue };
+        if let Some(written) = written.get_mut(position) {
+            *written = true;
+        }
+        let raw = text.get(member.value.clone()).unwrap_or(&[]);
+        let before = std::str::from_utf8(raw).ok().and_then(|raw| read_value(raw).ok());
+        if before.is_some_and(|before| before == *value) {
+            continue;
+        }
+        out.extend_from_slice(text.get(copied..member.value.start).unwrap_or(&[]));
+        push_value(value, out);
+        copied = member.value.end;
+    }
+    let tail = members.last().map_or_else(|| skip_space(text, 0) + 1, |last| last.value.end);
+    let mut any = !members.is_empty();
+    for ((name, value), written) in names.iter().zip(values).zip(written) {
+        if written || value.is_missing() {
+            continue;
+        }
+        out.extend_from_slice(text.get(copied..tail.max(copied)).unwrap_or(&[]));
+        copied = tail.max(copied);
+        if any {
+            out.push(b',');
+        }
+        any = true;
+        out.extend_from_slice(&style.between);
+        push_member(name, value, &style, out);
+    }
+    out.extend_from_slice(text.get(copied..).unwrap_or(&[]));
+}
+
+fn push_value(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Int(int) => push_int(*int, out),
+        Value::Text(text) => push_string(text, out),
+        other => {
+            let mut text = String::new();
+            write_json(other, &mut text);
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+}
+
+fn push_string(text: &str, out: &mut Vec<u8>) {
+    if !text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
+    // Writing a string into memory can't fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// Returns what a value becomes once it is written and read again.
+pub(super) fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Bytes(_) => Value::Text(value.to_plain().unwrap_or_default()),
+        Value::Unknown => Value::Absent,
+        other => other.clone(),
+    }
+}
