@@ -84,8 +84,8 @@ pub(super) fn merge(pair: &Pair, a: &Image, b: &Image, rules: &LinkRules, occasi
     let legs = Direction::BOTH.map(|direction| leg(direction, &sides, rules));
     let mut open = [vec![false; a.values.len()], vec![false; b.values.len()]];
     let mut conflicts = Vec::new();
-    let [mut forth, mut back] = [&b, &a]
-        .map(|image| Wish { values: vec![Value::Absent; image.values.len()], writes: false });
+    let [mut forth, mut back] =
+        [&b, &a].map(|image| Wish { values: vec![Value::Absent; image.values.len()], writes: false });
     for (at, wish) in [&mut forth, &mut back].into_iter().enumerate() {
         let (Some(Some(this)), Some(other)) = (legs.get(at), legs.get(1 - at)) else { continue };
         for &target in this.way.targets() {
@@ -152,10 +152,9 @@ fn field(
         return;
     }
     let counterpart = other.and_then(|other| {
-        sources
-            .iter()
-            .copied()
-            .find(|&source| other.way.targets().contains(&source) && other.way.reads(source).contains(&target))
+        sources.iter().copied().find(|&source| {
+            other.way.targets().contains(&source) && other.way.reads(source).contains(&target)
+        })
     });
     let here = changed_any(sides, from, sources);
     let there = sides.changed(to, target);

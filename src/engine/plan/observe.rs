@@ -24,7 +24,8 @@ pub fn observe(pair: &mut Pair, side: Side, projected: Projected, epoch: u32, no
     if state.now().is_some_and(|known| alike(known, &image)) {
         return Observation::Same;
     }
-    let ours = matches!(state.seen, Seen::AsBase) && meta.revision.is_some() && meta.revision == state.revision;
+    let ours =
+        matches!(state.seen, Seen::AsBase) && meta.revision.is_some() && meta.revision == state.revision;
     state.id = meta.id.or_else(|| state.id.take());
     state.revision = meta.revision;
     state.modified_at = meta.modified_at;

@@ -1,0 +1,123 @@
+//! First contact: both sides are matched by key before anything is written.
+//!
+//! One side is read to its end and only noted; then the other is read, planned and delivered page
+//! by page; then whatever only the first side has is planned. The same pass runs again after a change
+//! of the rules that brings new fields in.
+
+use std::sync::Arc;
+
+use super::link::{LinkContext, Phase, along, at, lock};
+use super::page::{self, Fact, Mode, Tally, storage};
+use super::poller::{PassMode, Poller};
+use crate::engine::fault::Fault;
+use crate::engine::plan::{Pair, Seen};
+use crate::engine::record::{Direction, Key, Side};
+
+const WALK: usize = 2000;
+
+/// Which side is only noted first: the one that is written to, so that the reading of the other can
+/// deliver at once.
+fn noted_first(ctx: &LinkContext) -> Side {
+    if ctx.rules.way(Direction::AToB).is_some() { Side::B } else { Side::A }
+}
+
+/// Matches both sides. Safe to run again at any time: what agrees is left alone.
+pub async fn matching(
+    ctx: &Arc<LinkContext>,
+    pollers: &mut [Poller; 2],
+    changed: bool,
+) -> Result<Tally, Fault> {
+    ctx.enter(Phase::Matching);
+    for cursor in &ctx.cursors {
+        *lock(cursor) = None;
+    }
+    let first = noted_first(ctx);
+    let [a, b] = pollers;
+    let (first_poller, second_poller) = match first {
+        Side::A => (a, b),
+        Side::B => (b, a),
+    };
+    let mut total = first_poller.pass(PassMode::Note).await?;
+    let direction = first.other().outward();
+    let empty = lock(at(&ctx.presence, first)).count == 0;
+    if empty && ctx.end(first).features.loads && ctx.rules.way(direction).is_some() {
+        total.add(load(ctx, direction, second_poller).await?);
+    } else {
+        total.add(second_poller.pass(PassMode::Plan).await?);
+    }
+    total.add(walk(ctx, changed).await?);
+    done(ctx).await?;
+    Ok(total)
+}
+
+/// Fills an empty destination in one go: staged page by page, published once.
+async fn load(ctx: &Arc<LinkContext>, direction: Direction, poller: &mut Poller) -> Result<Tally, Fault> {
+    let _guard = along(&ctx.delivery, direction).lock().await;
+    let end = ctx.end(direction.to());
+    let id = ctx.store.begin_load(ctx.id, direction).await.map_err(storage)?;
+    let mut load = end.destination.open_load(ctx.rules.shape(direction.to())).await?;
+    let tally = poller.pass(PassMode::Load(direction, id, &mut load)).await?;
+    load.finish().await?;
+    ctx.store.end_load(id).await.map_err(storage)?;
+    Ok(tally)
+}
+
+/// Plans all pairs anew from what is known of them; `changed` says that the rules mean something
+/// else than when they were planned.
+pub async fn walk(ctx: &LinkContext, changed: bool) -> Result<Tally, Fault> {
+    let mut total = Tally::default();
+    let mut after: Option<Key> = None;
+    loop {
+        let pairs = ctx.store.walk(ctx.id, after, WALK).await.map_err(storage)?;
+        let full = pairs.len() == WALK;
+        after = pairs.last().map(|pair| pair.key.clone());
+        let fact = if changed { Fact::Replan } else { Fact::Plan };
+        let facts: Vec<(Key, Fact)> = pairs
+            .into_iter()
+            .filter(|pair| changed || pair.rules_version == 0 || unsettled(pair))
+            .map(|pair| (pair.key, fact.clone()))
+            .collect();
+        total.add(page::take(ctx, Side::A, facts, None, Mode::Plan).await?);
+        if !full {
+            return Ok(total);
+        }
+    }
+}
+
+/// Something of the pair was noted that nobody has planned yet, or that is still to be delivered.
+fn unsettled(pair: &Pair) -> bool {
+    [&pair.a, &pair.b].iter().any(|side| matches!(side.seen, Seen::Changed(_) | Seen::Deleted(_)))
+}
+
+/// Remembers that all pairs are planned under these rules, and which fields they have seen.
+pub async fn done(ctx: &LinkContext) -> Result<(), Fault> {
+    let mut state = ctx.store.link(&ctx.customer, &ctx.name).await.map_err(storage)?;
+    state.matched = true;
+    state.planned_under = Some(ctx.rules.fingerprint);
+    ctx.store.put_link(&state).await.map_err(storage)?;
+    let fields = serde_json::json!({ "a": names(ctx, Side::A), "b": names(ctx, Side::B) }).to_string();
+    ctx.store.put(FIELDS_SPACE, &fields_key(ctx), &fields, None).await.map_err(storage)
+}
+
+/// Tells whether every field that the rules know has been read on both sides already.
+pub async fn covers(ctx: &LinkContext) -> Result<bool, Fault> {
+    let stored = ctx.store.get(FIELDS_SPACE, &fields_key(ctx), ctx.now()).await.map_err(storage)?;
+    let read: serde_json::Value =
+        stored.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    Ok(Side::BOTH.iter().all(|&side| {
+        let known = read.get(side.as_str()).and_then(serde_json::Value::as_array);
+        names(ctx, side)
+            .iter()
+            .all(|name| known.is_some_and(|known| known.iter().any(|known| known.as_str() == Some(name))))
+    }))
+}
+
+const FIELDS_SPACE: &str = "fields";
+
+fn fields_key(ctx: &LinkContext) -> String {
+    ctx.id.0.to_string()
+}
+
+fn names(ctx: &LinkContext, side: Side) -> Vec<String> {
+    ctx.rules.shape(side).names().map(str::to_owned).collect()
+}

@@ -1,0 +1,259 @@
+//! Delivery at first try: the page's own writes go straight to a destination that compares and
+//! sets, and no job row is ever written for a record that arrived.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::link::{LinkContext, along, lock};
+use super::page::{Entry, decide};
+use crate::connectors::{Batch, Class, Delivery, Load, Outcome, Write};
+use crate::engine::fault::{Fault, FaultKind};
+use crate::engine::plan::{
+    Action, Occasion, Projector, Status, Written, delivered, observe, observe_deleted,
+};
+use crate::engine::record::{Direction, Image, Record, Side, Value};
+
+/// What was delivered while a page was planned.
+#[derive(Default)]
+pub struct Inline<'l> {
+    pub count: u64,
+    /// Records that the destination refused for good, by their place in the page.
+    pub failed: HashMap<usize, Fault>,
+    /// Held until the page is committed, so that no worker delivers the same pairs meanwhile.
+    pub guards: Vec<tokio::sync::MutexGuard<'l, ()>>,
+}
+
+/// Delivers what can be delivered at once; the rest keeps its status `queued` and becomes jobs.
+pub async fn deliver<'l>(ctx: &'l LinkContext, entries: &mut [Entry]) -> Inline<'l> {
+    let mut inline = Inline::default();
+    for direction in Direction::BOTH {
+        let end = ctx.end(direction.to());
+        if end.remote || !end.features.compare_and_set {
+            continue;
+        }
+        let places = places(entries, direction);
+        if places.is_empty() {
+            continue;
+        }
+        inline.guards.push(along(&ctx.delivery, direction).lock().await);
+        for chunk in places.chunks(end.features.batch_max.max(1)) {
+            deliver_chunk(ctx, direction, entries, chunk, &mut inline).await;
+        }
+    }
+    inline
+}
+
+/// The entries that want a write in this direction and for which no job stands already.
+fn places(entries: &[Entry], direction: Direction) -> Vec<usize> {
+    entries
+        .iter()
+        .enumerate()
+        .filter(|(_, entry)| entry.dirty && along(&entry.actions, direction).is_write())
+        .filter(|(_, entry)| {
+            !matches!(
+                along(&entry.before.status, direction),
+                Status::Queued | Status::Retrying | Status::Waiting
+            )
+        })
+        .map(|(place, _)| place)
+        .collect()
+}
+
+async fn deliver_chunk(
+    ctx: &LinkContext,
+    direction: Direction,
+    entries: &mut [Entry],
+    places: &[usize],
+    inline: &mut Inline<'_>,
+) {
+    let end = ctx.end(direction.to());
+    let deliveries: Vec<Delivery> = places
+        .iter()
+        .filter_map(|&place| entries.get(place))
+        .filter_map(|entry| delivery(&entry.pair, direction, along(&entry.actions, direction)))
+        .collect();
+    let batch = Batch { shape: Arc::clone(ctx.rules.shape(direction.to())), deliveries };
+    let answer = end.destination.write(&batch, &ctx.call(Class::Live)).await;
+    let outcomes = match answer {
+        Ok(outcomes) if outcomes.len() == places.len() => outcomes,
+        Ok(outcomes) => {
+            note(ctx, direction, format!("{} outcomes for {} deliveries", outcomes.len(), places.len()));
+            return;
+        }
+        Err(fault) => {
+            // Nothing can be said of any record: all become jobs, which look before they repeat.
+            note(ctx, direction, fault.to_string());
+            return;
+        }
+    };
+    let mut projector = Projector::new(&ctx.rules, direction.to());
+    for (&place, outcome) in places.iter().zip(outcomes) {
+        let Some(entry) = entries.get_mut(place) else { continue };
+        take_outcome(ctx, direction, entry, place, outcome, &mut projector, inline);
+    }
+}
+
+fn take_outcome(
+    ctx: &LinkContext,
+    direction: Direction,
+    entry: &mut Entry,
+    place: usize,
+    outcome: Outcome,
+    projector: &mut Projector,
+    inline: &mut Inline<'_>,
+) {
+    match outcome {
+        Outcome::Delivered { id, revision, stored } => {
+            let stored = stored.and_then(|record| projector.project(record).ok()).map(|record| record.image);
+            confirm(ctx, direction, entry, id, revision, stored);
+            inline.count += 1;
+        }
+        Outcome::Stale(current) => {
+            observe_there(ctx, &mut entry.pair, direction.to(), current, projector);
+            decide(ctx, entry, Occasion::Change, ctx.now());
+        }
+        Outcome::Failed(fault) if fault.kind == FaultKind::Rejected => {
+            let way = entry.pair.way_mut(direction);
+            way.status = Status::Dead;
+            way.attempts = 1;
+            way.error = Some(fault.to_string());
+            inline.failed.insert(place, fault);
+        }
+        Outcome::Failed(fault) => note(ctx, direction, fault.to_string()),
+    }
+}
+
+fn confirm(
+    ctx: &LinkContext,
+    direction: Direction,
+    entry: &mut Entry,
+    id: Option<crate::engine::record::RemoteId>,
+    revision: Option<crate::engine::record::Revision>,
+    stored: Option<Image>,
+) {
+    let made_from = entry.pair.side(direction.from()).now().cloned();
+    let action = along(&entry.actions, direction).clone();
+    let now = ctx.now();
+    let epoch = ctx.epoch(direction.to());
+    let written = Written {
+        direction,
+        action: &action,
+        made_from: made_from.as_ref(),
+        id,
+        revision,
+        stored,
+        epoch,
+        now,
+    };
+    delivered(&mut entry.pair, &ctx.rules, written);
+    entry.forget = entry.pair.a.now().is_none() && entry.pair.b.now().is_none();
+    let way = entry.pair.way_mut(direction);
+    way.status = Status::Synced;
+    way.synced_at = Some(now);
+    way.attempts = 1;
+    way.error = None;
+    let done = Action::Nothing(crate::engine::plan::Why::Agreed);
+    match direction {
+        Direction::AToB => entry.actions[0] = done,
+        Direction::BToA => entry.actions[1] = done,
+    }
+}
+
+/// Takes in how the destination really looks.
+pub fn observe_there(
+    ctx: &LinkContext,
+    pair: &mut crate::engine::plan::Pair,
+    side: Side,
+    current: Option<Record>,
+    projector: &mut Projector,
+) {
+    let (epoch, now) = (ctx.epoch(side), ctx.now());
+    match current.map(|record| projector.project(record)) {
+        Some(Ok(projected)) if projected.key == pair.key => {
+            observe(pair, side, projected, epoch, now);
+        }
+        // A record under another key, or under none, is not this one.
+        Some(_) | None => {
+            observe_deleted(pair, side, None, epoch, now);
+        }
+    }
+}
+
+/// Makes the delivery of an action; `None` where there is nothing to write.
+pub fn delivery(pair: &crate::engine::plan::Pair, direction: Direction, action: &Action) -> Option<Delivery> {
+    let to = pair.side(direction.to());
+    let there = || -> Option<Vec<Value>> { to.now().map(|image| image.values.clone()) };
+    let (write, expected) = match action {
+        Action::Create(values) => (Write::Create(values.clone()), None),
+        Action::Update(values) => (Write::Update(values.clone()), there()),
+        Action::Delete => (Write::Delete, there()),
+        Action::Nothing(_) | Action::Skip(_) | Action::Invalid(_) | Action::Conflict(_) => return None,
+    };
+    Some(Delivery {
+        key: pair.key.clone(),
+        id: to.id.clone().filter(|_| !matches!(action, Action::Create(_))),
+        write,
+        expected,
+        revision: to.revision.clone(),
+    })
+}
+
+/// Stages creates in a bulk load; whatever is no create becomes a job.
+pub async fn stage(
+    ctx: &LinkContext,
+    direction: Direction,
+    entries: &mut [Entry],
+    load: &mut Box<dyn Load>,
+) -> Result<Inline<'static>, Fault> {
+    let mut inline = Inline::default();
+    let places: Vec<usize> = places(entries, direction)
+        .into_iter()
+        .filter(|&place| {
+            entries
+                .get(place)
+                .is_some_and(|entry| matches!(along(&entry.actions, direction), Action::Create(_)))
+        })
+        .collect();
+    let deliveries: Vec<Delivery> = places
+        .iter()
+        .filter_map(|&place| entries.get(place))
+        .filter_map(|entry| delivery(&entry.pair, direction, along(&entry.actions, direction)))
+        .collect();
+    if deliveries.is_empty() {
+        return Ok(inline);
+    }
+    let outcomes = load.stage(&deliveries).await?;
+    let mut projector = Projector::new(&ctx.rules, direction.to());
+    for (&place, outcome) in places.iter().zip(outcomes) {
+        if let Some(entry) = entries.get_mut(place) {
+            take_outcome(ctx, direction, entry, place, outcome, &mut projector, &mut inline);
+        }
+    }
+    Ok(inline)
+}
+
+fn note(ctx: &LinkContext, direction: Direction, trouble: String) {
+    ctx.trouble_writing(direction, Some(trouble));
+}
+
+/// Says what went wrong with the writes of a direction, or that they go well again.
+impl LinkContext {
+    pub fn trouble_writing(&self, direction: Direction, trouble: Option<String>) {
+        let [_, _, a_to_b, b_to_a] = &self.view.trouble;
+        let place = match direction {
+            Direction::AToB => a_to_b,
+            Direction::BToA => b_to_a,
+        };
+        *lock(place) = trouble;
+    }
+
+    /// The same for the reads of a side.
+    pub fn trouble_reading(&self, side: Side, trouble: Option<String>) {
+        let [a, b, _, _] = &self.view.trouble;
+        let place = match side {
+            Side::A => a,
+            Side::B => b,
+        };
+        *lock(place) = trouble;
+    }
+}

@@ -1,0 +1,229 @@
+//! One link at work: everything that its pollers and workers share.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::connectors::{Call, Class, Clock, Destination, Features, StreamSpec, System};
+use crate::engine::job::RetryPolicy;
+use crate::engine::record::{Cursor, Direction, Side, Timestamp};
+use crate::engine::rules::LinkRules;
+use crate::store::{LinkId, Store};
+
+/// One end of a link, opened.
+pub struct End {
+    pub spec: StreamSpec,
+    pub system_name: String,
+    pub system: Arc<dyn System>,
+    pub features: Features,
+    /// Calls leave this machine.
+    pub remote: bool,
+    pub destination: Arc<dyn Destination>,
+    pub retry: RetryPolicy,
+    pub tuning: Arc<ArcSwap<Tuning>>,
+}
+
+/// What may change while a link runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tuning {
+    pub batch_size: usize,
+    pub flush_interval: Duration,
+}
+
+/// Which keys a side is known to have, as a sum that changes a commit at a time: a complete scan
+/// that adds up to the same has missed nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    pub count: u64,
+    pub sum: u64,
+}
+
+impl Presence {
+    /// Takes one key in.
+    pub fn add(&mut self, hash: u64) {
+        self.count = self.count.wrapping_add(1);
+        self.sum = self.sum.wrapping_add(hash);
+    }
+
+    /// Takes one key out.
+    pub fn remove(&mut self, hash: u64) {
+        self.count = self.count.wrapping_sub(1);
+        self.sum = self.sum.wrapping_sub(hash);
+    }
+}
+
+/// What a running link shares.
+pub struct LinkContext {
+    pub customer: String,
+    pub name: String,
+    pub id: LinkId,
+    pub store: Arc<dyn Store>,
+    pub rules: Arc<LinkRules>,
+    pub ends: [End; 2],
+    pub clock: Clock,
+    pub poll_interval: Duration,
+    pub stop: CancellationToken,
+    /// Where the sources go on.
+    pub cursors: [Mutex<Option<Cursor>>; 2],
+    pub epochs: [AtomicU32; 2],
+    pub presence: [Mutex<Presence>; 2],
+    /// Held by whoever delivers in a direction: deliveries of one pair are one at a time.
+    pub delivery: [tokio::sync::Mutex<()>; 2],
+    /// There may be due jobs in this direction.
+    pub due: [Notify; 2],
+    /// This side may have news.
+    pub bells: [Arc<Notify>; 2],
+    /// The next sweep of this side may delete whatever is missing: a person approved it.
+    pub approved: [AtomicBool; 2],
+    pub view: Arc<LinkView>,
+    names: AtomicU64,
+}
+
+/// What others may read of a link while it runs and afterwards.
+#[derive(Debug, Default)]
+pub struct LinkView {
+    pub phase: Mutex<Phase>,
+    /// When each side was last read to its end, in milliseconds; 0 for never.
+    pub polled_at: [AtomicI64; 2],
+    pub last_success: AtomicI64,
+    pub last_failure: AtomicI64,
+    /// The last fault of each side's reads and each direction's writes.
+    pub trouble: [Mutex<Option<String>>; 4],
+    /// Passes that were completed, a side each: whoever waits for one counts.
+    pub passes: [AtomicU64; 2],
+    /// Passes that somebody asked for, a side each.
+    pub wanted: [AtomicU64; 2],
+    pub passed: Notify,
+    pub seen: [AtomicU64; 2],
+}
+
+/// What a link is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Opening systems and looking at streams.
+    #[default]
+    Connecting,
+    /// It can't work until something outside is mended; it tries again by itself.
+    Blocked(String),
+    /// Reading both sides to match them, before or while the first writes go out.
+    Matching,
+    /// Watching both sides.
+    Live,
+    Paused,
+    Stopped,
+}
+
+impl Phase {
+    /// Returns the word that users read.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Blocked(_) => "blocked",
+            Self::Matching => "matching",
+            Self::Live => "live",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Locks a mutex that guards plain data: a panic elsewhere leaves it readable.
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Picks a side's part.
+pub fn at<T>(pair: &[T; 2], side: Side) -> &T {
+    let [a, b] = pair;
+    match side {
+        Side::A => a,
+        Side::B => b,
+    }
+}
+
+/// Picks a direction's part.
+pub fn along<T>(pair: &[T; 2], direction: Direction) -> &T {
+    let [a_to_b, b_to_a] = pair;
+    match direction {
+        Direction::AToB => a_to_b,
+        Direction::BToA => b_to_a,
+    }
+}
+
+/// What [`LinkContext::new`] starts from.
+pub struct LinkParts {
+    pub customer: String,
+    pub name: String,
+    pub id: LinkId,
+    pub store: Arc<dyn Store>,
+    pub rules: Arc<LinkRules>,
+    pub ends: [End; 2],
+    pub clock: Clock,
+    pub poll_interval: Duration,
+    pub stop: CancellationToken,
+    pub cursors: [Option<Cursor>; 2],
+    pub epochs: [u32; 2],
+    pub bells: [Arc<Notify>; 2],
+    pub view: Arc<LinkView>,
+}
+
+impl LinkContext {
+    /// Puts a link together.
+    pub fn new(parts: LinkParts) -> Self {
+        Self {
+            customer: parts.customer,
+            name: parts.name,
+            id: parts.id,
+            store: parts.store,
+            rules: parts.rules,
+            ends: parts.ends,
+            clock: parts.clock,
+            poll_interval: parts.poll_interval,
+            stop: parts.stop,
+            cursors: parts.cursors.map(Mutex::new),
+            epochs: parts.epochs.map(AtomicU32::new),
+            presence: Default::default(),
+            delivery: Default::default(),
+            due: Default::default(),
+            bells: parts.bells,
+            approved: Default::default(),
+            view: parts.view,
+            names: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns one end.
+    pub fn end(&self, side: Side) -> &End {
+        at(&self.ends, side)
+    }
+
+    /// Tells the time.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// Makes the particulars of a call; its correlation id names the link and counts.
+    pub fn call(&self, class: Class) -> Call {
+        let number = self.names.fetch_add(1, Ordering::Relaxed);
+        Call { class, correlation_id: format!("{}-{}-{:x}-{number}", self.customer, self.name, self.now().0) }
+    }
+
+    /// Returns the number of the scan of a side that is under way, or was last.
+    pub fn epoch(&self, side: Side) -> u32 {
+        at(&self.epochs, side).load(Ordering::Relaxed)
+    }
+
+    /// Begins a new scan of a side.
+    pub fn next_epoch(&self, side: Side) -> u32 {
+        at(&self.epochs, side).fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// Says what the link is doing.
+    pub fn enter(&self, phase: Phase) {
+        *lock(&self.view.phase) = phase;
+    }
+}

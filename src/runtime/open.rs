@@ -1,0 +1,364 @@
+//! Opens a link and keeps it at work until it is stopped.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::book::{BookError, RuleBook};
+use super::contact;
+use super::link::{End, LinkContext, LinkParts, Phase, Tuning, at, lock};
+use super::page::{measure, storage};
+use super::poller::Poller;
+use super::supervisor::{LinkKey, OpenedSystem, Running, Runtime};
+use super::worker;
+use crate::config::{Customer, EndConfig, LinkConfig};
+use crate::connectors::{self, Call, Class, Open, StreamInfo, StreamSpec, System};
+use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::job::RetryPolicy;
+use crate::engine::record::{Direction, Side};
+use crate::engine::rules::{EndFacts, LinkFacts, LinkRules};
+use crate::store::LinkState;
+
+const BLOCKED_DELAY: Duration = Duration::from_secs(1);
+const BLOCKED_DELAY_MAX: Duration = Duration::from_secs(30);
+
+/// Keeps a link open until it is stopped; what blocks it is said in its view and tried again.
+pub async fn keep(runtime: Arc<Runtime>, key: LinkKey, running: Arc<Running>, stop: CancellationToken) {
+    let mut delay = BLOCKED_DELAY;
+    while !stop.is_cancelled() {
+        *lock(&running.view.phase) = Phase::Connecting;
+        let opened = tokio::select! {
+            () = stop.cancelled() => break,
+            opened = open(&runtime, &key, &running, &stop) => opened,
+        };
+        match opened {
+            Ok(Some((ctx, state))) => {
+                delay = BLOCKED_DELAY;
+                work(&ctx, &running, &state).await;
+            }
+            Ok(None) => {
+                *lock(&running.view.phase) = Phase::Paused;
+                stop.cancelled().await;
+            }
+            Err(fault) => {
+                *lock(&running.view.phase) = Phase::Blocked(fault.to_string());
+                tracing::warn!(event = "link.blocked", customer = %key.0, link = %key.1, error = %fault,
+                    "the link can't work; trying again");
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = tokio::time::sleep(delay) => {}
+                }
+                delay = (delay * 2).min(BLOCKED_DELAY_MAX);
+            }
+        }
+    }
+    running.context.store(None);
+}
+
+/// Runs an opened link: workers from the start, pollers once both sides are matched.
+async fn work(ctx: &Arc<LinkContext>, running: &Running, state: &LinkState) {
+    running.context.store(Some(Arc::clone(ctx)));
+    let tasks = TaskTracker::new();
+    for direction in Direction::BOTH {
+        if ctx.rules.way(direction).is_some() {
+            tasks.spawn(worker::run(Arc::clone(ctx), direction));
+        }
+    }
+    if let Some([a, b]) = matched(ctx, state).await {
+        ctx.enter(Phase::Live);
+        tracing::info!(event = "link.live", customer = %ctx.customer, link = %ctx.name,
+            rules_version = ctx.rules.version, "watching both sides");
+        for (side, poller) in [(Side::A, a), (Side::B, b)] {
+            if ctx.rules.way(side.outward()).is_some() {
+                tasks.spawn(poller.run());
+            }
+        }
+    }
+    tasks.close();
+    tasks.wait().await;
+    running.context.store(None);
+}
+
+/// Brings both sides together as far as that is still to be done; `None` when the link is stopped.
+async fn matched(ctx: &Arc<LinkContext>, state: &LinkState) -> Option<[Poller; 2]> {
+    let mut delay = BLOCKED_DELAY;
+    loop {
+        let ended = tokio::select! {
+            () = ctx.stop.cancelled() => return None,
+            ended = try_match(ctx, state) => ended,
+        };
+        match ended {
+            Ok(pollers) => {
+                Side::BOTH.iter().for_each(|&side| ctx.trouble_reading(side, None));
+                return Some(pollers);
+            }
+            Err(fault) => {
+                ctx.trouble_reading(Side::A, Some(fault.to_string()));
+                tracing::warn!(event = "link.matching_failed", customer = %ctx.customer, link = %ctx.name,
+                    error = %fault, "matching both sides failed; trying again");
+            }
+        }
+        tokio::select! {
+            () = ctx.stop.cancelled() => return None,
+            () = tokio::time::sleep(delay) => {}
+        }
+        delay = (delay * 2).min(BLOCKED_DELAY_MAX);
+    }
+}
+
+async fn try_match(ctx: &Arc<LinkContext>, state: &LinkState) -> Result<[Poller; 2], Fault> {
+    let mut pollers = [Poller::open(ctx, Side::A)?, Poller::open(ctx, Side::B)?];
+    let planned = state.planned_under == Some(ctx.rules.fingerprint);
+    if !state.matched || state.planned_under.is_none() {
+        let tally = contact::matching(ctx, &mut pollers, false).await?;
+        tracing::info!(event = "link.matched", customer = %ctx.customer, link = %ctx.name,
+            records = tally.facts, delivered = tally.delivered, queued = tally.queued, skipped = tally.skipped,
+            "matched both sides");
+    } else if !planned {
+        // Fields that were never looked at have to be read first; else what is known is enough.
+        if contact::covers(ctx).await? {
+            contact::walk(ctx, true).await?;
+            contact::done(ctx).await?;
+        } else {
+            contact::matching(ctx, &mut pollers, true).await?;
+        }
+    }
+    Ok(pollers)
+}
+
+/// Opens a link as the configuration and the rules stand now; `None` where it is paused.
+async fn open(
+    runtime: &Arc<Runtime>,
+    key: &LinkKey,
+    running: &Running,
+    stop: &CancellationToken,
+) -> Result<Option<(Arc<LinkContext>, LinkState)>, Fault> {
+    let (customer_id, link) = key;
+    let config = runtime.config();
+    let gone = || {
+        Fault::fatal(
+            FaultCode::Configuration,
+            format!("the configuration has no link {link} for customer {customer_id} any more"),
+            "put it back, or leave it stopped",
+        )
+    };
+    let customer = config.customer(customer_id).map_err(|_| gone())?;
+    let wanted = customer.links.get(link).ok_or_else(gone)?;
+    let state = runtime.store.link(customer_id, link).await.map_err(storage)?;
+    if state.paused {
+        return Ok(None);
+    }
+    let book = runtime
+        .book(&customer)
+        .await
+        .map_err(|error| Fault::fatal(FaultCode::Configuration, error.to_string(), "mend the rules file"))?;
+    let in_force = book.current();
+    let systems = [runtime.system(&customer, &wanted.a)?, runtime.system(&customer, &wanted.b)?];
+    let call = Call { class: Class::Live, correlation_id: format!("{customer_id}-{link}-open") };
+    let (facts, _) = look(&customer, wanted, &systems, &call).await?;
+    let rules = in_force.file.compile(in_force.version, &facts).map_err(|error| {
+        Fault::fatal(
+            FaultCode::Configuration,
+            format!("{}:{error}", book.path.display()),
+            "mend the rules; the link starts as soon as they fit",
+        )
+    })?;
+    *lock(&running.facts) = Some(facts);
+    let rules = Arc::new(rules);
+    let presence = measure(runtime.store.as_ref(), state.id).await.map_err(storage)?;
+    let [system_a, system_b] = systems;
+    let ends = [
+        runtime.end(&customer, wanted, Side::A, system_a, &rules, running)?,
+        runtime.end(&customer, wanted, Side::B, system_b, &rules, running)?,
+    ];
+    let bells = [runtime.bell(&ends[0]), runtime.bell(&ends[1])];
+    let ctx = LinkContext::new(LinkParts {
+        customer: customer_id.clone(),
+        name: link.clone(),
+        id: state.id,
+        store: Arc::clone(&runtime.store),
+        rules,
+        ends,
+        clock: Arc::clone(&runtime.clock),
+        poll_interval: wanted.poll_interval,
+        stop: stop.clone(),
+        cursors: state.cursors.clone(),
+        epochs: state.epochs,
+        bells,
+        view: Arc::clone(&running.view),
+    });
+    for (side, presence) in Side::BOTH.into_iter().zip(presence) {
+        *lock(at(&ctx.presence, side)) = presence;
+    }
+    Ok(Some((Arc::new(ctx), state)))
+}
+
+/// Looks at both streams, and says what the rules need to know of them.
+pub async fn look(
+    customer: &Customer,
+    link: &LinkConfig,
+    systems: &[Arc<dyn System>; 2],
+    call: &Call,
+) -> Result<(LinkFacts, [StreamInfo; 2]), Fault> {
+    let [system_a, system_b] = systems;
+    let a = system_a.describe(&spec(&customer.id, &link.name, &link.a, Side::A, None), call).await?;
+    let b = system_b.describe(&spec(&customer.id, &link.name, &link.b, Side::B, None), call).await?;
+    let facts = LinkFacts {
+        link: link.name.clone(),
+        a: end_facts(customer, &link.a, &a),
+        b: end_facts(customer, &link.b, &b),
+        a_to_b: link.a_to_b,
+        b_to_a: link.b_to_a,
+        first_contact: link.first_contact,
+    };
+    Ok((facts, [a, b]))
+}
+
+fn end_facts(customer: &Customer, end: &EndConfig, info: &StreamInfo) -> EndFacts {
+    EndFacts {
+        system: end.system.clone(),
+        connector: customer
+            .systems
+            .get(&end.system)
+            .map(|system| system.connector.clone())
+            .unwrap_or_default(),
+        stream: end.stream.clone(),
+        key: end.key.clone(),
+        fields: info.fields.clone(),
+        open: info.open,
+    }
+}
+
+/// Names one end of a link for its connector.
+pub fn spec(
+    customer: &str,
+    link: &str,
+    end: &EndConfig,
+    side: Side,
+    fields: Option<Vec<String>>,
+) -> StreamSpec {
+    StreamSpec {
+        stream: end.stream.clone(),
+        key: end.key.clone(),
+        options: end.options.clone(),
+        fields,
+        consumer: format!("{customer}/{link}/{}", side.as_str()),
+    }
+}
+
+impl Runtime {
+    /// Returns the rules file of a customer, opened once.
+    pub async fn book(&self, customer: &Customer) -> Result<Arc<RuleBook>, BookError> {
+        let path = self.rules_path(customer);
+        let mut books = self.books.lock().await;
+        if let Some(book) = books.get(&path) {
+            return Ok(Arc::clone(book));
+        }
+        let book = Arc::new(RuleBook::open(&path, self.store.as_ref(), (self.clock)()).await?);
+        books.insert(path, Arc::clone(&book));
+        Ok(book)
+    }
+
+    /// Returns where a customer's rules stand.
+    pub fn rules_path(&self, customer: &Customer) -> PathBuf {
+        let config = self.config();
+        let path = match (&customer.rules, &self.rules_override) {
+            (Some(own), _) => own.clone(),
+            (None, Some(given)) => given.clone(),
+            (None, None) => config.service.rules.clone(),
+        };
+        let path = PathBuf::from(path.to_string_lossy().replace("{customer}", &customer.id));
+        if path.is_absolute() { path } else { absolute(&config.base_dir, &path) }
+    }
+
+    /// Returns a customer's system, opened once for all its links.
+    pub fn system(self: &Arc<Self>, customer: &Customer, end: &EndConfig) -> Result<Arc<dyn System>, Fault> {
+        let unknown = |what: &str| {
+            Fault::fatal(
+                FaultCode::Configuration,
+                format!("{what} {} of customer {}", end.system, customer.id),
+                "mend customer_settings.toml",
+            )
+        };
+        let wanted = customer.systems.get(&end.system).ok_or_else(|| unknown("there is no system"))?;
+        let connector = connectors::find(&wanted.connector)
+            .ok_or_else(|| unknown("there is no connector for the system"))?;
+        let key = (customer.id.clone(), end.system.clone());
+        let made_from = (wanted.connector.clone(), wanted.settings.clone());
+        let mut systems = lock(&self.systems);
+        if let Some(opened) = systems.get(&key)
+            && opened.made_from == made_from
+        {
+            return Ok(Arc::clone(&opened.system));
+        }
+        let system = (connector.open)(Open {
+            customer: customer.id.clone(),
+            system: end.system.clone(),
+            settings: wanted.settings.clone(),
+            base_dir: self.config().base_dir.clone(),
+            mock_url: (self.mock_url)(&customer.id, &end.system, &wanted.connector),
+            gate: self.gate(customer, &end.system, wanted),
+            clock: Arc::clone(&self.clock),
+        })?;
+        systems.insert(key, OpenedSystem { made_from, system: Arc::clone(&system) });
+        Ok(system)
+    }
+
+    fn end(
+        &self,
+        customer: &Customer,
+        link: &LinkConfig,
+        side: Side,
+        system: Arc<dyn System>,
+        rules: &LinkRules,
+        running: &Running,
+    ) -> Result<End, Fault> {
+        let end = match side {
+            Side::A => &link.a,
+            Side::B => &link.b,
+        };
+        let fields = rules.shape(side).names().map(str::to_owned).collect();
+        let spec = spec(&customer.id, &link.name, end, side, Some(fields));
+        let tuning = Arc::clone(at(&running.tunings, side));
+        tuning.store(Arc::new(self.tuning(customer, link, &end.system)));
+        let configured = customer.systems.get(&end.system);
+        let connector = configured.and_then(|system| connectors::find(&system.connector));
+        Ok(End {
+            features: system.features(&spec),
+            destination: system.destination(&spec)?,
+            remote: connector.is_some_and(|connector| connector.remote),
+            system_name: end.system.clone(),
+            retry: configured.map_or_else(RetryPolicy::default, |system| RetryPolicy {
+                base: system.retry.base,
+                max: system.retry.max,
+                attempts_max: system.retry.attempts_max,
+            }),
+            system,
+            spec,
+            tuning,
+        })
+    }
+
+    /// Returns batch size and flush interval towards a system, with what an override says.
+    pub fn tuning(&self, customer: &Customer, link: &LinkConfig, system: &str) -> Tuning {
+        let (batch_size, flush_interval) = customer.batching(link, system);
+        let over = self.overrides.of(&customer.id, system, customer.systems.get(system), (self.clock)());
+        Tuning {
+            batch_size: over.batch_size.unwrap_or(batch_size),
+            flush_interval: over.flush_interval.unwrap_or(flush_interval),
+        }
+    }
+
+    fn bell(&self, end: &End) -> Arc<Notify> {
+        let paths = end.system.watch(&end.spec);
+        if paths.is_empty() { Arc::default() } else { self.watcher.bell(&paths) }
+    }
+}
+
+fn absolute(base: &Path, path: &Path) -> PathBuf {
+    base.join(path)
+}

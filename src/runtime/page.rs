@@ -1,0 +1,379 @@
+//! One page of facts: known → observe → reconcile → deliver what can be delivered at once → commit.
+//!
+//! Invariant: what a page decided and the cursor behind it are stored in one transaction; a pair that
+//! somebody else moved meanwhile sends the whole page back to be planned again, which is safe because
+//! every write is either compared with what stands there or made under a key.
+
+use std::collections::HashMap;
+
+use super::inline::{self, Inline};
+use super::link::{LinkContext, Presence, at, lock};
+use crate::connectors::Load;
+use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::job::{JobError, JobState, Origin};
+use crate::engine::plan::{
+    Action, Observation, Occasion, Pair, Projected, Status, mark, observe, observe_deleted, reconcile,
+};
+use crate::engine::record::{Cursor, Direction, Key, Malformed, Side, Timestamp};
+use crate::store::{Commit, LinkId, LoadId, NewJob, Store, StoreError};
+
+/// How often a page is planned again because pairs moved on, before it is a fault.
+const ROUNDS_MAX: usize = 16;
+
+/// What a page says of one key.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    Seen(Projected),
+    Gone(Option<Timestamp>),
+    /// Nothing new was seen, but the rules mean something else now.
+    Replan,
+    /// Nothing new was seen; plan it as it is known.
+    Plan,
+    Malformed(Malformed),
+}
+
+/// How far to go with a page.
+pub enum Mode<'l> {
+    /// Only note what is there: the other side has still to be read.
+    Note,
+    /// Plan and deliver.
+    Plan,
+    /// Plan, and stage what is new in a bulk load towards this direction.
+    Load(Direction, LoadId, &'l mut Box<dyn Load>),
+}
+
+/// What became of a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub facts: u64,
+    pub changed: u64,
+    pub delivered: u64,
+    pub queued: u64,
+    pub skipped: u64,
+    pub failed: u64,
+}
+
+impl Tally {
+    /// Adds another page's figures.
+    pub fn add(&mut self, other: Self) {
+        self.facts += other.facts;
+        self.changed += other.changed;
+        self.delivered += other.delivered;
+        self.queued += other.queued;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+    }
+}
+
+/// A pair on its way through a page.
+pub struct Entry {
+    pub pair: Pair,
+    pub before: Before,
+    pub actions: [Action; 2],
+    pub dirty: bool,
+    pub forget: bool,
+    pub malformed: Option<Malformed>,
+}
+
+/// What a pair was like when it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Before {
+    pub version: u32,
+    pub present: [bool; 2],
+    pub status: [Status; 2],
+}
+
+impl Entry {
+    fn new(pair: Pair) -> Self {
+        let before = Before {
+            version: pair.version,
+            present: [pair.a.now().is_some(), pair.b.now().is_some()],
+            status: [pair.a_to_b.status, pair.b_to_a.status],
+        };
+        let nothing = || Action::Nothing(crate::engine::plan::Why::NothingThere);
+        Self { pair, before, actions: [nothing(), nothing()], dirty: false, forget: false, malformed: None }
+    }
+}
+
+/// Takes in a page of one side.
+pub async fn take(
+    ctx: &LinkContext,
+    side: Side,
+    facts: Vec<(Key, Fact)>,
+    cursor: Option<Option<Cursor>>,
+    mut mode: Mode<'_>,
+) -> Result<Tally, Fault> {
+    if facts.is_empty() && cursor.is_none() {
+        return Ok(Tally::default());
+    }
+    for _ in 0..ROUNDS_MAX {
+        let mut entries = gather(ctx, side, &facts, &mode).await?;
+        let mut tally = Tally { facts: facts.len() as u64, ..Tally::default() };
+        tally.changed = entries.iter().filter(|entry| entry.dirty).count() as u64;
+        let delivered = match &mut mode {
+            Mode::Note => Inline::default(),
+            Mode::Plan => inline::deliver(ctx, &mut entries).await,
+            Mode::Load(direction, _, load) => inline::stage(ctx, *direction, &mut entries, load).await?,
+        };
+        let mut commit = build(ctx, &mut entries, &mut tally, delivered.failed);
+        commit.counted.accepted += delivered.count;
+        commit.counted.delivered += delivered.count;
+        tally.delivered = delivered.count;
+        commit.epoch = Some((side, ctx.epoch(side)));
+        commit.cursor = cursor.clone().map(|cursor| (side, cursor));
+        if let Mode::Load(_, load, _) = &mode {
+            commit.load = Some(*load);
+        }
+        let queued: [bool; 2] = Direction::BOTH.map(|direction| {
+            commit.jobs.iter().any(|job| job.direction == direction && job.state.is_active())
+        });
+        let worth = !commit.pairs.is_empty()
+            || !commit.jobs.is_empty()
+            || !commit.forgotten.is_empty()
+            || !commit.obsolete.is_empty()
+            || commit.cursor.is_some();
+        if worth {
+            let committed = ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
+            drop(delivered.guards);
+            if !committed.stale.is_empty() {
+                continue;
+            }
+        }
+        count_presence(ctx, &entries);
+        for (direction, queued) in Direction::BOTH.into_iter().zip(queued) {
+            if queued {
+                super::link::along(&ctx.due, direction).notify_one();
+            }
+        }
+        return Ok(tally);
+    }
+    Err(Fault::transient(FaultCode::Conflict, "a page kept being overtaken by other changes of its pairs"))
+}
+
+/// A state that can't be used is a transient fault for the stream: it pauses and tries again.
+pub fn storage(error: StoreError) -> Fault {
+    Fault::transient(FaultCode::Storage, error.to_string())
+}
+
+/// Reads what is known, takes the facts in, and decides.
+async fn gather(
+    ctx: &LinkContext,
+    side: Side,
+    facts: &[(Key, Fact)],
+    mode: &Mode<'_>,
+) -> Result<Vec<Entry>, Fault> {
+    let keys: Vec<Key> = facts.iter().map(|(key, _)| key.clone()).collect();
+    let known = ctx.store.known(ctx.id, keys).await.map_err(storage)?;
+    let now = ctx.now();
+    let epoch = ctx.epoch(side);
+    let mut entries: Vec<Entry> = Vec::with_capacity(facts.len());
+    let mut places: HashMap<&Key, usize> = HashMap::with_capacity(facts.len());
+    for ((key, fact), known) in facts.iter().zip(known) {
+        let place = *places.entry(key).or_insert_with(|| {
+            entries.push(Entry::new(known.unwrap_or_else(|| Pair::new(key.clone()))));
+            entries.len() - 1
+        });
+        if let Some(entry) = entries.get_mut(place) {
+            take_in(side, entry, fact, epoch, now);
+        }
+    }
+    if matches!(mode, Mode::Note) {
+        return Ok(entries);
+    }
+    let only_new = facts.iter().any(|(_, fact)| matches!(fact, Fact::Replan | Fact::Plan));
+    let occasion = if facts.iter().any(|(_, fact)| matches!(fact, Fact::Replan)) {
+        Occasion::NewRules
+    } else {
+        Occasion::Change
+    };
+    for entry in &mut entries {
+        if (entry.dirty || only_new) && entry.malformed.is_none() {
+            decide(ctx, entry, occasion, now);
+        }
+    }
+    Ok(entries)
+}
+
+fn take_in(side: Side, entry: &mut Entry, fact: &Fact, epoch: u32, now: Timestamp) {
+    match fact {
+        Fact::Seen(projected) => {
+            entry.dirty |= observe(&mut entry.pair, side, projected.clone(), epoch, now) == Observation::News;
+        }
+        Fact::Gone(at) => {
+            entry.dirty |= observe_deleted(&mut entry.pair, side, *at, epoch, now) == Observation::News
+        }
+        Fact::Replan | Fact::Plan => {}
+        Fact::Malformed(malformed) => {
+            let way = entry.pair.way_mut(side.outward());
+            if way.status == Status::Dead && way.error.as_deref() == Some(malformed.reason.as_str()) {
+                return;
+            }
+            way.status = Status::Dead;
+            way.error = Some(malformed.reason.clone());
+            entry.malformed = Some(malformed.clone());
+            entry.dirty = true;
+        }
+    }
+}
+
+/// Plans one pair; whatever that changes in it is to be stored.
+pub fn decide(ctx: &LinkContext, entry: &mut Entry, occasion: Occasion, now: Timestamp) {
+    let before = (!entry.dirty).then(|| entry.pair.clone());
+    let decision = reconcile(&mut entry.pair, &ctx.rules, occasion);
+    mark(&mut entry.pair, &decision, &ctx.rules, now);
+    entry.forget = decision.forget;
+    entry.actions = [decision.a_to_b, decision.b_to_a];
+    entry.dirty |= before.is_some_and(|before| before != entry.pair);
+}
+
+/// Turns what is left to do into jobs, and everything into one commit.
+fn build(
+    ctx: &LinkContext,
+    entries: &mut [Entry],
+    tally: &mut Tally,
+    failed: HashMap<usize, Fault>,
+) -> Commit {
+    let now = ctx.now();
+    let mut commit = Commit::default();
+    for (place, entry) in entries.iter_mut().enumerate() {
+        if !entry.dirty {
+            continue;
+        }
+        for direction in Direction::BOTH {
+            let job = job_for(ctx, entry, direction, now, failed.get(&place));
+            let had = super::link::along(&entry.before.status, direction);
+            match job {
+                Some(job) => {
+                    if job.state == JobState::Dead {
+                        tally.failed += 1;
+                    } else {
+                        tally.queued += 1;
+                    }
+                    commit.jobs.push(job);
+                }
+                None if matches!(
+                    had,
+                    Status::Queued | Status::Retrying | Status::Waiting | Status::Conflict
+                ) =>
+                {
+                    commit.obsolete.push((direction, entry.pair.key.clone()));
+                }
+                None => {}
+            }
+            let skipped = entry.pair.way(direction).status == Status::SkippedByRule;
+            if skipped && *had != Status::SkippedByRule {
+                tally.skipped += 1;
+                commit.counted.skipped += 1;
+            }
+        }
+        if entry.forget && entry.before.version > 0 {
+            commit.forgotten.push((entry.pair.key.clone(), entry.before.version));
+        } else if !entry.forget {
+            commit.pairs.push(entry.pair.clone());
+        }
+    }
+    commit
+}
+
+fn job_for(
+    ctx: &LinkContext,
+    entry: &Entry,
+    direction: Direction,
+    now: Timestamp,
+    failed: Option<&Fault>,
+) -> Option<NewJob> {
+    let status = entry.pair.way(direction).status;
+    let action = super::link::along(&entry.actions, direction);
+    let mut job = NewJob {
+        direction,
+        key: entry.pair.key.clone(),
+        origin: Origin::Sync,
+        priority: 0,
+        due_at: now,
+        attempts_max: 0,
+        rules_version: ctx.rules.version,
+        correlation_id: format!("{}-{}-{:x}", ctx.customer, ctx.name, now.0),
+        payload: None,
+        replay_of: None,
+        state: JobState::Pending,
+        error: None,
+    };
+    let error = |code, message: Option<&String>| {
+        Some(JobError { code, message: message.cloned().unwrap_or_default() })
+    };
+    match (&entry.malformed, action) {
+        (Some(malformed), _) if status == Status::Dead => {
+            job.state = JobState::Dead;
+            job.payload = Some(malformed.raw.clone());
+            job.error = error(FaultCode::Validation, Some(&malformed.reason));
+            Some(job)
+        }
+        (_, Action::Invalid(_)) if *super::link::along(&entry.before.status, direction) != Status::Dead => {
+            job.state = JobState::Dead;
+            let image = entry.pair.side(direction.from()).now();
+            job.payload = image.map(|image| image_text(image));
+            job.error = error(FaultCode::Validation, entry.pair.way(direction).error.as_ref());
+            Some(job)
+        }
+        (_, Action::Conflict(_)) if direction == Direction::AToB => {
+            job.state = JobState::Conflict;
+            job.error = error(FaultCode::Conflict, entry.pair.way(direction).error.as_ref());
+            Some(job)
+        }
+        (_, action) if action.is_write() && status == Status::Dead => {
+            job.state = JobState::Dead;
+            job.payload = entry.pair.side(direction.from()).now().map(|image| image_text(image));
+            job.error = failed.map(|fault| JobError { code: fault.code, message: fault.to_string() });
+            Some(job)
+        }
+        (_, action) if action.is_write() && status != Status::Synced => Some(job),
+        _ => None,
+    }
+}
+
+/// The image as JSON, for dead letters.
+pub fn image_text(image: &crate::engine::record::Image) -> String {
+    crate::engine::record::json_text(&crate::engine::record::Record {
+        schema: std::sync::Arc::clone(&image.shape),
+        values: image.values.clone(),
+        meta: crate::engine::record::Meta::default(),
+    })
+}
+
+fn count_presence(ctx: &LinkContext, entries: &[Entry]) {
+    for (place, side) in Side::BOTH.into_iter().enumerate() {
+        let mut presence = lock(at(&ctx.presence, side));
+        for entry in entries.iter().filter(|entry| entry.dirty) {
+            let now = !entry.forget && entry.pair.side(side).now().is_some();
+            shift(&mut presence, entry.before.present.get(place) == Some(&true), now, &entry.pair.key);
+        }
+    }
+}
+
+/// Moves a key in or out.
+pub fn shift(presence: &mut Presence, before: bool, now: bool, key: &Key) {
+    match (before, now) {
+        (false, true) => presence.add(key.hash64()),
+        (true, false) => presence.remove(key.hash64()),
+        _ => {}
+    }
+}
+
+/// Adds up which keys a link's sides have, page by page.
+pub async fn measure(store: &dyn Store, link: LinkId) -> Result<[Presence; 2], StoreError> {
+    const PAGE: usize = 2000;
+    let mut presence = [Presence::default(); 2];
+    let mut after = None;
+    loop {
+        let pairs = store.walk(link, after, PAGE).await?;
+        for pair in &pairs {
+            for (side, presence) in Side::BOTH.into_iter().zip(&mut presence) {
+                shift(presence, false, pair.side(side).now().is_some(), &pair.key);
+            }
+        }
+        if pairs.len() < PAGE {
+            return Ok(presence);
+        }
+        after = pairs.last().map(|pair| pair.key.clone());
+    }
+}

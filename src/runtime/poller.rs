@@ -1,0 +1,318 @@
+//! Watches one side of a link: read a page, take it in, go on where it ended.
+//!
+//! Polling is the guarantee, waking is the speed: a rung bell only brings the next poll forward.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::link::{LinkContext, at, lock};
+use super::page::{self, Fact, Mode, Tally, storage};
+use super::scan::{self, Missing, Shown};
+use crate::connectors::{Class, Deletes, End, Page, Source};
+use crate::engine::fault::{Fault, FaultKind};
+use crate::engine::plan::Projector;
+use crate::engine::record::{Change, Cursor, Key, Malformed, Side, Tombstone};
+
+/// Records of a page: enough for one cheap commit, few enough for flat memory.
+const PAGE_LOCAL: usize = 4000;
+const PAGE_REMOTE: usize = 2000;
+const LIST_PAGE: usize = 1000;
+const TROUBLE_DELAY_MAX: Duration = Duration::from_secs(60);
+
+/// One side's reading end at work.
+pub struct Poller {
+    ctx: Arc<LinkContext>,
+    side: Side,
+    source: Box<dyn Source>,
+    projector: Projector,
+    /// Calls that the last listing of keys took; decides how often it is worth one.
+    listing_calls: u32,
+    polls_since_listing: u32,
+}
+
+/// How far a pass goes with what it reads.
+pub enum PassMode<'m> {
+    Note,
+    Plan,
+    Load(crate::engine::record::Direction, crate::store::LoadId, &'m mut Box<dyn crate::connectors::Load>),
+}
+
+impl PassMode<'_> {
+    fn page(&mut self) -> Mode<'_> {
+        match self {
+            Self::Note => Mode::Note,
+            Self::Plan => Mode::Plan,
+            Self::Load(direction, id, load) => Mode::Load(*direction, *id, load),
+        }
+    }
+}
+
+impl Poller {
+    /// Opens the reading end of a side.
+    pub fn open(ctx: &Arc<LinkContext>, side: Side) -> Result<Self, Fault> {
+        let end = ctx.end(side);
+        Ok(Self {
+            ctx: Arc::clone(ctx),
+            side,
+            source: end.system.source(&end.spec)?,
+            projector: Projector::new(&ctx.rules, side),
+            listing_calls: 1,
+            polls_since_listing: 0,
+        })
+    }
+
+    /// Watches until the link stops.
+    pub async fn run(mut self) {
+        let ctx = Arc::clone(&self.ctx);
+        let bell = Arc::clone(at(&ctx.bells, self.side));
+        let mut troubles = 0;
+        loop {
+            let wanted = at(&ctx.view.wanted, self.side).load(Ordering::Acquire);
+            // A pass that is under way when the link stops ends at its page; what it did not
+            // commit is read again.
+            let ended = tokio::select! {
+                () = ctx.stop.cancelled() => return,
+                ended = self.poll() => ended,
+            };
+            troubles = self.report(ended, troubles);
+            at(&ctx.view.passes, self.side).fetch_max(wanted, Ordering::Release);
+            ctx.view.passed.notify_waiters();
+            let delay = match troubles {
+                0 => ctx.poll_interval,
+                // Doubles from a second on.
+                count => Duration::from_secs(1 << count.min(6)).min(TROUBLE_DELAY_MAX),
+            };
+            if at(&ctx.view.wanted, self.side).load(Ordering::Acquire) > wanted {
+                continue;
+            }
+            tokio::select! {
+                () = ctx.stop.cancelled() => return,
+                () = tokio::time::sleep(delay) => {}
+                () = bell.notified() => {}
+            }
+        }
+    }
+
+    fn report(&self, ended: Result<Tally, Fault>, troubles: u32) -> u32 {
+        let ctx = &self.ctx;
+        let now = ctx.now();
+        match ended {
+            Ok(tally) => {
+                at(&ctx.view.polled_at, self.side).store(now.0, Ordering::Relaxed);
+                ctx.trouble_reading(self.side, None);
+                if tally.changed > 0 || troubles > 0 {
+                    tracing::info!(event = "poll.read", customer = %ctx.customer, link = %ctx.name,
+                        side = self.side.as_str(), records = tally.facts, changed = tally.changed,
+                        delivered = tally.delivered, queued = tally.queued, skipped = tally.skipped,
+                        "read {} records, {} changed", tally.facts, tally.changed);
+                }
+                0
+            }
+            Err(fault) => {
+                ctx.view.last_failure.store(now.0, Ordering::Relaxed);
+                ctx.trouble_reading(self.side, Some(fault.to_string()));
+                let throttled = matches!(fault.kind, FaultKind::Throttled { .. });
+                tracing::warn!(event = "poll.failed", customer = %ctx.customer, link = %ctx.name,
+                    side = self.side.as_str(), error = %fault, throttled, "a poll failed");
+                (troubles + 1).min(16)
+            }
+        }
+    }
+
+    /// One poll: nothing where nothing can have changed, else one pass.
+    async fn poll(&mut self) -> Result<Tally, Fault> {
+        if !self.source.may_have_changed() {
+            return Ok(Tally::default());
+        }
+        let tally = self.pass(PassMode::Plan).await?;
+        Ok(tally)
+    }
+
+    /// Reads a side to its end, or to where it is caught up.
+    pub async fn pass(&mut self, mut mode: PassMode<'_>) -> Result<Tally, Fault> {
+        let ctx = Arc::clone(&self.ctx);
+        let features = ctx.end(self.side).features;
+        let scanned = features.deletes == Deletes::Scanned;
+        let mut cursor = if scanned { None } else { lock(at(&ctx.cursors, self.side)).clone() };
+        let whole = cursor.is_none();
+        let epoch = if whole { ctx.next_epoch(self.side) } else { ctx.epoch(self.side) };
+        let mut shown = whole.then(|| Shown::new(features.keys_unique));
+        let mut total = Tally::default();
+        let mut page = self.read(cursor.as_ref()).await?;
+        loop {
+            let end = page.end;
+            let at_cursor = page.cursor.take();
+            let facts = self.facts(page.changes, shown.as_mut()).await?;
+            let stored = (!scanned).then(|| at_cursor.clone().or_else(|| cursor.clone()));
+            cursor = at_cursor.or(cursor);
+            // The next page is read while this one is decided and delivered; its cursor is stored
+            // only with its own decisions.
+            let (taken, next) = if end == End::More {
+                let (taken, next) = tokio::join!(
+                    page::take(&ctx, self.side, facts, stored.clone(), mode.page()),
+                    read_page(&ctx, self.side, &mut self.source, cursor.as_ref()),
+                );
+                (taken?, Some(next?))
+            } else {
+                (page::take(&ctx, self.side, facts, stored.clone(), mode.page()).await?, None)
+            };
+            total.add(taken);
+            at(&ctx.view.seen, self.side).fetch_add(taken.facts, Ordering::Relaxed);
+            if let Some(stored) = stored {
+                if let Some(through) = &stored {
+                    self.source.ack(through).await?;
+                }
+                *lock(at(&ctx.cursors, self.side)) = stored;
+            }
+            match next {
+                Some(next) => page = next,
+                None => {
+                    if end == End::Complete
+                        && let Some(shown) = shown.take()
+                    {
+                        total.add(self.sweep(shown, epoch, mode.page()).await?);
+                    }
+                    break;
+                }
+            }
+        }
+        if features.deletes == Deletes::Listed {
+            total.add(self.list(&mut mode).await?);
+        }
+        Ok(total)
+    }
+
+    async fn read(&mut self, after: Option<&Cursor>) -> Result<Page, Fault> {
+        let ctx = Arc::clone(&self.ctx);
+        read_page(&ctx, self.side, &mut self.source, after).await
+    }
+
+    /// Enumerates the keys where that is due, and finds what is gone.
+    async fn list(&mut self, mode: &mut PassMode<'_>) -> Result<Tally, Fault> {
+        let ctx = Arc::clone(&self.ctx);
+        self.polls_since_listing += 1;
+        // A remote listing of many calls is made the more seldom the more it costs.
+        let every =
+            if ctx.end(self.side).remote && self.listing_calls > 1 { self.listing_calls * 10 } else { 1 };
+        if self.polls_since_listing < every {
+            return Ok(Tally::default());
+        }
+        let epoch = ctx.next_epoch(self.side);
+        let mut shown = Shown::new(false);
+        let (mut cursor, mut calls) = (None, 0);
+        loop {
+            let listing = self.source.list(cursor.as_ref(), LIST_PAGE, &ctx.call(Class::Backfill)).await?;
+            calls += 1;
+            for key in &listing.keys {
+                shown.note(key);
+            }
+            cursor = listing.cursor;
+            if listing.end != End::More {
+                break;
+            }
+        }
+        self.listing_calls = calls;
+        self.polls_since_listing = 0;
+        self.sweep(shown, epoch, mode.page()).await
+    }
+
+    /// Takes in what a complete scan or listing has not shown.
+    async fn sweep(&mut self, shown: Shown, epoch: u32, mut mode: Mode<'_>) -> Result<Tally, Fault> {
+        let ctx = &self.ctx;
+        match scan::missing(ctx, self.side, shown, epoch).await? {
+            Missing::Fuse { reason } => {
+                super::fuse::blow(ctx, self.side, reason).await?;
+                Ok(Tally::default())
+            }
+            Missing::Keys(facts) => {
+                super::fuse::whole(ctx, self.side).await?;
+                let mut total = Tally::default();
+                for chunk in facts.chunks(PAGE_LOCAL) {
+                    let mode = match &mut mode {
+                        Mode::Note => Mode::Note,
+                        Mode::Plan | Mode::Load(..) => Mode::Plan,
+                    };
+                    total.add(page::take(ctx, self.side, chunk.to_vec(), None, mode).await?);
+                }
+                Ok(total)
+            }
+        }
+    }
+
+    /// Turns changes into facts under their keys.
+    async fn facts(
+        &mut self,
+        changes: Vec<Change>,
+        mut shown: Option<&mut Shown>,
+    ) -> Result<Vec<(Key, Fact)>, Fault> {
+        let mut facts = Vec::with_capacity(changes.len());
+        let mut by_id = Vec::new();
+        for change in changes {
+            match change {
+                Change::Upsert(record) => match self.projector.project(record) {
+                    Ok(projected) => {
+                        if shown.as_mut().is_some_and(|shown| !shown.note(&projected.key)) {
+                            facts.push(duplicate(&projected.key));
+                        } else {
+                            facts.push((projected.key.clone(), Fact::Seen(projected)));
+                        }
+                    }
+                    Err(malformed) => facts.push(nameless(malformed)?),
+                },
+                Change::Delete(Tombstone { key: Some(key), at, .. }) => facts.push((key, Fact::Gone(at))),
+                Change::Delete(Tombstone { id: Some(id), at, .. }) => by_id.push((id, at)),
+                Change::Delete(_) => {}
+                Change::Malformed(malformed) => match &malformed.key {
+                    Some(key) => {
+                        if let Some(shown) = shown.as_mut() {
+                            shown.note(key);
+                        }
+                        facts.push((key.clone(), Fact::Malformed(malformed)));
+                    }
+                    None => facts.push(nameless(malformed)?),
+                },
+            }
+        }
+        if !by_id.is_empty() {
+            let ids = by_id.iter().map(|(id, _)| id.clone()).collect();
+            let keys = self.ctx.store.keys_by_id(self.ctx.id, self.side, ids).await.map_err(storage)?;
+            // A deletion of what we never knew is no news.
+            let known = keys.into_iter().zip(by_id).filter_map(|(key, (_, at))| Some((key?, Fact::Gone(at))));
+            facts.extend(known);
+        }
+        Ok(facts)
+    }
+}
+
+async fn read_page(
+    ctx: &LinkContext,
+    side: Side,
+    source: &mut Box<dyn Source>,
+    after: Option<&Cursor>,
+) -> Result<Page, Fault> {
+    let limit = if ctx.end(side).remote { PAGE_REMOTE } else { PAGE_LOCAL };
+    source.read(after, limit, &ctx.call(Class::Backfill)).await
+}
+
+/// A record without an identity is kept as a dead letter under a name made from its content.
+fn nameless(malformed: Malformed) -> Result<(Key, Fact), Fault> {
+    let name = format!("#malformed-{:032x}", xxhash_rust::xxh3::xxh3_128(malformed.raw.as_bytes()));
+    pseudo(&name, malformed)
+}
+
+fn duplicate(key: &Key) -> (Key, Fact) {
+    let reason =
+        format!("two records of the stream have the key {key}; make keys unique, this one is left out");
+    let malformed = Malformed { key: None, raw: String::new(), reason };
+    match pseudo(&format!("#duplicate-{key}"), malformed.clone()) {
+        Ok(fact) => fact,
+        Err(_) => (key.clone(), Fact::Malformed(malformed)),
+    }
+}
+
+fn pseudo(name: &str, malformed: Malformed) -> Result<(Key, Fact), Fault> {
+    let key = Key::from_text(name)
+        .map_err(|error| Fault::rejected(crate::engine::fault::FaultCode::Validation, error.to_string()))?;
+    Ok((key, Fact::Malformed(malformed)))
+}

@@ -1,0 +1,105 @@
+//! A change that an application hands in (`POST /v1/sync/`): it is written to the destination like
+//! any delivery, and from there it travels on by the ordinary poll.
+
+use serde_json::value::RawValue;
+
+use super::link::LinkContext;
+use crate::engine::fault::FaultCode;
+use crate::engine::job::{Job, JobError};
+use crate::engine::plan::{Action, Pair, Why};
+use crate::engine::record::{Direction, Image, Value, value_from_raw};
+
+/// What a push job carries.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub struct Payload {
+    /// `create`, `update` or `delete`.
+    pub operation: String,
+    /// A JSON object: fields by their names at the source, or by those at the destination.
+    pub data: Box<RawValue>,
+}
+
+/// Makes the action of a push job, through the same rules as a polled change.
+pub fn action(ctx: &LinkContext, direction: Direction, job: &Job, pair: &Pair) -> Result<Action, JobError> {
+    let refused = |message: String| JobError { code: FaultCode::Validation, message };
+    let payload: Payload = serde_json::from_str(job.payload.as_deref().unwrap_or("null"))
+        .map_err(|error| refused(format!("the payload of the push can't be read: {error}")))?;
+    let there = pair.side(direction.to()).now();
+    if payload.operation == "delete" {
+        return Ok(match there {
+            Some(_) => Action::Delete,
+            None => Action::Nothing(Why::NothingThere),
+        });
+    }
+    let members: std::collections::BTreeMap<String, Box<RawValue>> =
+        serde_json::from_str(payload.data.get()).map_err(|error| refused(error.to_string()))?;
+    let Some(way) = ctx.rules.way(direction) else {
+        return Err(refused(format!("nothing travels {} on this link", direction.as_str())));
+    };
+    let shape = ctx.rules.shape(direction.from());
+    let mut image = Image {
+        shape: std::sync::Arc::clone(shape),
+        values: pair
+            .side(direction.from())
+            .now()
+            .map_or_else(|| vec![Value::Absent; shape.len()], |image| image.clone().reshaped(shape).values),
+    };
+    let mut direct = Vec::new();
+    let mut touched = vec![false; shape.len()];
+    for (name, raw) in &members {
+        let value = value_from_raw(raw).map_err(|error| refused(format!("{name}: {error}")))?;
+        match (shape.position(name), ctx.rules.shape(direction.to()).position(name)) {
+            (Some(position), _) => {
+                if let (Some(place), Some(touch)) =
+                    (image.values.get_mut(position), touched.get_mut(position))
+                {
+                    (*place, *touch) = (value, true);
+                }
+            }
+            (None, Some(position)) => direct.push((position, value)),
+            (None, None) => {}
+        }
+    }
+    key_in(ctx, direction, job, &mut image, &mut touched);
+    way.admits(&image, there).map_err(|held| refused(format!("held back by the rule {}", held.rule)))?;
+    let mut values = way
+        .map(&image)
+        .map_err(|invalid| refused(format!("{}: {} ({})", invalid.field, invalid.reason, invalid.rule)))?;
+    if there.is_some() {
+        // An update touches only what it names.
+        for (target, value) in values.iter_mut().enumerate() {
+            if !way.reads(target).iter().any(|&source| touched.get(source) == Some(&true)) {
+                *value = Value::Absent;
+            }
+        }
+    }
+    for (position, value) in direct {
+        if let Some(place) = values.get_mut(position) {
+            *place = value;
+        }
+    }
+    Ok(match there {
+        None => Action::Create(values),
+        Some(there) => {
+            let same = |(at, value): (usize, &Value)| value.is_missing() || value.agrees(there.at(at));
+            if values.iter().enumerate().all(same) {
+                Action::Nothing(Why::Agreed)
+            } else {
+                Action::Update(values)
+            }
+        }
+    })
+}
+
+/// The record's own id stands for the key fields that the data does not name.
+fn key_in(ctx: &LinkContext, direction: Direction, job: &Job, image: &mut Image, touched: &mut [bool]) {
+    for (&position, part) in ctx.rules.key(direction.from()).iter().zip(job.key.parts()) {
+        if let (Some(place), Some(touch)) = (image.values.get_mut(position), touched.get_mut(position))
+            && place.is_blank()
+        {
+            *place = crate::engine::record::Number::parse(&part)
+                .filter(|value| matches!(value, Value::Int(_)))
+                .unwrap_or(Value::Text(part));
+            *touch = true;
+        }
+    }
+}
