@@ -16,7 +16,12 @@ pub enum JsonError {
     Syntax(#[from] serde_json::Error),
     #[error("{0} is not a JSON number")]
     Number(String),
+    #[error("lists and objects are nested more than {DEPTH_MAX} deep")]
+    Depth,
 }
+
+/// As deep as `serde_json` itself goes; it does not count while it only skips over raw text.
+const DEPTH_MAX: usize = 128;
 
 /// Reads one raw JSON value.
 pub fn value_from_raw(raw: &RawValue) -> Result<Value, JsonError> {
@@ -30,7 +35,7 @@ pub fn value_from_raw(raw: &RawValue) -> Result<Value, JsonError> {
         Some(b'f') => Ok(Value::Bool(false)),
         Some(b'{' | b'[') => {
             let mut compact = String::with_capacity(text.len());
-            write_compact(text, &mut compact)?;
+            write_compact(text, DEPTH_MAX, &mut compact)?;
             Ok(Value::Json(compact.into()))
         }
         _ => Number::parse(text).ok_or_else(|| JsonError::Number(text.to_owned())),
@@ -46,7 +51,7 @@ pub fn value_from_json(json: &serde_json::Value) -> Value {
         serde_json::Value::String(text) => Value::text(text),
         nested => {
             let mut compact = String::new();
-            match write_compact(&nested.to_string(), &mut compact) {
+            match write_compact(&nested.to_string(), DEPTH_MAX, &mut compact) {
                 Ok(()) => Value::Json(compact.into()),
                 Err(_) => Value::Null,
             }
@@ -110,11 +115,13 @@ fn push_string(text: &str, out: &mut String) {
     }
 }
 
-/// Rewrites JSON without white space and with sorted names; depth is bounded by `serde_json`.
-fn write_compact(text: &str, out: &mut String) -> Result<(), JsonError> {
+/// Rewrites JSON without white space and with sorted names, at most `depth` levels of it.
+fn write_compact(text: &str, depth: usize, out: &mut String) -> Result<(), JsonError> {
     let text = text.trim();
+    let inner = || depth.checked_sub(1).ok_or(JsonError::Depth);
     match text.as_bytes().first() {
         Some(b'{') => {
+            let depth = inner()?;
             let members: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
             out.push('{');
             for (at, (name, raw)) in members.into_iter().enumerate() {
@@ -123,18 +130,19 @@ fn write_compact(text: &str, out: &mut String) -> Result<(), JsonError> {
                 }
                 push_string(&name, out);
                 out.push(':');
-                write_compact(raw.get(), out)?;
+                write_compact(raw.get(), depth, out)?;
             }
             out.push('}');
         }
         Some(b'[') => {
+            let depth = inner()?;
             let items: Vec<&RawValue> = serde_json::from_str(text)?;
             out.push('[');
             for (at, raw) in items.into_iter().enumerate() {
                 if at > 0 {
                     out.push(',');
                 }
-                write_compact(raw.get(), out)?;
+                write_compact(raw.get(), depth, out)?;
             }
             out.push(']');
         }
@@ -169,6 +177,15 @@ mod tests {
             let mut out = String::new();
             write_json(&value_from_raw(raw).expect("a value"), &mut out);
             assert_eq!(out, expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn nesting_has_a_bottom() {
+        for (depth, fine) in [(128, true), (129, false), (100_000, false)] {
+            let text = "[".repeat(depth) + &"]".repeat(depth);
+            let raw: &RawValue = serde_json::from_str(&text).expect("raw text is not counted");
+            assert_eq!(value_from_raw(raw).is_ok(), fine, "{depth}");
         }
     }
 
