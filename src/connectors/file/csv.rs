@@ -287,3 +287,116 @@ pub(super) fn same(cell: &Value, value: &Value) -> bool {
 pub(super) fn push_blank_row(out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"\"");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hands out one byte at a time: every place in a file is a place where a read may end.
+    struct Drip<'b>(&'b [u8]);
+
+    impl Read for Drip<'_> {
+        fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+            let count = self.0.len().min(room.len()).min(1);
+            room[..count].copy_from_slice(&self.0[..count]);
+            self.0 = &self.0[count..];
+            Ok(count)
+        }
+    }
+
+    fn ours(text: &str) -> (Vec<Vec<String>>, String) {
+        let (mut found, mut raw) = (Vec::new(), String::new());
+        let mut rows = Rows::new(Drip(text.as_bytes()), b',').expect("bytes");
+        while rows.advance().expect("a row") {
+            raw.push_str(std::str::from_utf8(rows.raw()).expect("text"));
+            let row = rows.text().expect("text");
+            let cells = (0..rows.width()).map(|at| row.value(at).to_plain().unwrap_or_default().to_string());
+            found.push(cells.collect());
+        }
+        found.retain(|row: &Vec<String>| !row.is_empty());
+        (found, raw)
+    }
+
+    fn theirs(text: &str) -> Vec<Vec<String>> {
+        let mut reader =
+            csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+        reader.records().map(|row| row.expect("a row").iter().map(str::to_owned).collect()).collect()
+    }
+
+    #[test]
+    fn rows_are_those_of_the_csv_crate_and_keep_their_bytes() {
+        // (text, why)
+        let cases = [
+            ("a,b\n1,2\n", "plain"),
+            ("a,b\r\n1,2\r\n", "CRLF"),
+            ("a,b\r1,2\r", "CR alone, from old Macs"),
+            ("a,b\n1,2", "no line end at the end"),
+            ("a,b\n\n\r\n1,2\n\n", "empty lines"),
+            ("a\n\"x\ny\"\n", "a line end inside quotes"),
+            ("a\n\"x\r\ny\",2\n", "CRLF inside quotes"),
+            ("a\n\"say \"\"hi\"\"\"\n", "doubled quotes"),
+            ("a\n\"\"\"\"\n", "a quote alone"),
+            ("a,b\n\"\",\n", "quoted and bare empty cells"),
+            ("a\n\"x\" y,2\n", "text behind a closing quote"),
+            ("a\nx\"y\",2\n", "quotes inside a bare cell are text"),
+            ("a,b\n,\n,,\n", "empty cells, and one too many"),
+            ("ä,日本\n🦀,é\n", "letters of several bytes"),
+        ];
+        for (text, why) in cases {
+            let (found, raw) = ours(text);
+            assert_eq!(found, theirs(text), "{why}");
+            assert_eq!(raw, text, "{why}: every byte belongs to a row");
+        }
+    }
+
+    #[test]
+    fn a_quote_left_open_is_no_row() {
+        let mut rows = Rows::new(&b"a,b\n1,\"x\n"[..], b',').expect("bytes");
+        assert!(rows.advance().expect("the header"));
+        assert!(matches!(rows.advance(), Err(Broken::Torn(_))));
+    }
+
+    #[test]
+    fn cells_are_read_as_they_were_written() {
+        let texts = ["", "x", "a,b", "say \"hi\"", "line\nend", "cr\r", "=1+1", "-", " x ", "\"", "ä;"];
+        for text in texts {
+            let mut out = Vec::new();
+            push_cell(&Value::text(text), b',', &mut out);
+            out.extend_from_slice(b",2\n");
+            let (found, _) = ours(std::str::from_utf8(&out).expect("text"));
+            assert_eq!(found, [[text, "2"]], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn integers_have_all_their_digits() {
+        for int in [0, 7, -1, 10, i64::MAX, i64::MIN, 9_007_199_254_740_993] {
+            let mut out = Vec::new();
+            push_int(int, &mut out);
+            assert_eq!(out, int.to_string().into_bytes());
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_split_like_the_csv_crate_does(text in "[ab,\"\r\n]{0,30}") {
+            let Ok(mut rows) = Rows::new(text.as_bytes(), b',') else { return Ok(()) };
+            let (mut found, mut torn) = (Vec::new(), false);
+            loop {
+                match rows.advance() {
+                    Ok(false) => break,
+                    Err(_) => { torn = true; break }
+                    Ok(true) if rows.width() == 0 => {}
+                    Ok(true) => {
+                        let row = rows.text().expect("text");
+                        let cell = |at| row.value(at).to_plain().unwrap_or_default().to_string();
+                        found.push((0..rows.width()).map(cell).collect::<Vec<_>>());
+                    }
+                }
+            }
+            if !torn {
+                proptest::prop_assert_eq!(found, theirs(&text));
+            }
+        }
+    }
+}

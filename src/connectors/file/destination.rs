@@ -109,6 +109,7 @@ fn write_once(plan: &Plan, batch: &Batch, doubled: &mut Vec<usize>) -> Result<Op
     if edits.changed() {
         appender.close(&mut temp);
         place.shared.publish(temp.publish(old.as_ref())?);
+        place.shared.tell(&plan.key, edits.touches());
     }
     Ok(Some(edits.finish()))
 }

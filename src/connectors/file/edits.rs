@@ -9,6 +9,7 @@ use crate::connectors::{Batch, Delivery, Outcome, Write};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::record::{Key, Meta, Record, Schema, Value};
 
+use super::overlay::Touch;
 use super::settings::Format;
 use super::{csv, object};
 
@@ -257,6 +258,20 @@ impl<'b> Edits<'b> {
     /// Tells whether the new file differs from the old.
     pub(super) fn changed(&self) -> bool {
         !self.written.is_empty()
+    }
+
+    /// Returns what the new file changes in records of the old, as it is stored.
+    pub(super) fn touches(&self) -> impl Iterator<Item = (&'b Key, Touch)> + '_ {
+        let written = self.written.iter().filter_map(|&at| self.batch.deliveries.get(at));
+        written.filter_map(|delivery| match &delivery.write {
+            Write::Create(_) => None,
+            Write::Delete => Some((&delivery.key, Touch::Deleted)),
+            Write::Update(values) => {
+                let fields = self.batch.shape.names().zip(values).filter(|(_, value)| !value.is_missing());
+                let fields = fields.map(|(name, value)| (name.into(), self.canonical(value))).collect();
+                Some((&delivery.key, Touch::Written(fields)))
+            }
+        })
     }
 
     /// Hands the outcomes out, in the batch's order.

@@ -167,3 +167,56 @@ impl<R: Read> Elements<R> {
         if self.place == Place::Last { &[] } else { self.slice(&self.trail) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn elements(text: &str) -> Result<(Vec<String>, String), Broken> {
+        let mut elements = Elements::new(text.as_bytes())?;
+        let (mut found, mut whole) = (Vec::new(), String::from_utf8_lossy(&elements.head).into_owned());
+        while elements.advance()? {
+            if !found.is_empty() {
+                whole.push(',');
+            }
+            for part in [elements.lead(), elements.element(), elements.trail()] {
+                whole.push_str(&String::from_utf8_lossy(part));
+            }
+            found.push(String::from_utf8_lossy(elements.element()).into_owned());
+        }
+        whole.push_str(&String::from_utf8_lossy(&elements.tail));
+        whole.push(']');
+        whole.push_str(&String::from_utf8_lossy(&elements.foot));
+        Ok((found, whole))
+    }
+
+    #[test]
+    fn a_list_is_taken_apart_without_losing_a_byte() {
+        // (text, elements, why)
+        let cases: [(&str, &[&str], &str); 6] = [
+            ("[]", &[], "empty"),
+            (" [ \n ] \n", &[], "empty, with space"),
+            ("[{\"a\":1},{}]", &["{\"a\":1}", "{}"], "compact"),
+            ("[\n  {\"a\": \"],[\"} ,\n  {\"b\":[{}]}\n]\n", &["{\"a\": \"],[\"}", "{\"b\":[{}]}"], "pretty"),
+            ("[1,\"x\",null]", &["1", "\"x\"", "null"], "what is no record is an element still"),
+            ("\u{feff}[{}]", &["{}"], "a byte order mark"),
+        ];
+        for (text, expected, why) in cases {
+            let (found, whole) = elements(text).expect(why);
+            assert_eq!(found, expected, "{why}");
+            assert_eq!(whole, text, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_not_closed_is_never_a_shorter_list() {
+        let whole = "[\n  {\"a\": \"x]\"},\n  {\"b\": [1, 2]}\n]";
+        for cut in 0..whole.len() {
+            let read = elements(&whole[..cut]);
+            assert!(matches!(read, Err(Broken::Torn(_) | Broken::NoBytes)), "cut at {cut}: {read:?}");
+        }
+        for text in ["[{} {}]", "[{},]", "[,{}]", "[{}] x", "{}", "[{}]]"] {
+            assert!(matches!(elements(text), Err(Broken::Syntax { .. })), "{text}");
+        }
+    }
+}

@@ -18,6 +18,7 @@ mod json;
 mod jsonl;
 mod load;
 mod object;
+mod overlay;
 mod reader;
 mod replace;
 mod rewrite;

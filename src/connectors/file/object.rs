@@ -377,3 +377,113 @@ pub(super) fn canonical(value: &Value) -> Value {
         other => other.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(text: &[u8]) -> Result<Vec<(String, Value)>, String> {
+        let mut decoder = Decoder::new(None);
+        let values = decoder.decode(text)?;
+        Ok(decoder.schema().names().map(str::to_owned).zip(values).collect())
+    }
+
+    #[test]
+    fn objects_are_read_exactly_or_refused() {
+        // (text, good, why)
+        let cases: [(&[u8], bool, &str); 22] = [
+            (br#"{"a":1,"b":"x"}"#, true, "plain"),
+            (br#" { "a" : { "x" : [ 1, "}" ] } , "b" : null } "#, true, "white space, brackets in strings"),
+            (br#"{"a":"\\","b":"\""}"#, true, "escapes before the closing quote"),
+            ("{\"\\u00e9\":\"é\"}".as_bytes(), true, "an escaped name"),
+            (b"{}", true, "no field"),
+            (br#"{"a":9007199254740993}"#, true, "2^53+1"),
+            (br#"{"a":1e400}"#, true, "beyond floats"),
+            (br#"{"a":1,"a":2}"#, false, "which of the two?"),
+            (br#"{"a":"\ud800"}"#, false, "a lone surrogate is no text"),
+            (b"{\"a\":\"\xff\"}", false, "not UTF-8"),
+            (b"{\"a\":\"x\ny\"}", false, "a bare line end inside a string"),
+            (br#"{"a":01}"#, false, "a leading zero"),
+            (br#"{"a":NaN}"#, false, "not a number"),
+            (br#"{"a":tru}"#, false, "half a word"),
+            (br#"{"a":}"#, false, "no value"),
+            (br#"{"a":1,}"#, false, "a comma too many"),
+            (br#"{"a" 1}"#, false, "no colon"),
+            (br#"{a:1}"#, false, "a bare name"),
+            (br#"{"a":[1}"#, false, "a bracket left open"),
+            (br#"{"a":[1,]}"#, false, "a comma too many, inside"),
+            (br#"{"a":1} x"#, false, "something behind"),
+            (br"[1]", false, "not an object"),
+        ];
+        for (text, good, why) in cases {
+            let read = decode(text);
+            assert_eq!(read.is_ok(), good, "{why}: {read:?}");
+            if good {
+                let theirs: serde_json::Map<String, serde_json::Value> =
+                    serde_json::from_slice::<std::collections::BTreeMap<String, Box<RawValue>>>(text)
+                        .map(|map| map.into_keys().map(|name| (name, serde_json::Value::Null)).collect())
+                        .expect("serde_json reads it too");
+                assert_eq!(read.expect("read").len(), theirs.len(), "{why}");
+            }
+        }
+    }
+
+    #[test]
+    fn nesting_without_end_is_refused_and_no_stack_overflows() {
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(20_000), "]".repeat(20_000));
+        assert!(decode(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn the_key_of_a_bad_record_is_salvaged_only_for_certain() {
+        let id = ["id".to_owned()];
+        // (text, key, why)
+        let cases: [(&[u8], Option<&str>, &str); 4] = [
+            (b"{\"id\":7,\"x\":\"\xff\"}", Some("7"), "another field is bad"),
+            (b"{\"id\":\"\xff\"}", None, "the key itself is bad"),
+            (br#"{"id":1,"id":2}"#, None, "two keys"),
+            (br#"{"id":1,"x" 2}"#, None, "no object at all"),
+        ];
+        for (text, key, why) in cases {
+            let expected = key.map(|text| Key::from_text(text).expect("a key"));
+            assert_eq!(salvage_key(text, &id), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_change_touches_only_its_bytes() {
+        let shape = Schema::new(["id", "name", "new"]);
+        let names = quoted_names(&shape);
+        let change = |text: &str, values: [Value; 3]| {
+            let (mut found, mut out) = (Vec::new(), Vec::new());
+            members(text.as_bytes(), &mut found).expect("an object");
+            push_changed(text.as_bytes(), &found, &names, &shape, &values, &mut out);
+            String::from_utf8(out).expect("text")
+        };
+        let name = |text: &str| [Value::Absent, Value::text(text), Value::Absent];
+        let new = |value: i64| [Value::Absent, Value::Absent, Value::Int(value)];
+        // (before, values, after, why)
+        let cases = [
+            (
+                r#"{"id": 1.0, "x": [1,  2], "name": "a"}"#,
+                name("b"),
+                r#"{"id": 1.0, "x": [1,  2], "name": "b"}"#,
+                "others keep bytes",
+            ),
+            (r#"{"n\u0061me":"a"}"#, name("b"), r#"{"n\u0061me":"b"}"#, "an escaped name is the same name"),
+            (r#"{"name":"\u0061"}"#, name("a"), r#"{"name":"\u0061"}"#, "equal already: kept as it is"),
+            (r#"{"id": 1, "x": 2}"#, new(3), r#"{"id": 1, "x": 2, "new": 3}"#, "in the style of the record"),
+            ("{\n  \"id\": 1\n}", new(3), "{\n  \"id\": 1,\n  \"new\": 3\n}", "pretty stays pretty"),
+            ("{}", new(3), r#"{"new":3}"#, "into nothing"),
+            (
+                r#"{"name":"a","x":1}"#,
+                [Value::Int(5), Value::Null, Value::text("q\"")],
+                r#"{"name":null,"x":1,"id":5,"new":"q\""}"#,
+                "several",
+            ),
+        ];
+        for (before, values, after, why) in cases {
+            assert_eq!(change(before, values), after, "{why}");
+        }
+    }
+}

@@ -11,13 +11,14 @@ use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::connectors::Clock;
-use crate::engine::record::Timestamp;
+use crate::engine::record::{Key, Timestamp};
 
 use super::broken::Broken;
+use super::overlay::{Overlay, Touch};
 use super::replace::remove_leftovers;
 use super::settings::{Format, Target};
 
@@ -87,6 +88,8 @@ struct State {
     existed: bool,
     /// The stamp under which we last published: that content is known to be whole.
     published: Option<Stamp>,
+    /// The passes that are reading the file.
+    overlays: Vec<Weak<Mutex<Overlay>>>,
 }
 
 static FILES: LazyLock<Mutex<HashMap<PathBuf, Arc<Shared>>>> = LazyLock::new(Mutex::default);
@@ -116,7 +119,31 @@ impl Shared {
 
     /// Remembers what we just put there.
     pub(super) fn publish(&self, stamp: Stamp) {
-        *self.state() = State { existed: true, published: Some(stamp) };
+        let mut state = self.state();
+        (state.existed, state.published) = (true, Some(stamp));
+    }
+
+    /// Tells the passes that are under way what we just put there.
+    pub(super) fn tell<'k>(&self, key: &[String], touches: impl Iterator<Item = (&'k Key, Touch)>) {
+        let mut state = self.state();
+        state.overlays.retain(|overlay| overlay.strong_count() > 0);
+        if state.overlays.is_empty() {
+            return;
+        }
+        let overlays: Vec<_> = state.overlays.iter().filter_map(Weak::upgrade).collect();
+        for (record, touch) in touches {
+            for overlay in &overlays {
+                overlay.lock().unwrap_or_else(PoisonError::into_inner).note(key, record, &touch);
+            }
+        }
+    }
+
+    /// Begins to collect what we write, for a pass. To be called with the file open, and followed
+    /// by a look that it is still the one at its path.
+    pub(super) fn follow(&self, key: &[String]) -> Arc<Mutex<Overlay>> {
+        let overlay = Arc::new(Mutex::new(Overlay::new(key)));
+        self.state().overlays.push(Arc::downgrade(&overlay));
+        overlay
     }
 
     /// Tells whether this state of the file is our own work.

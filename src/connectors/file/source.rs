@@ -9,7 +9,7 @@
 //! that can't be read, nobody can say which records are gone.
 
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,6 +19,7 @@ use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::record::{Change, Cursor, Meta, Record, Timestamp};
 
 use super::broken::Broken;
+use super::overlay::Overlay;
 use super::reader::{Item, Reader};
 use super::settings::Target;
 use super::snapshot::{Place, Snapshot, Stamp, stamp_at};
@@ -115,6 +116,8 @@ fn foreign_cursor() -> Fault {
 struct Pass {
     /// `None`: there is no file, which is an empty stream.
     open: Option<(Snapshot, Reader<File>)>,
+    /// Our own writes since the pass began.
+    overlay: Arc<Mutex<Overlay>>,
     modified_at: Option<Timestamp>,
     /// Items handed out.
     shown: u64,
@@ -125,13 +128,16 @@ struct Pass {
 impl Pass {
     fn open(plan: &Plan) -> Result<Self, Broken> {
         let place = Place::find(&plan.target.path)?;
-        let Some(snapshot) = Snapshot::open(&plan.target, &place)? else {
-            return Ok(Self { open: None, modified_at: None, shown: 0, unkeyed: false });
-        };
+        let snapshot = Snapshot::open(&plan.target, &place)?;
+        let overlay = place.shared.follow(&plan.key);
+        let mut pass = Self { open: None, overlay, modified_at: None, shown: 0, unkeyed: false };
+        let Some(snapshot) = snapshot else { return Ok(pass) };
+        snapshot.verify()?;
         let Target { format, delimiter, .. } = plan.target;
         let reader = Reader::open(snapshot.reader()?, format, delimiter, &plan.key, plan.fields.as_deref())?;
-        let modified_at = Some(snapshot.stamp.modified_at());
-        Ok(Self { open: Some((snapshot, reader)), modified_at, shown: 0, unkeyed: false })
+        pass.modified_at = Some(snapshot.stamp.modified_at());
+        pass.open = Some((snapshot, reader));
+        Ok(pass)
     }
 
     /// Takes a pass up where another reader of the same content left it; `None` for a cursor that
@@ -193,6 +199,13 @@ impl Pass {
             reader.check_header()?;
             snapshot.verify_in_hand()?;
         }
+        let overlay = self.overlay.lock().unwrap_or_else(PoisonError::into_inner);
+        if overlay.is_lost() {
+            return Err(Broken::Changed);
+        }
+        if !overlay.is_empty() {
+            changes = changes.into_iter().filter_map(|change| renew(&overlay, change)).collect();
+        }
         let end = match (ended, self.unkeyed) {
             (false, _) => End::More,
             (true, false) => End::Complete,
@@ -200,5 +213,13 @@ impl Pass {
         };
         let cursor = if ended { None } else { self.cursor() };
         Ok(Page { changes, cursor, end })
+    }
+}
+
+/// Brings a change up to what we have written since.
+fn renew(overlay: &Overlay, change: Change) -> Option<Change> {
+    match change {
+        Change::Upsert(record) => overlay.apply(record).map(Change::Upsert),
+        other => Some(other),
     }
 }
