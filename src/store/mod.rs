@@ -161,7 +161,7 @@ pub struct LeaseRequest {
 }
 
 /// A claimed job with its pair (`None` for a push to a record that was never seen).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Leased {
     pub job: Job,
     pub pair: Option<Pair>,

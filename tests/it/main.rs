@@ -12,3 +12,4 @@
 mod conformance;
 mod config;
 mod file;
+mod store;

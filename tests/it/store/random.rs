@@ -1,0 +1,338 @@
+//! Random histories, the same on the model and on SQLite: every answer and everything stored agrees,
+//! and nothing accepted gets lost. A failure names its seed, which repeats it.
+
+use std::path::PathBuf;
+
+use record_sync::engine::job::{JobState, Origin};
+use record_sync::engine::plan::{DirectionState, Pair, Seen, Status};
+use record_sync::engine::record::{Cursor, Direction, Side};
+use record_sync::store::memory::MemoryStore;
+use record_sync::store::sqlite::SqliteStore;
+use record_sync::store::{
+    Commit, Counters, JobFilter, LoadId, NewJob, Settlement, Store, StoreError, Transition,
+};
+
+use super::*;
+
+const SEEDS: u64 = 12;
+const STEPS: usize = 250;
+const KEYS: u64 = 7;
+
+/// A small xorshift: the same seed, the same history.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+
+    fn one_in(&mut self, of: u64) -> bool {
+        self.below(of) == 0
+    }
+
+    fn pick<'t, T>(&mut self, of: &'t [T]) -> &'t T {
+        &of[self.below(of.len() as u64) as usize]
+    }
+}
+
+struct History {
+    model: MemoryStore,
+    store: Option<SqliteStore>,
+    path: PathBuf,
+    dice: Dice,
+    now: i64,
+    links: Vec<LinkId>,
+    loads: Vec<LoadId>,
+    leased: Vec<(LinkId, Leased)>,
+}
+
+#[tokio::test]
+async fn random_histories_agree_with_the_model() {
+    for seed in 1..=SEEDS {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.sqlite");
+        let mut history = History {
+            model: MemoryStore::default(),
+            store: Some(open(&path)),
+            path,
+            dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            now: 10,
+            links: Vec::new(),
+            loads: Vec::new(),
+            leased: Vec::new(),
+        };
+        for name in ["people", "firms"] {
+            let id = history.store().link("customer1", name).await.unwrap().id;
+            assert_eq!(history.model.link("customer1", name).await.unwrap().id, id);
+            history.links.push(id);
+        }
+        for step in 0..STEPS {
+            let why = format!("seed {seed}, step {step}");
+            history.step(&why).await;
+            if step % 5 == 0 {
+                history.compare(&why).await;
+            }
+        }
+        history.compare(&format!("seed {seed}, in the end")).await;
+    }
+}
+
+/// Asks both stores the same and returns the answer they agree on.
+macro_rules! both {
+    ($history:ident, $why:ident, $verb:ident($($argument:expr),*)) => {{
+        let model = $history.model.$verb($(same(&$argument)),*).await;
+        let store = $history.store().$verb($($argument),*).await;
+        let (model, store) = (shown(model), shown(store));
+        assert_eq!(model, store, "{}: {}", $why, stringify!($verb));
+        store
+    }};
+}
+
+fn same<T: Clone>(argument: &T) -> T {
+    argument.clone()
+}
+
+fn shown<T>(answer: Result<T, StoreError>) -> T {
+    answer.expect("no store fails here")
+}
+
+impl History {
+    fn store(&self) -> &SqliteStore {
+        self.store.as_ref().expect("open")
+    }
+
+    fn link(&mut self) -> LinkId {
+        *self.dice.pick(&self.links)
+    }
+
+    fn direction(&mut self) -> Direction {
+        *self.dice.pick(&Direction::BOTH)
+    }
+
+    fn name(&mut self) -> String {
+        self.dice.below(KEYS).to_string()
+    }
+
+    async fn step(&mut self, why: &str) {
+        self.now += self.dice.below(30) as i64;
+        let now = at(self.now);
+        match self.dice.below(20) {
+            0..=6 => self.commit(why).await,
+            7..=9 => self.lease(why).await,
+            10..=13 => self.settle(why).await,
+            14 => {
+                let all = self.dice.one_in(3);
+                both!(self, why, rescue(now, all));
+            }
+            15 => {
+                let id = self.dice.below(40) as i64;
+                both!(self, why, cancel(id, now));
+            }
+            16 => {
+                let (link, key) = (self.link(), key(&self.name()));
+                both!(self, why, retry_now(link, &key, now));
+            }
+            17 => self.load(why).await,
+            18 => self.reopen(),
+            _ => self.small_things(why).await,
+        }
+    }
+
+    async fn commit(&mut self, why: &str) {
+        let link = self.link();
+        let mut commit = Commit::default();
+        for _ in 0..self.dice.below(4) {
+            let name = self.name();
+            if commit.pairs.iter().any(|pair| pair.key == key(&name)) {
+                continue;
+            }
+            let known = both!(self, why, known(link, vec![key(&name)])).pop().flatten();
+            if known.is_some() && self.dice.one_in(6) {
+                commit.forgotten.push((key(&name), known.map_or(0, |pair| pair.version)));
+                continue;
+            }
+            let mut pair = known.unwrap_or_else(|| Pair::new(key(&name)));
+            self.change(&mut pair);
+            if self.dice.one_in(15) {
+                pair.version += 1;
+            }
+            commit.pairs.push(pair);
+        }
+        for _ in 0..self.dice.below(3) {
+            commit.jobs.push(self.job());
+        }
+        if self.dice.one_in(4) {
+            commit.obsolete.push((self.direction(), key(&self.name())));
+        }
+        if self.dice.one_in(3) {
+            commit.cursor = Some((*self.dice.pick(&Side::BOTH), Some(Cursor(self.now.to_string()))));
+            commit.epoch = Some((*self.dice.pick(&Side::BOTH), self.now as u32));
+            commit.counted = Counters { skipped: 1, ..Counters::default() };
+        }
+        if self.dice.one_in(4) {
+            commit.load = self.loads.last().copied();
+        }
+        both!(self, why, commit(link, commit, at(self.now)));
+    }
+
+    fn change(&mut self, pair: &mut Pair) {
+        for side in Side::BOTH {
+            let number = self.dice.below(1000).to_string();
+            let state = pair.side_mut(side);
+            match self.dice.below(6) {
+                0 => state.seen = Seen::Changed(image("1", &number)),
+                1 => state.seen = Seen::Deleted(Some(at(self.now))),
+                2 => {
+                    state.base = Some(image("2", &number));
+                    state.seen = Seen::AsBase;
+                    state.id = Some(self.dice.below(3).to_string().into());
+                }
+                3 => state.revision = Some(number.into()),
+                4 => state.modified_at = Some(at(self.now)),
+                _ => state.epoch += 1,
+            }
+        }
+        let direction = self.direction();
+        *pair.way_mut(direction) = DirectionState {
+            status: *self.dice.pick(&Status::ALL),
+            attempts: self.dice.below(3) as u32,
+            error: None,
+            rules_version: 1,
+            queued_at: None,
+            synced_at: Some(at(self.now)),
+        };
+    }
+
+    fn job(&mut self) -> NewJob {
+        let states =
+            [JobState::Pending, JobState::Pending, JobState::Waiting, JobState::Conflict, JobState::Dead];
+        let state = *self.dice.pick(&states);
+        let origin = if self.dice.one_in(4) { Origin::Push } else { Origin::Sync };
+        NewJob {
+            direction: self.direction(),
+            origin,
+            priority: self.dice.below(3) as i32,
+            due_at: at(self.now + self.dice.below(40) as i64),
+            rules_version: self.dice.below(9) as u32,
+            correlation_id: self.now.to_string(),
+            payload: (origin == Origin::Push).then(|| self.now.to_string()),
+            state,
+            error: (state != JobState::Pending).then(|| error("born with it")),
+            ..wanted(&self.name())
+        }
+    }
+
+    async fn lease(&mut self, why: &str) {
+        let link = self.link();
+        let request = LeaseRequest {
+            direction: self.direction(),
+            owner: "w1".into(),
+            now: at(self.now),
+            until: at(self.now + 60),
+            limit: self.dice.below(4) as usize,
+        };
+        let leased = both!(self, why, lease(link, request));
+        self.leased.extend(leased.into_iter().map(|leased| (link, leased)));
+    }
+
+    async fn settle(&mut self, why: &str) {
+        let link = self.link();
+        let mut settlements = Vec::new();
+        for _ in 0..self.dice.below(4) {
+            if self.leased.is_empty() {
+                break;
+            }
+            let at = self.dice.below(self.leased.len() as u64) as usize;
+            let (of, leased) = self.leased[at].clone();
+            // What is settled twice, or under another link, has to be told so.
+            if of == link && !self.dice.one_in(10) {
+                self.leased.swap_remove(at);
+            }
+            let mut settlement = end(&leased, self.transition());
+            match self.dice.below(4) {
+                0 => settlement.pair = leased.pair,
+                1 | 2 => {
+                    let known = both!(self, why, known(link, vec![leased.job.key.clone()])).pop().flatten();
+                    let mut pair = known.unwrap_or_else(|| Pair::new(leased.job.key.clone()));
+                    self.change(&mut pair);
+                    settlement.forget = self.dice.one_in(5);
+                    settlement.pair = Some(pair);
+                }
+                _ => {}
+            }
+            settlements.push(settlement);
+        }
+        let settlements: Vec<Settlement> = settlements;
+        both!(self, why, settle(link, settlements, at(self.now)));
+    }
+
+    fn transition(&mut self) -> Transition {
+        let due_at = at(self.now + self.dice.below(40) as i64);
+        let error = error(&self.now.to_string());
+        match self.dice.below(9) {
+            0..=2 => Transition::Synced,
+            3 => Transition::Snoozed { due_at },
+            4 => Transition::Retrying { due_at, error },
+            5 => Transition::Again { due_at },
+            6 => Transition::Waiting { due_at, error },
+            7 if self.dice.one_in(2) => Transition::Conflict { error },
+            7 => Transition::Obsolete,
+            _ => Transition::Dead { error, payload: Some("raw".into()) },
+        }
+    }
+
+    async fn load(&mut self, why: &str) {
+        if self.dice.one_in(2) {
+            let (link, direction) = (self.link(), self.direction());
+            let load = both!(self, why, begin_load(link, direction));
+            self.loads.push(load);
+        } else if !self.loads.is_empty() {
+            let at = self.dice.below(self.loads.len() as u64) as usize;
+            let load = self.loads.swap_remove(at);
+            both!(self, why, end_load(load));
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.store = None;
+        self.store = Some(open(&self.path));
+        self.model.reopen();
+        self.loads.clear();
+    }
+
+    async fn small_things(&mut self, why: &str) {
+        let now = at(self.now);
+        let (name, expires_at) = (self.name(), at(self.now + 20));
+        let link = self.link();
+        let mut state = both!(self, why, links()).into_iter().find(|known| known.id == link).unwrap();
+        state.planned_under = Some(u128::from(self.dice.below(99)));
+        state.matched = self.dice.one_in(2);
+        both!(self, why, put_link(&state));
+        both!(self, why, put("s", name.as_str(), "v", Some(expires_at)));
+        both!(self, why, list("s", now));
+        both!(self, why, remove("s", name.as_str()));
+        let far = if self.dice.one_in(5) { now.plus(record_sync::store::ENDED_KEPT) } else { now };
+        both!(self, why, tidy(far, true));
+    }
+
+    async fn compare(&mut self, why: &str) {
+        both!(self, why, links());
+        both!(self, why, jobs(JobFilter { limit: 1000, ..JobFilter::default() }));
+        let ids: Vec<_> = (0..3).map(|id| id.to_string().into()).collect();
+        for link in self.links.clone() {
+            both!(self, why, walk(link, None, 1000));
+            both!(self, why, count_pairs(link));
+            both!(self, why, depth(link));
+            for direction in Direction::BOTH {
+                both!(self, why, next_due(link, direction));
+            }
+            for side in Side::BOTH {
+                both!(self, why, keys_by_id(link, side, ids.clone()));
+            }
+            assert_conserved(self.store(), link, why).await;
+        }
+    }
+}
