@@ -1,0 +1,49 @@
+# Everything that one types here. `make` alone shows this list.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CONFIG ?= customer_settings.toml
+SEED ?= 1
+IMAGE ?= record-sync
+# The profile of .config/nextest.toml; .ci/run sets `ci`.
+PROFILE ?= default
+ARGS ?=
+
+.PHONY: help run test lint fmt bench sim verify docker clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build, make the demo data where missing, sync it with the built-in mocks; API and page on port 8000
+	@cargo build --release --locked
+	@cargo run --release --locked --quiet -- --config $(CONFIG) demo insert --count 0
+	@exec cargo run --release --locked --quiet -- --config $(CONFIG) run $(ARGS)
+
+test: ## Install what the tests need, run every test
+	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
+	cargo nextest run --locked --profile $(PROFILE) $(ARGS)
+	cargo test --locked --quiet --doc
+
+lint: ## Check formatting and lints
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+fmt: ## Format the code
+	cargo fmt
+
+bench: ## Measure the stages and the whole path against a bare loop
+	cargo bench --locked $(ARGS)
+
+sim: ## Run one simulated history: make sim SEED=7
+	RECORD_SYNC_SIM_SEED=$(SEED) cargo nextest run --locked --test it --no-capture simulate
+
+verify: ## Do all that CI does
+	.ci/run
+
+docker: ## Build the image
+	docker build --tag $(IMAGE) .
+
+clean: ## Forget demo data, state and logs (not the build)
+	rm -rf data/* logs/*
