@@ -106,6 +106,8 @@ pub trait Gate: Send + Sync {
 pub struct Report {
     /// The service failed (5xx, time-out, no connection): the breaker counts it.
     pub failed: bool,
+    /// The caller went away before the end: nobody knows what became of the request.
+    pub dropped: bool,
     /// The service asks everybody to wait.
     pub retry_after: Option<Duration>,
     /// The service's own count of what is left.

@@ -141,7 +141,7 @@ pub fn plain_report(reply: &RawReply, now: Timestamp) -> Report {
     Report {
         failed: reply.status >= 500,
         retry_after: asks.then(|| reply.retry_after(now)).flatten(),
-        quota: None,
+        ..Report::default()
     }
 }
 
@@ -208,7 +208,7 @@ impl RestClient {
             )
         })?;
         let ticket = self.gate.enter(call.class).await?;
-        let mut visit = Visit { gate: &*self.gate, ticket, report: Report::default() };
+        let mut visit = Visit { gate: &*self.gate, ticket, report: GIVEN_UP };
         let result = self.exchange(request, url, call).await;
         visit.report = match &result {
             Ok(reply) => (self.options.report)(reply, self.now()),
@@ -248,6 +248,9 @@ impl RestClient {
         }
     }
 }
+
+/// What the gate hears of a request whose caller went away.
+const GIVEN_UP: Report = Report { failed: false, dropped: true, retry_after: None, quota: None };
 
 /// One entry of the gate; leaves it when dropped, so that a caller who gives up frees the slot.
 struct Visit<'g> {

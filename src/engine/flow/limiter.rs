@@ -42,23 +42,33 @@ impl Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlotId(pub u64);
 
+/// A call under way.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
-    /// When it was taken, as long as it is in flight; then when the reply came.
+struct Sent {
     at: Timestamp,
     background: bool,
+}
+
+/// Calls that were answered at the same moment, as finely as it matters.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answered {
+    at: Timestamp,
+    calls: usize,
+    /// How many of them are backfill's.
+    background: usize,
 }
 
 /// The sliding log of one (customer, system).
 #[derive(Clone, Debug)]
 pub struct Limiter {
     limits: Limits,
-    in_flight: BTreeMap<SlotId, Slot>,
+    in_flight: BTreeMap<SlotId, Sent>,
     /// Answered calls that still count, by the time of the reply.
-    spent: VecDeque<Slot>,
+    spent: VecDeque<Answered>,
     /// Answered calls that count no longer: they would again under a larger window.
-    former: VecDeque<Slot>,
-    /// How many of the taken slots are backfill's.
+    former: VecDeque<Answered>,
+    /// How many slots are taken, and how many of them are backfill's.
+    used: usize,
     background: usize,
     /// When urgent calls were last admitted: what the reserve is measured by.
     urgent: VecDeque<Timestamp>,
@@ -72,6 +82,8 @@ const RESERVE_STANDING: usize = 25;
 const RESERVE_LARGEST: usize = 10;
 /// Bounds what is remembered for larger windows and taken over from a restart.
 const MEMORY_MAX: usize = 4_096;
+/// Larger windows are counted in so many steps, so that memory is bounded whatever the limit.
+const STEPS: i64 = 2_048;
 
 impl Limiter {
     /// Makes a limiter that has seen no call.
@@ -81,6 +93,7 @@ impl Limiter {
             in_flight: BTreeMap::new(),
             spent: VecDeque::new(),
             former: VecDeque::new(),
+            used: 0,
             background: 0,
             urgent: VecDeque::new(),
             next: 1,
@@ -91,11 +104,11 @@ impl Limiter {
     pub fn restore(limits: Limits, tail: &Tail, now: Timestamp) -> Self {
         let mut limiter = Self::new(limits);
         // Beyond `max` slots the oldest make no difference, unless the limit is raised at once.
-        let room = MEMORY_MAX.max(limiter.max());
-        let mut stamps = tail.stamps(now, room);
-        stamps.sort_unstable();
-        limiter.background = stamps.len();
-        limiter.spent = stamps.into_iter().map(|at| Slot { at, background: true }).collect();
+        for (at, calls) in tail.replies(now, MEMORY_MAX.max(limiter.max())) {
+            limiter.used += calls;
+            limiter.background += calls;
+            limiter.file(Answered { at, calls, background: calls });
+        }
         limiter
     }
 
@@ -108,31 +121,36 @@ impl Limiter {
     /// larger window earlier ones count again.
     pub fn set_limits(&mut self, limits: Limits, now: Timestamp) {
         self.limits = limits;
-        while let Some(slot) = self.former.pop_back() {
-            if self.is_over(slot, now) {
-                self.former.push_back(slot);
+        while let Some(answered) = self.former.pop_back() {
+            if self.is_over(answered, now) {
+                self.former.push_back(answered);
                 break;
             }
-            self.background += usize::from(slot.background);
-            self.spent.push_front(slot);
+            self.used += answered.calls;
+            self.background += answered.background;
+            self.spent.push_front(answered);
         }
         self.prune(now);
     }
 
-    /// Takes a slot, or says when to ask again. Costs O(1) amortised, beside finding the call
-    /// under way when it ends.
-    pub fn try_take(&mut self, urgency: Urgency, now: Timestamp) -> Result<SlotId, Again> {
+    /// Tells whether a slot is free, or when to ask again. Costs O(1) amortised.
+    pub fn may_take(&mut self, urgency: Urgency, now: Timestamp) -> Result<(), Again> {
         self.sweep(now);
         self.prune(now);
         let background = urgency == Urgency::Backfill;
         let unused = if background { self.reserve(now).saturating_sub(self.urgent_used()) } else { 0 };
         let ceiling = self.max().saturating_sub(unused);
-        if self.used() >= ceiling {
-            return Err(self.again(ceiling, background));
-        }
+        if self.used < ceiling { Ok(()) } else { Err(self.again(ceiling, background)) }
+    }
+
+    /// Takes a slot, or says when to ask again.
+    pub fn try_take(&mut self, urgency: Urgency, now: Timestamp) -> Result<SlotId, Again> {
+        self.may_take(urgency, now)?;
+        let background = urgency == Urgency::Backfill;
         let slot = SlotId(self.next);
         self.next += 1;
-        self.in_flight.insert(slot, Slot { at: now, background });
+        self.in_flight.insert(slot, Sent { at: now, background });
+        self.used += 1;
         self.background += usize::from(background);
         if !background {
             self.urgent.push_back(now);
@@ -143,31 +161,23 @@ impl Limiter {
         Ok(slot)
     }
 
-    /// Learns that a call was answered or given up. Gives whether it was still under way.
-    pub fn release(&mut self, slot: SlotId, now: Timestamp) -> bool {
-        let Some(taken) = self.in_flight.remove(&slot) else { return false };
-        self.spend(Slot { at: now, ..taken });
+    /// Learns that a call was answered or given up at `at`; a later one than now keeps its slot
+    /// taken for longer. Gives whether it was still under way.
+    pub fn release(&mut self, slot: SlotId, at: Timestamp) -> bool {
+        let Some(sent) = self.in_flight.remove(&slot) else { return false };
+        self.file(Answered { at, calls: 1, background: usize::from(sent.background) });
         true
-    }
-
-    /// Takes a slot back as if it had never been taken: its call was provably not sent.
-    pub fn give_back(&mut self, slot: SlotId) {
-        if let Some(taken) = self.in_flight.remove(&slot) {
-            self.background -= usize::from(taken.background);
-        }
     }
 
     /// Treats calls that nobody reported back within the time-out as answered, and names them.
     pub fn sweep(&mut self, now: Timestamp) -> Vec<SlotId> {
         let mut lost = Vec::new();
-        while let Some((&slot, taken)) = self.in_flight.first_key_value() {
-            let end = taken.at.plus(self.limits.time_out);
+        while let Some((&slot, sent)) = self.in_flight.first_key_value() {
+            let end = sent.at.plus(self.limits.time_out);
             if end > now {
                 break;
             }
-            let taken = *taken;
-            self.in_flight.remove(&slot);
-            self.spend(Slot { at: end, ..taken });
+            self.release(slot, end);
             lost.push(slot);
         }
         lost
@@ -177,7 +187,7 @@ impl Limiter {
     pub fn used_at(&mut self, now: Timestamp) -> usize {
         self.sweep(now);
         self.prune(now);
-        self.used()
+        self.used
     }
 
     /// Counts the calls under way.
@@ -185,25 +195,21 @@ impl Limiter {
         self.in_flight.len()
     }
 
-    /// Describes the slots for another process: those under way and `credit` more that may be
-    /// taken before `now + valid` are unsure.
-    pub fn tail(&mut self, now: Timestamp, credit: u32, valid: Duration) -> Tail {
+    /// Describes the slots for another process: those under way and `ahead` more that may be taken
+    /// before `now + valid` are unsure.
+    pub fn tail(&mut self, now: Timestamp, ahead: u32, valid: Duration) -> Tail {
         self.sweep(now);
         self.prune(now);
-        let unsure = u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX).saturating_add(credit);
-        Tail::new(self.spent.iter().map(|slot| slot.at), self.limits.span(), now, unsure, now.plus(valid))
+        let replies = self.spent.iter().map(|answered| (answered.at, answered.calls));
+        Tail::new(replies, self.limits.span(), now, self.in_flight.len(), ahead, now.plus(valid))
     }
 
     fn max(&self) -> usize {
         usize::try_from(self.limits.max).unwrap_or(usize::MAX)
     }
 
-    fn used(&self) -> usize {
-        self.in_flight.len() + self.spent.len()
-    }
-
     fn urgent_used(&self) -> usize {
-        self.used() - self.background
+        self.used - self.background
     }
 
     fn reserve_largest(&self) -> usize {
@@ -225,8 +231,13 @@ impl Limiter {
 
     /// Says when the number of taken slots can have fallen below `ceiling`.
     fn again(&self, ceiling: usize, background: bool) -> Again {
-        let freed = ceiling.checked_sub(1).and_then(|last| self.spent.get(self.used() - 1 - last));
-        let freed = freed.map(|slot| slot.at.plus(self.limits.span()));
+        let mut over = self.used.saturating_sub(ceiling);
+        let freed = self.spent.iter().find(|answered| {
+            let enough = over < answered.calls;
+            over = over.saturating_sub(answered.calls);
+            enough
+        });
+        let freed = freed.filter(|_| ceiling > 0).map(|answered| answered.at.plus(self.limits.span()));
         let shrinks = self.urgent.front().map(|at| at.plus(self.limits.span().saturating_mul(2)));
         match (freed, shrinks.filter(|_| background)) {
             (Some(freed), Some(shrinks)) => Again::At(freed.min(shrinks)),
@@ -235,33 +246,54 @@ impl Limiter {
         }
     }
 
-    fn is_over(&self, slot: Slot, now: Timestamp) -> bool {
-        slot.at.plus(self.limits.span()) <= now
+    fn is_over(&self, answered: Answered, now: Timestamp) -> bool {
+        answered.at.plus(self.limits.span()) <= now
     }
 
     fn prune(&mut self, now: Timestamp) {
-        while let Some(&slot) = self.spent.front() {
-            if !self.is_over(slot, now) {
+        while let Some(&answered) = self.spent.front() {
+            if !self.is_over(answered, now) {
                 break;
             }
             self.spent.pop_front();
-            self.background -= usize::from(slot.background);
-            self.former.push_back(slot);
+            self.used -= answered.calls;
+            self.background -= answered.background;
+            self.former.push_back(answered);
             if self.former.len() > MEMORY_MAX {
                 self.former.pop_front();
             }
         }
     }
 
-    /// Files an answered call by time; nearly always that is at the end.
-    fn spend(&mut self, slot: Slot) {
-        if self.spent.back().is_none_or(|last| last.at <= slot.at) {
-            self.spent.push_back(slot);
-            return;
+    /// Files answered calls by time; nearly always that is at the end. Rounds up, which keeps the
+    /// promise.
+    fn file(&mut self, answered: Answered) {
+        let at = Timestamp(round_up(answered.at.0, self.step_ms()));
+        let place = match self.spent.back() {
+            Some(last) if last.at > at => self.spent.partition_point(|other| other.at < at),
+            Some(last) if last.at == at => self.spent.len() - 1,
+            _ => self.spent.len(),
+        };
+        match self.spent.get_mut(place) {
+            Some(same) if same.at == at => {
+                same.calls += answered.calls;
+                same.background += answered.background;
+            }
+            _ => self.spent.insert(place, Answered { at, ..answered }),
         }
-        let place = self.spent.partition_point(|other| other.at <= slot.at);
-        self.spent.insert(place, slot);
     }
+
+    fn step_ms(&self) -> i64 {
+        if i64::from(self.limits.max) <= STEPS {
+            return 1;
+        }
+        (i64::try_from(self.limits.span().as_millis()).unwrap_or(i64::MAX) / STEPS).max(1)
+    }
+}
+
+/// Returns the first multiple of `step` that is not before `at`.
+pub(super) fn round_up(at: i64, step: i64) -> i64 {
+    at.saturating_add(step - 1).div_euclid(step).saturating_mul(step)
 }
 
 #[cfg(test)]

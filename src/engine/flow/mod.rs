@@ -5,11 +5,13 @@
 
 mod backoff;
 mod breaker;
+mod gate;
 mod limiter;
 mod tail;
 
 pub use backoff::full_jitter;
 pub use breaker::{Breaker, BreakerPolicy, BreakerState, BreakerView, Ended, Permit};
+pub use gate::{Admission, Budget, Facts, Gate, GatePolicy, GateView, Why};
 pub use limiter::{Limiter, Limits, SlotId};
 pub use tail::Tail;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::limiter::round_up;
 use crate::engine::record::Timestamp;
 
 /// The taken slots of a window, small enough to be stored before calls go out.
@@ -19,43 +20,56 @@ pub struct Tail {
     pub unsure: u32,
     /// No unsure call was sent later than this.
     pub unsure_until: i64,
+    /// How many of the unsure calls may still go out once this is stored.
+    #[serde(skip)]
+    pub ahead: u32,
 }
 
 /// How long after the death of a process a call that it had sent may still arrive at the server.
-const STRAY: Duration = Duration::from_secs(5);
+pub(super) const STRAY: Duration = Duration::from_secs(5);
 /// The steps of a window to which reply times are rounded up, so that a tail has a bound.
 const STEPS: u128 = 200;
 
 impl Tail {
     pub(super) fn new(
-        replies: impl Iterator<Item = Timestamp>,
+        replies: impl Iterator<Item = (Timestamp, usize)>,
         span: Duration,
         at: Timestamp,
-        unsure: u32,
+        in_flight: usize,
+        ahead: u32,
         unsure_until: Timestamp,
     ) -> Self {
         let step = i64::try_from((span.as_millis() / STEPS).max(1)).unwrap_or(i64::MAX);
         let mut spent: Vec<(i64, u32)> = Vec::new();
-        for reply in replies {
-            let rounded = reply.0.saturating_add(step - 1).div_euclid(step).saturating_mul(step);
+        for (reply, calls) in replies {
+            let rounded = round_up(reply.0, step);
+            let calls = u32::try_from(calls).unwrap_or(u32::MAX);
             match spent.last_mut() {
-                Some((last, count)) if *last == rounded => *count = count.saturating_add(1),
-                _ => spent.push((rounded, 1)),
+                Some((last, count)) if *last == rounded => *count = count.saturating_add(calls),
+                _ => spent.push((rounded, calls)),
             }
         }
-        Self { at: at.0, spent, unsure, unsure_until: unsure_until.0 }
+        let unsure = u32::try_from(in_flight).unwrap_or(u32::MAX).saturating_add(ahead);
+        Self { at: at.0, spent, unsure, unsure_until: unsure_until.0, ahead }
     }
 
-    /// Returns the times from which the slots count, at most `room` of them, the latest.
-    pub(super) fn stamps(&self, now: Timestamp, room: usize) -> Vec<Timestamp> {
+    /// Returns from when how many slots count, at most `room` slots, the latest.
+    pub(super) fn replies(&self, now: Timestamp, room: usize) -> Vec<(Timestamp, usize)> {
         let unsure = Timestamp(self.unsure_until.min(now.0)).plus(STRAY);
         // A clock that was set back since would let old stamps count for ever.
         let latest = |at: i64| Timestamp(at).min(now.plus(STRAY));
-        std::iter::once((unsure, self.unsure))
-            .chain(self.spent.iter().rev().map(|&(at, count)| (latest(at), count)))
-            .flat_map(|(at, count)| (0..count).map(move |_| at))
-            .take(room)
-            .collect()
+        let mut left = room;
+        let mut replies = Vec::with_capacity(self.spent.len() + 1);
+        for (at, calls) in std::iter::once((unsure, self.unsure))
+            .chain(self.spent.iter().rev().map(|&(at, calls)| (latest(at), calls)))
+        {
+            let calls = usize::try_from(calls).unwrap_or(usize::MAX).min(left);
+            left -= calls;
+            if calls > 0 {
+                replies.push((at, calls));
+            }
+        }
+        replies
     }
 
     /// Writes it for the store.
@@ -70,6 +84,6 @@ impl Tail {
 
     /// Makes the tail of a past that nobody knows: every slot may have been used just now.
     pub fn unknown(max: u32, now: Timestamp) -> Self {
-        Self { at: now.0, spent: Vec::new(), unsure: max, unsure_until: now.0 }
+        Self { at: now.0, unsure: max, unsure_until: now.0, ..Self::default() }
     }
 }
