@@ -6,6 +6,7 @@ mod loads;
 mod pairs;
 mod random;
 mod small;
+mod speed;
 
 use std::path::Path;
 use std::sync::Arc;

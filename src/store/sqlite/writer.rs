@@ -167,3 +167,92 @@ fn answer_all(works: Vec<Box<dyn Work>>, committed: &Result<(), StoreError>) {
         work.answer(committed.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::{Arc, RwLock};
+
+    use super::*;
+    use crate::engine::record::Timestamp;
+    use crate::store::sqlite::shapes::Shapes;
+    use crate::store::sqlite::{SqliteOptions, kv, open};
+
+    fn session(folder: &tempfile::TempDir) -> Session {
+        let opened = open::open(&folder.path().join("state"), &SqliteOptions::default()).expect("a state");
+        let shapes = Shapes::new(Arc::new(RwLock::new(HashMap::new())), true);
+        Session { db: opened.writer, shapes, path: opened.path, undo: false, checkpoint: None }
+    }
+
+    fn put(name: &'static str, value: String, then: Result<(), &'static str>) -> Put {
+        Request::new(1, move |session| {
+            kv::put(&session.db, "s", name, &value, None)?;
+            then.map_err(|why| Trouble::Missing(why.to_owned()))
+        })
+    }
+
+    type Put = (Request, oneshot::Receiver<Result<(), StoreError>>);
+
+    /// Serves requests that all wait when the writer comes; gives their answers and what is stored.
+    fn serve_all(session: &mut Session, puts: Vec<Put>) -> (Vec<Result<(), StoreError>>, Vec<String>) {
+        let (sender, mut requests) = mpsc::channel(8);
+        let (waiting, answers): (Vec<_>, Vec<_>) = puts.into_iter().unzip();
+        for request in waiting {
+            assert!(sender.blocking_send(request).is_ok());
+        }
+        while let Ok(first) = requests.try_recv() {
+            serve_group(session, first, &mut requests);
+        }
+        let answers = answers.into_iter().map(|answer| answer.blocking_recv().expect("an answer")).collect();
+        let stored = kv::list(&session.db, "s", Timestamp(0)).expect("a list");
+        (answers, stored.into_iter().map(|(name, _)| name).collect())
+    }
+
+    #[test]
+    fn one_that_fails_takes_nobody_with_it() {
+        for failing in 0..3 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut session = session(&folder);
+            let puts = ["a", "b", "c"].into_iter().enumerate();
+            let puts = puts.map(|(at, name)| {
+                let then = if at == failing { Err("no") } else { Ok(()) };
+                put(name, "v".into(), then)
+            });
+            let (answers, stored) = serve_all(&mut session, puts.collect());
+            for (at, name) in ["a", "b", "c"].into_iter().enumerate() {
+                assert_eq!(answers[at].is_ok(), at != failing, "{name} where {failing} fails");
+                assert_eq!(stored.contains(&name.to_owned()), at != failing, "{name} where {failing} fails");
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_said_and_survived() {
+        for place in 0..3 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut session = session(&folder);
+            let pages: i64 = session
+                .db
+                .pragma_query_value(None, "page_count", |row| row.get(0))
+                .expect("a number of pages");
+            let set_limit = |session: &Session, pages: i64| {
+                session
+                    .db
+                    .pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+                    .expect("a limit");
+            };
+            set_limit(&session, pages + 2);
+            let mut puts: Vec<Put> =
+                ["a", "b"].into_iter().map(|name| put(name, "v".into(), Ok(()))).collect();
+            puts.insert(place, put("big", "x".repeat(100_000), Ok(())));
+            let (answers, stored) = serve_all(&mut session, puts);
+            assert!(matches!(answers[place], Err(StoreError::Full(_))), "{place}: {answers:?}");
+            assert!(!stored.contains(&"big".to_owned()));
+            let said = answers.iter().filter(|answer| answer.is_ok()).count();
+            assert_eq!(stored.len(), said, "{place}: stored is what was answered");
+            set_limit(&session, 1_000_000);
+            let (answers, _) = serve_all(&mut session, vec![put("big", "x".repeat(100_000), Ok(()))]);
+            assert!(answers[0].is_ok(), "{place}: with room again it goes on");
+        }
+    }
+}

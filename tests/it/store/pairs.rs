@@ -2,7 +2,7 @@
 
 use record_sync::engine::plan::{DirectionState, Pair, Seen, SideState, Status};
 use record_sync::engine::record::{Cursor, Direction, Image, Key, Number, Schema, Side, Value};
-use record_sync::store::{Commit, Counters, Store};
+use record_sync::store::{Commit, Counters, LinkState, Store};
 
 use super::*;
 
@@ -12,6 +12,7 @@ on_both! {
     versions_count_and_a_forgotten_pair_is_new_again,
     keys_are_found_in_any_order_dense_or_sparse,
     pairs_are_walked_and_found_by_id_and_across_links,
+    the_shape_of_an_undone_commit_is_not_mistaken,
     links_keep_apart,
     a_link_that_is_not_there_takes_nothing,
 }
@@ -179,6 +180,32 @@ async fn pairs_are_walked_and_found_by_id_and_across_links(store: &dyn Store) {
     assert_eq!(store.find(&key("b")).await.unwrap(), []);
 }
 
+async fn the_shape_of_an_undone_commit_is_not_mistaken(store: &dyn Store) {
+    let link = link(store).await;
+    let with = |id: &str, version: u32, names: [&str; 2]| {
+        let values = vec![Value::Int(1), Value::Int(2)];
+        let mut pair = agreed(id);
+        pair.version = version;
+        pair.a.base = Some(Image { shape: Schema::new(names), values });
+        pair
+    };
+    let undone = Commit { pairs: vec![with("1", 9, ["x", "y"])], ..Commit::default() };
+    assert_eq!(store.commit(link, undone, at(1)).await.unwrap().stale, [key("1")]);
+    for (id, names) in [("1", ["p", "q"]), ("2", ["x", "y"]), ("3", ["q", "p"])] {
+        keep(store, link, vec![with(id, 0, names)]).await;
+    }
+    for (id, names) in [("1", ["p", "q"]), ("2", ["x", "y"]), ("3", ["q", "p"])] {
+        assert_eq!(pair(store, link, id).await, Some(with(id, 1, names)), "{names:?}");
+    }
+    let shape = Schema::new(["mine"]);
+    let image = Image { shape: Arc::clone(&shape), values: vec![Value::Null] };
+    let mut mine = agreed("4");
+    mine.b.base = Some(image);
+    keep(store, link, vec![mine]).await;
+    let back = pair(store, link, "4").await.unwrap().b.base.unwrap();
+    assert!(Arc::ptr_eq(&back.shape, &shape), "the very shape, so that nobody compares names");
+}
+
 async fn links_keep_apart(store: &dyn Store) {
     let people = store.link("customer1", "people").await.unwrap();
     let firms = store.link("customer1", "firms").await.unwrap();
@@ -211,5 +238,3 @@ async fn a_link_that_is_not_there_takes_nothing(store: &dyn Store) {
     assert_eq!(store.count_pairs(nowhere).await.unwrap(), 0);
     assert_eq!(pair(store, nowhere, "1").await, None);
 }
-
-use record_sync::store::LinkState;
