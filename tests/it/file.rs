@@ -5,12 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use record_sync::connectors::{Class, Gate, Open, Report, StreamSpec, System, find};
+use record_sync::connectors::{
+    Class, Destination, Gate, Open, Page, Report, Source, StreamSpec, System, find,
+};
 use record_sync::engine::fault::Fault;
-use record_sync::engine::record::Timestamp;
+use record_sync::engine::record::{Change, Timestamp, Value};
 use serde_json::json;
 
-use crate::conformance::{Harness, Row};
+use crate::conformance::{Harness, Row, call};
+
+mod reading;
+mod safety;
+mod writing;
 
 /// A folder with one file in it.
 pub struct Files {
@@ -51,9 +57,36 @@ fn open(settings: serde_json::Value, base_dir: &Path) -> Arc<dyn System> {
     (connector.open)(open).expect("a system")
 }
 
+/// Shows a page in a form that is easy to compare: `name=value` for each field that is there, and
+/// `!key` for what is no record.
+fn shown(page: &Page) -> Vec<String> {
+    let field = |(name, value): (&str, &Value)| match value {
+        Value::Text(text) => format!("{name}='{text}'"),
+        Value::Null => format!("{name}=null"),
+        other => format!("{name}={}", other.to_plain().unwrap_or_default()),
+    };
+    let show = |change: &Change| match change {
+        Change::Upsert(record) => {
+            let fields = record.schema.names().zip(&record.values).filter(|(_, value)| !value.is_missing());
+            fields.map(field).collect::<Vec<_>>().join(" ")
+        }
+        Change::Malformed(malformed) => {
+            format!("!{}", malformed.key.as_ref().map(ToString::to_string).unwrap_or_default())
+        }
+        Change::Delete(_) => "deleted".to_owned(),
+    };
+    page.changes.iter().map(show).collect()
+}
+
 impl Files {
     fn new(name: &'static str) -> Self {
         Self { folder: tempfile::tempdir().expect("a folder"), name, options: serde_json::Map::new() }
+    }
+
+    fn with(name: &'static str, content: impl AsRef<[u8]>) -> Self {
+        let files = Self::new(name);
+        files.put(content);
+        files
     }
 
     fn path(&self) -> PathBuf {
@@ -67,6 +100,10 @@ impl Files {
         fs::rename(&aside, self.path()).expect("renamed");
     }
 
+    fn text(&self) -> String {
+        String::from_utf8(fs::read(self.path()).expect("a file")).expect("text")
+    }
+
     fn spec_with_key(&self, key: &str) -> StreamSpec {
         StreamSpec {
             stream: self.name.to_owned(),
@@ -75,6 +112,19 @@ impl Files {
             fields: None,
             consumer: "default/link/a".to_owned(),
         }
+    }
+
+    fn source(&self, key: &str) -> Box<dyn Source> {
+        self.system().source(&self.spec_with_key(key)).expect("a source")
+    }
+
+    fn destination(&self, key: &str) -> Arc<dyn Destination> {
+        self.system().destination(&self.spec_with_key(key)).expect("a destination")
+    }
+
+    /// Reads everything in one page.
+    async fn read(&self, key: &str) -> Result<Page, Fault> {
+        self.source(key).read(None, 1_000_000, &call()).await
     }
 
     fn rows(&self) -> Vec<Row> {

@@ -8,8 +8,8 @@ use crate::engine::record::{Meta, Record, Schema, Value};
 
 use super::csv;
 use super::edits::delivered;
-use super::object::{self, Style};
 use super::replace::Sink;
+use super::style::{self, Style};
 
 /// Writes records behind the last one, in the way of the file.
 pub(super) enum Appender {
@@ -84,7 +84,7 @@ impl Appender {
             Self::Json(_) | Self::Jsonl(_) => values
                 .iter()
                 .any(|value| matches!(value, Value::Bytes(_) | Value::Unknown))
-                .then(|| values.iter().map(object::canonical).collect()),
+                .then(|| values.iter().map(style::canonical).collect()),
         };
         delivered(stored.map(|values| Record { schema: Arc::clone(shape), values, meta: Meta::default() }))
     }
@@ -188,7 +188,7 @@ impl JsonAppender {
     pub(super) fn new_file(shape: &Schema, out: &mut impl Sink) -> Self {
         out.buffer().push(b'[');
         let foot = b"\n".to_vec();
-        Self::new(object::quoted_names(shape), Style::default(), None, Vec::new(), foot, false)
+        Self::new(style::quoted_names(shape), Style::default(), None, Vec::new(), foot, false)
     }
 
     fn push(&mut self, values: &[Value], out: &mut Vec<u8>) {
@@ -197,7 +197,7 @@ impl JsonAppender {
         }
         self.any = true;
         out.extend_from_slice(&self.lead);
-        object::push_object(&self.names, values, &self.style, out);
+        style::push_object(&self.names, values, &self.style, out);
     }
 
     fn close(&self, out: &mut Vec<u8>) {
@@ -218,7 +218,7 @@ pub(super) struct JsonlAppender {
 
 impl JsonlAppender {
     pub(super) fn new(shape: &Schema, style: Style, line_end: &[u8], any: bool) -> Self {
-        Self::resume(object::quoted_names(shape), style, line_end.to_vec(), false, any)
+        Self::resume(style::quoted_names(shape), style, line_end.to_vec(), false, any)
     }
 
     pub(super) fn resume(
@@ -237,7 +237,7 @@ impl JsonlAppender {
             self.open = false;
         }
         self.any = true;
-        object::push_object(&self.names, values, &self.style, out);
+        style::push_object(&self.names, values, &self.style, out);
         out.extend_from_slice(&self.line_end);
     }
 }

@@ -11,7 +11,7 @@ use crate::engine::record::{Key, Meta, Record, Schema, Value};
 
 use super::overlay::Touch;
 use super::settings::Format;
-use super::{csv, object};
+use super::{csv, style};
 
 /// What becomes of a record that is in the file.
 pub(super) enum Verdict<'b> {
@@ -60,6 +60,9 @@ impl<'b> Edits<'b> {
         }
         for &at in doubled {
             edits.refuse(at, "its key is in the file more than once", "take the others out");
+            if let Some(delivery) = batch.deliveries.get(at) {
+                edits.first.remove(&delivery.key);
+            }
         }
         edits
     }
@@ -151,7 +154,7 @@ impl<'b> Edits<'b> {
     fn is(&self, current: &Value, value: &Value) -> bool {
         match self.format {
             Format::Csv => csv::same(current, value),
-            Format::Json | Format::Jsonl => *current == object::canonical(value),
+            Format::Json | Format::Jsonl => *current == style::canonical(value),
         }
     }
 
@@ -195,7 +198,7 @@ impl<'b> Edits<'b> {
     fn canonical(&self, value: &Value) -> Value {
         match self.format {
             Format::Csv => csv::canonical(value),
-            Format::Json | Format::Jsonl => object::canonical(value),
+            Format::Json | Format::Jsonl => style::canonical(value),
         }
     }
 

@@ -25,6 +25,7 @@ mod rewrite;
 mod settings;
 mod snapshot;
 mod source;
+mod style;
 mod window;
 
 use std::path::PathBuf;

@@ -11,10 +11,11 @@ use super::csv::{self, Rows};
 use super::edits::{Edits, Verdict};
 use super::json::Elements;
 use super::jsonl::Lines;
-use super::object::{self, Decoder, Style};
+use super::object::{self, Decoder};
 use super::reader::{Header, readable_row, salvage_row_key};
 use super::replace::Sink;
 use super::settings::Format;
+use super::style::{self, Style};
 
 const MEND: &str = "mend the record in the file";
 
@@ -200,7 +201,7 @@ fn rewrite_json<R: Read>(
     out: &mut impl Sink,
 ) -> Result<JsonAppender, Broken> {
     let shape = Arc::clone(edits.shape());
-    let names = object::quoted_names(&shape);
+    let names = style::quoted_names(&shape);
     let mut elements = Elements::new(input)?;
     out.buffer().extend_from_slice(&elements.head);
     let (mut decoders, mut style, mut lead, mut any) = (Decoders::new(key), None, None::<Vec<u8>>, false);
@@ -225,7 +226,7 @@ fn rewrite_json<R: Read>(
         buffer.extend_from_slice(elements.lead());
         match verdict {
             Verdict::Change(values) => {
-                object::push_changed(text, &decoders.all.members, &names, &shape, values, buffer);
+                style::push_changed(text, &decoders.all.members, &names, &shape, values, buffer);
             }
             _ => buffer.extend_from_slice(text),
         }
@@ -242,7 +243,7 @@ fn rewrite_jsonl<R: Read>(
     out: &mut impl Sink,
 ) -> Result<JsonlAppender, Broken> {
     let shape = Arc::clone(edits.shape());
-    let names = object::quoted_names(&shape);
+    let names = style::quoted_names(&shape);
     let mut lines = Lines::new(input)?;
     out.buffer().extend_from_slice(lines.mark);
     let (mut decoders, mut style, mut line_end) = (Decoders::new(key), None, None);
@@ -267,7 +268,7 @@ fn rewrite_jsonl<R: Read>(
             Verdict::Remove => continue,
             Verdict::Change(values) => {
                 let (text, members) = (lines.content(), &decoders.all.members);
-                object::push_changed(text, members, &names, &shape, values, out.buffer());
+                style::push_changed(text, members, &names, &shape, values, out.buffer());
                 out.buffer().extend_from_slice(lines.line_end());
             }
             Verdict::Keep => out.buffer().extend_from_slice(lines.raw()),
