@@ -10,4 +10,5 @@ pub mod page;
 pub mod poller;
 pub mod push;
 pub mod scan;
+pub mod watch;
 pub mod worker;
