@@ -34,7 +34,7 @@ fmt: ## Format the code
 	cargo fmt
 
 bench: ## Measure the stages and the whole path against a bare loop
-	cargo bench --locked $(ARGS)
+	cargo bench --locked --bench sync -- $(ARGS)
 
 sim: ## Run one simulated history: make sim SEED=7
 	RECORD_SYNC_SIM_SEED=$(SEED) cargo nextest run --locked --test it --no-capture simulate

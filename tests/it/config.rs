@@ -390,3 +390,18 @@ fn the_pretty_form_shows_the_line() {
     assert!(pretty.contains("max_request = 1"), "{pretty}");
     assert!(pretty.contains("did you mean `max_requests`?"), "{pretty}");
 }
+
+#[test]
+fn every_configuration_that_is_shipped_is_valid() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join("customer_settings.toml")];
+    let examples = std::fs::read_dir(root.join("examples")).unwrap();
+    let folders = examples.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    files.extend(folders.map(|folder| folder.join("customer_settings.toml")));
+    for file in files {
+        let config = config::load_file(&file, &|_| None, &record_sync::cli::catalogue());
+        let config = config.unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(!config.default.links.is_empty(), "{}", file.display());
+        assert!(config.service.rules.is_file(), "{} has no rules", file.display());
+    }
+}
