@@ -12,4 +12,5 @@
 mod conformance;
 mod config;
 mod file;
+mod outreach;
 mod store;

@@ -1,0 +1,181 @@
+//! Requests to one organisation: the login, the one repeat after a token was refused, the check.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::Method;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::super::rest::{Grant, RawReply, RawRequest, RestClient, RestOptions, Tokens};
+use super::super::{Call, Open};
+use super::settings::Settings;
+use super::wire::{self, Query};
+use crate::engine::fault::{Fault, FaultCode, FaultKind};
+use crate::engine::record::Timestamp;
+
+/// What bodies are and what is asked for.
+pub const MEDIA_TYPE: &str = "application/vnd.api+json";
+
+/// A token this close to its end is renewed before it is used.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
+
+/// Reads, writes and logs in; cheap to share.
+pub struct Service {
+    rest: Arc<RestClient>,
+    tokens: Tokens<Refresh>,
+    base_url: String,
+    pub settings: Settings,
+}
+
+impl Service {
+    /// Makes the client without calling out.
+    pub fn open(settings: Settings, open: &Open) -> Result<Self, Fault> {
+        let base_url = match (settings.is_mock(), &open.mock_url) {
+            (false, _) => settings.base_url.clone(),
+            (true, Some(url)) => url.trim_end_matches('/').to_owned(),
+            (true, None) => {
+                return Err(Fault::fatal(
+                    FaultCode::Configuration,
+                    format!("system {}: no built-in mock is being served here", open.system),
+                    "start the daemon, or write the URL of a mock that runs as a server of its own",
+                ));
+            }
+        };
+        let options = RestOptions {
+            timeout: Duration::from_millis(settings.timeout_ms),
+            connect_timeout: Duration::from_millis(settings.timeout_ms.min(10_000)),
+            report: wire::report,
+            ..RestOptions::default()
+        };
+        let rest =
+            Arc::new(RestClient::new(&base_url, Arc::clone(&open.gate), Arc::clone(&open.clock), options)?);
+        let grant = Refresh::new(Arc::clone(&rest), &base_url, &settings);
+        Ok(Self { rest, tokens: Tokens::new(grant, None), base_url, settings })
+    }
+
+    /// Reads.
+    pub async fn get(&self, operation: &str, query: Query, call: &Call) -> Result<RawReply, Fault> {
+        self.send(operation, Method::GET, &query.into_text(), None, call).await
+    }
+
+    /// Changes one record.
+    pub async fn change(
+        &self,
+        operation: &str,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+        call: &Call,
+    ) -> Result<RawReply, Fault> {
+        self.send(operation, method, path, body, call).await
+    }
+
+    async fn send(
+        &self,
+        operation: &str,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+        call: &Call,
+    ) -> Result<RawReply, Fault> {
+        let write = method != Method::GET;
+        let mut held = self.tokens.get(call).await?;
+        loop {
+            let url = format!("{}{path}", self.base_url);
+            let mut request = RawRequest::new(operation, method.clone(), url)
+                .bearer(held.token().access.expose_secret())
+                .header("accept", MEDIA_TYPE);
+            if let Some(body) = &body {
+                request = request.body(MEDIA_TYPE, body.clone());
+            }
+            let reply = self.rest.send(request, call).await?;
+            if reply.status != 401 {
+                wire::check(operation, write, &reply, self.rest.now())?;
+                return Ok(reply);
+            }
+            // Ends: a fresh token that is refused is a fault.
+            held = self.tokens.refused(held, operation, call).await?;
+        }
+    }
+}
+
+/// The login by refresh token.
+pub struct Refresh {
+    rest: Arc<RestClient>,
+    url: String,
+    client_id: String,
+    client_secret: SecretString,
+    refresh_token: SecretString,
+    redirect_uri: Option<String>,
+}
+
+/// An access token and what comes after it.
+pub struct AccessToken {
+    access: SecretString,
+    /// The refresh token that came with it, where the service rotates them. Kept in memory only.
+    next: Option<SecretString>,
+    expires_at: Timestamp,
+}
+
+impl Refresh {
+    fn new(rest: Arc<RestClient>, base_url: &str, settings: &Settings) -> Self {
+        // What the built-in mock knows.
+        let or = |given: &Option<SecretString>, mock: &str| match given {
+            Some(secret) => secret.clone(),
+            None => SecretString::from(mock),
+        };
+        Self {
+            rest,
+            url: format!("{base_url}/oauth/token"),
+            client_id: settings.client_id.clone().unwrap_or_else(|| "client-id".to_owned()),
+            client_secret: or(&settings.client_secret, "client-secret"),
+            refresh_token: or(&settings.refresh_token, "or-refresh-1"),
+            redirect_uri: settings.redirect_uri.clone(),
+        }
+    }
+
+    async fn trade(&self, refresh_token: &SecretString, call: &Call) -> Result<AccessToken, Fault> {
+        let mut form = vec![
+            ("grant_type", "refresh_token"),
+            ("client_id", self.client_id.as_str()),
+            ("client_secret", self.client_secret.expose_secret()),
+            ("refresh_token", refresh_token.expose_secret()),
+        ];
+        if let Some(uri) = &self.redirect_uri {
+            form.push(("redirect_uri", uri));
+        }
+        let request = RawRequest::new("refresh the access token", Method::POST, &self.url).form(&form);
+        let reply = self.rest.send(request, call).await?;
+        let now = self.rest.now();
+        let token = wire::decode_token(&reply, now)?;
+        // Two hours are what the service gives.
+        let life = Duration::from_secs(token.expires_in.unwrap_or(7200));
+        Ok(AccessToken {
+            access: token.access_token.into(),
+            next: token.refresh_token.map(SecretString::from),
+            expires_at: now.plus(life.saturating_sub(EXPIRY_MARGIN)),
+        })
+    }
+}
+
+#[async_trait]
+impl Grant for Refresh {
+    type Token = AccessToken;
+
+    async fn fetch(&self, previous: Option<&AccessToken>, call: &Call) -> Result<AccessToken, Fault> {
+        let newest = previous.and_then(|token| token.next.as_ref()).unwrap_or(&self.refresh_token);
+        let known = newest.expose_secret() == self.refresh_token.expose_secret();
+        match self.trade(newest, call).await {
+            // The configured one may have been renewed by a person since.
+            Err(fault) if fault.kind == FaultKind::Fatal && !known => {
+                self.trade(&self.refresh_token, call).await
+            }
+            other => other,
+        }
+    }
+
+    fn expired(&self, token: &AccessToken) -> bool {
+        self.rest.now() >= token.expires_at
+    }
+}
