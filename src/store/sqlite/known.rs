@@ -1,9 +1,11 @@
 //! `known`: pairs by key.
 //!
 //! A scan asks for keys that lie together: one walk along the table then serves them all, in step
-//! with the wanted keys. Where too much else lies between them, each is looked up by itself.
+//! with the wanted keys. Where other rows lie between, the walk steps over a few and then starts
+//! anew at the next wanted key; it steps over fewer the less often that paid off, down to a look-up
+//! a key.
 
-use rusqlite::Connection;
+use rusqlite::CachedStatement;
 
 use super::Session;
 use super::pair_row::{COLUMNS, Reading, blob};
@@ -12,70 +14,102 @@ use crate::engine::plan::Pair;
 use crate::engine::record::Key;
 use crate::store::LinkId;
 
-/// A walk begins to pay off at so many keys.
-const WALK_KEYS_MIN: usize = 8;
-/// Stepping over a row costs about a quarter of a look-up.
-const STEPS_A_KEY: usize = 4;
+/// To start anew costs about as much as to step over so many rows.
+const PATIENCE_MAX: u32 = 12;
+
+/// A key and its place in the answer.
+type Wanted<'k> = (usize, &'k Key);
 
 pub(super) fn known(session: &mut Session, link: LinkId, keys: &[Key]) -> Fallible<Vec<Option<Pair>>> {
     let Session { db, shapes, .. } = session;
-    let mut reading = Reading::new(db, shapes)?;
-    // Most often the keys come sorted, and this does nothing.
-    let mut order: Vec<usize> = (0..keys.len()).collect();
-    order.sort_by_key(|&at| keys.get(at));
-    let wanted: Vec<(usize, &Key)> = order.iter().filter_map(|&at| Some((at, keys.get(at)?))).collect();
-    let mut found: Vec<Option<Pair>> = vec![None; keys.len()];
-    let mut rest = wanted.as_slice();
-    if wanted.len() >= WALK_KEYS_MIN {
-        rest = walk_along(db, &mut reading, link, rest, &mut found)?;
-    }
-    for &(at, key) in rest {
-        let pair = reading.find(link, key)?;
-        if let Some(place) = found.get_mut(at) {
-            *place = pair;
-        }
-    }
-    Ok(found)
-}
-
-/// Walks from the first wanted key to the last; gives back the keys that it did not come to before
-/// it had stepped over too many rows.
-fn walk_along<'w>(
-    db: &Connection,
-    reading: &mut Reading<'_>,
-    link: LinkId,
-    wanted: &'w [(usize, &'w Key)],
-    found: &mut [Option<Pair>],
-) -> Fallible<&'w [(usize, &'w Key)]> {
-    let (Some((_, first)), Some((_, last))) = (wanted.first(), wanted.last()) else { return Ok(wanted) };
     let mut select = db.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM pairs WHERE link = ?1 AND key BETWEEN ?2 AND ?3 ORDER BY key"
     ))?;
-    let mut rows = select.query((link.0, first.as_bytes(), last.as_bytes()))?;
-    let mut rest = wanted;
-    let mut steps = wanted.len() * STEPS_A_KEY;
-    while let Some(row) = rows.next()? {
-        let key = blob(row, 0)?.ok_or_else(|| damaged("a key"))?;
-        while let [(_, next), tail @ ..] = rest
-            && next.as_bytes() < key
-        {
-            rest = tail;
+    let mut walk = Walk {
+        reading: Reading::new(db, shapes)?,
+        link,
+        patience: PATIENCE_MAX,
+        found: vec![None; keys.len()],
+    };
+    let mut wanted: Vec<Wanted<'_>> = keys.iter().enumerate().collect();
+    // Most often they come sorted, and this does next to nothing.
+    wanted.sort_by_key(|(_, key)| *key);
+    let mut rest = wanted.as_slice();
+    while let [(_, first), ..] = rest {
+        rest = walk.along(&mut select, first, rest)?;
+    }
+    Ok(walk.found)
+}
+
+struct Walk<'db> {
+    reading: Reading<'db>,
+    link: LinkId,
+    /// How many rows to step over between two wanted ones before it is better to start anew.
+    patience: u32,
+    found: Vec<Option<Pair>>,
+}
+
+impl Walk<'_> {
+    /// Walks from the first wanted key on; gives back those it did not come to, fewer each time.
+    fn along<'w, 'k>(
+        &mut self,
+        select: &mut CachedStatement<'_>,
+        first: &Key,
+        wanted: &'w [Wanted<'k>],
+    ) -> Fallible<&'w [Wanted<'k>]> {
+        let last = wanted.last().map_or(first, |(_, key)| *key);
+        let mut rows = select.query((self.link.0, first.as_bytes(), last.as_bytes()))?;
+        let mut rest = wanted;
+        let mut left = self.patience;
+        while let Some(row) = rows.next()? {
+            let key = blob(row, 0)?.ok_or_else(|| damaged("a key"))?;
+            while let [(_, next), tail @ ..] = rest
+                && next.as_bytes() < key
+            {
+                rest = tail;
+            }
+            if !matches!(rest, [(_, next), ..] if next.as_bytes() == key) {
+                if left == 0 {
+                    self.patience /= 2;
+                    return Ok(rest);
+                }
+                left -= 1;
+                continue;
+            }
+            if rest.len() < wanted.len() {
+                self.patience = PATIENCE_MAX.min(self.patience + 1);
+            }
+            left = self.patience;
+            rest = self.take(row, key, rest)?;
+            if rest.is_empty() {
+                break;
+            }
         }
-        if !matches!(rest, [(_, next), ..] if next.as_bytes() == key) {
-            let Some(left) = steps.checked_sub(1) else { return Ok(rest) };
-            steps = left;
-            continue;
-        }
-        let pair = reading.pair(row)?;
-        // The same key may be wanted more than once.
+        // The range has ended: what is left is not there.
+        Ok(&[])
+    }
+
+    /// Reads a wanted row into all its places: a key may be wanted more than once.
+    fn take<'w, 'k>(
+        &mut self,
+        row: &rusqlite::Row<'_>,
+        key: &[u8],
+        wanted: &'w [Wanted<'k>],
+    ) -> Fallible<&'w [Wanted<'k>]> {
+        let pair = self.reading.pair(row)?;
+        let mut rest = wanted;
         while let [(at, next), tail @ ..] = rest
             && next.as_bytes() == key
         {
-            if let Some(place) = found.get_mut(*at) {
-                *place = Some(pair.clone());
-            }
             rest = tail;
+            let more = matches!(rest, [(_, next), ..] if next.as_bytes() == key);
+            let Some(place) = self.found.get_mut(*at) else { continue };
+            if !more {
+                *place = Some(pair);
+                break;
+            }
+            *place = Some(pair.clone());
         }
+        Ok(rest)
     }
-    Ok(&[])
 }

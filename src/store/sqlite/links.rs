@@ -113,7 +113,7 @@ pub(super) fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
 }
 
 fn missing(link: LinkId) -> Trouble {
-    Trouble::Missing(format!("there is no link {}", link.0))
+    Trouble::Unusable(format!("there is no link {}", link.0))
 }
 
 fn read(row: &Row<'_>) -> Fallible<LinkState> {

@@ -82,7 +82,8 @@ pub struct SqliteStore(Arc<Inner>);
 struct Inner {
     writer: Option<mpsc::Sender<Request>>,
     readers: Option<mpsc::Sender<Question>>,
-    threads: Vec<JoinHandle<()>>,
+    writer_thread: Option<JoinHandle<()>>,
+    reader_threads: Vec<JoinHandle<()>>,
     /// Goes last: it says that the file is in use.
     _lock: File,
 }
@@ -130,18 +131,19 @@ impl SqliteStore {
         let (writer, requests) = mpsc::channel(WAITING_MAX);
         let (readers, questions) = mpsc::channel(WAITING_MAX);
         let questions = Arc::new(Mutex::new(questions));
-        let mut threads = Vec::with_capacity(1 + opened.readers.len());
+        let mut reader_threads = Vec::with_capacity(opened.readers.len());
         for db in opened.readers {
             let session = session(db, false);
             let questions = Arc::clone(&questions);
-            threads.push(start("store-reader", Box::new(move || reader::serve(session, &questions)))?);
+            reader_threads.push(start("store-reader", Box::new(move || reader::serve(session, &questions)))?);
         }
         let session = session(opened.writer, true);
-        threads.push(start("store-writer", Box::new(move || writer::serve(session, requests)))?);
+        let writer_thread = start("store-writer", Box::new(move || writer::serve(session, requests)))?;
         Ok(Self(Arc::new(Inner {
             writer: Some(writer),
             readers: Some(readers),
-            threads,
+            writer_thread: Some(writer_thread),
+            reader_threads,
             _lock: opened.lock,
         })))
     }
@@ -176,11 +178,15 @@ fn stopped() -> StoreError {
 }
 
 impl Drop for Inner {
+    /// Closes the writer's connection last: only it can write the WAL back into the file.
     fn drop(&mut self) {
-        self.writer = None;
+        // A thread that panicked has said so itself.
         self.readers = None;
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has said so itself.
+        for thread in self.reader_threads.drain(..) {
+            let _ = thread.join();
+        }
+        self.writer = None;
+        if let Some(thread) = self.writer_thread.take() {
             let _ = thread.join();
         }
     }

@@ -48,10 +48,7 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Store
     let is_new = is_new(&path, &shown)?;
     let mut writer = connect(&path, false).map_err(|trouble| trouble.into_error(&shown))?;
     if !is_new {
-        // Until it has passed, nothing of the WAL may be moved into the file.
-        hold_checkpoints(&writer, true).map_err(|error| Trouble::from(error).into_error(&shown))?;
         check(&writer, &path, &shown)?;
-        hold_checkpoints(&writer, false).map_err(|error| Trouble::from(error).into_error(&shown))?;
     }
     let ready = prepare(&mut writer, options).and_then(|()| {
         (0..options.readers.max(1)).map(|_| connect(&path, true)).collect::<Result<Vec<_>, _>>()
@@ -121,17 +118,14 @@ fn connect(path: &Path, reads_only: bool) -> Result<Connection, Trouble> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX
     };
     let db = Connection::open_with_flags(path, flags)?;
+    // Until it has passed the checks, nothing of the WAL may be moved into the file.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     db.pragma_update(None, "busy_timeout", BUSY_MS)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
     let cache = if reads_only { READER_CACHE_KIB } else { WRITER_CACHE_KIB };
     db.pragma_update(None, "cache_size", -cache)?;
     Ok(db)
-}
-
-fn hold_checkpoints(db: &Connection, hold: bool) -> rusqlite::Result<()> {
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, hold)?;
-    db.pragma_update(None, "wal_autocheckpoint", if hold { 0 } else { CHECKPOINT_PAGES })
 }
 
 /// Refuses what is not ours, newer than us, or damaged.
@@ -182,9 +176,10 @@ fn check_pages(db: &Connection, path: &Path, shown: &str) -> Result<(), StoreErr
 }
 
 fn prepare(db: &mut Connection, options: &SqliteOptions) -> Result<(), Trouble> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
-        return Err(Trouble::Missing(format!("the file system can't share a WAL (journal mode {mode})")));
+        return Err(Trouble::Unusable(format!("the file system can't share a WAL (journal mode {mode})")));
     }
     let synchronous = match options.durability {
         Durability::Normal => "NORMAL",

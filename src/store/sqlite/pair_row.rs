@@ -135,27 +135,36 @@ fn version_of(db: &Connection, link: LinkId, key: &Key) -> Fallible<Option<u32>>
 
 /// Reads pairs of one snapshot.
 pub(super) struct Reading<'db> {
-    pub db: &'db Connection,
+    db: &'db Connection,
     shapes: &'db mut Shapes,
     /// Loads that have not ended: their pairs read as if they had not been staged.
     open_loads: Vec<(LoadId, Direction)>,
+    /// Finds one pair; made at the first that is asked for, and kept.
+    find: Option<CachedStatement<'db>>,
 }
 
 impl<'db> Reading<'db> {
     pub fn new(db: &'db Connection, shapes: &'db mut Shapes) -> Fallible<Self> {
         let open_loads = super::load::open(db)?;
-        Ok(Self { db, shapes, open_loads })
+        Ok(Self { db, shapes, open_loads, find: None })
     }
 
     /// Reads one pair by its key.
     pub fn find(&mut self, link: LinkId, key: &Key) -> Fallible<Option<Pair>> {
-        let mut select =
-            self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM pairs WHERE link = ?1 AND key = ?2"))?;
-        let mut rows = select.query((link.0, key.as_bytes()))?;
-        match rows.next()? {
-            Some(row) => self.pair(row).map(Some),
-            None => Ok(None),
-        }
+        let mut find = match self.find.take() {
+            Some(find) => find,
+            None => self
+                .db
+                .prepare_cached(&format!("SELECT {COLUMNS} FROM pairs WHERE link = ?1 AND key = ?2"))?,
+        };
+        let mut rows = find.query((link.0, key.as_bytes()))?;
+        let pair = match rows.next()? {
+            Some(row) => Some(self.pair(row)?),
+            None => None,
+        };
+        drop(rows);
+        self.find = Some(find);
+        Ok(pair)
     }
 
     /// Reads the pair of a row of [`COLUMNS`].
@@ -192,7 +201,7 @@ impl<'db> Reading<'db> {
     }
 
     /// Returns the direction of a load that has not ended.
-    pub fn open_load(&self, load: u32) -> Option<Direction> {
+    fn open_load(&self, load: u32) -> Option<Direction> {
         self.open_loads.iter().find(|(open, _)| open.0 == load).map(|(_, direction)| *direction)
     }
 }

@@ -39,7 +39,7 @@ impl Shapes {
             return Ok(*id);
         }
         let names: Vec<&str> = shape.names().collect();
-        let names = serde_json::to_string(&names).map_err(|error| Trouble::Missing(error.to_string()))?;
+        let names = serde_json::to_string(&names).map_err(|error| Trouble::Unusable(error.to_string()))?;
         let found: Option<u32> = db
             .prepare_cached("SELECT id FROM shapes WHERE names = ?1")?
             .query_row([&names], |row| row.get(0))

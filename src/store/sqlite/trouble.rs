@@ -10,8 +10,8 @@ pub(super) enum Trouble {
     Sql(rusqlite::Error),
     /// What was read is not what this store writes.
     Damaged(String),
-    /// The caller named something that is not there.
-    Missing(String),
+    /// Anything else that stands in the way.
+    Unusable(String),
 }
 
 pub(super) type Fallible<T> = Result<T, Trouble>;
@@ -28,7 +28,7 @@ impl Trouble {
         let corrupt = |detail: String| StoreError::Corrupt { path: path.to_owned(), detail };
         match self {
             Self::Damaged(detail) => corrupt(detail),
-            Self::Missing(what) => StoreError::Io(format!("{path}: {what}")),
+            Self::Unusable(what) => StoreError::Io(format!("{path}: {what}")),
             Self::Sql(error) => match &error {
                 rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
                     ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => corrupt(error.to_string()),

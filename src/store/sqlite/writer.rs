@@ -44,7 +44,8 @@ where
     fn run(&mut self, session: &mut Session) -> bool {
         let Some(run) = self.run.take() else { return false };
         let result = run(session);
-        let keep = result.is_ok() && !std::mem::take(&mut session.undo);
+        let undo = std::mem::take(&mut session.undo);
+        let keep = result.is_ok() && !undo;
         self.result = Some(result.map_err(|trouble| trouble.into_error(&session.path)));
         keep
     }
@@ -143,7 +144,7 @@ fn try_among(session: &mut Session, work: &mut dyn Work) -> Fallible<bool> {
     let keep = work.run(session);
     if session.db.is_autocommit() {
         // A full disk or a failing one makes SQLite roll back everything.
-        return Err(Trouble::Missing("the transaction was rolled back".into()));
+        return Err(Trouble::Unusable("the transaction was rolled back".into()));
     }
     if !keep {
         session.db.execute_batch("ROLLBACK TO request")?;
@@ -187,7 +188,7 @@ mod tests {
     fn put(name: &'static str, value: String, then: Result<(), &'static str>) -> Put {
         Request::new(1, move |session| {
             kv::put(&session.db, "s", name, &value, None)?;
-            then.map_err(|why| Trouble::Missing(why.to_owned()))
+            then.map_err(|why| Trouble::Unusable(why.to_owned()))
         })
     }
 

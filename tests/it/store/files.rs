@@ -60,6 +60,7 @@ async fn everything_is_there_after_a_restart() {
     let before = store.walk(link, None, 100).await.unwrap();
     store.tidy(at(1), true).await.unwrap();
     drop(store);
+    assert!(!path.with_file_name("state.sqlite-wal").exists(), "closed, it is one file");
     let store = open(&path);
     assert_eq!(store.walk(link, None, 100).await.unwrap(), before);
     assert_eq!(lease(&store, link, 10, 100).await.len(), 20);
@@ -206,6 +207,29 @@ async fn a_crash_leaves_a_moment_that_was() {
         last = through;
     }
     assert_eq!(last, 60, "what was answered is there");
+}
+
+#[tokio::test]
+async fn a_refused_state_keeps_its_wal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.sqlite");
+    let store = open(&path);
+    let link = link(&store).await;
+    write_history(&store, link, 0..60).await;
+    let place = folder.path().join("copy");
+    fs::create_dir(&place).unwrap();
+    let (copy, wal) = (place.join("state.sqlite"), place.join("state.sqlite-wal"));
+    crashed(&path, &copy, fs::metadata(path.with_file_name("state.sqlite-wal")).unwrap().len());
+    let whole = fs::read(&copy).unwrap();
+    let mut damaged = whole.clone();
+    damaged[..16].fill(b'x');
+    fs::write(&copy, &damaged).unwrap();
+    let before = fs::read(&wal).unwrap();
+    assert!(matches!(refusal(&copy), StoreError::Corrupt { .. }));
+    assert!(fs::read(&copy).unwrap() == damaged, "the file");
+    assert!(fs::read(&wal).unwrap() == before, "what was not yet written back");
+    fs::write(&copy, &whole).unwrap();
+    assert_eq!(open(&copy).count_pairs(link).await.unwrap(), 60, "mended, nothing is lost");
 }
 
 #[tokio::test]
