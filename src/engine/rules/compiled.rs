@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::engine::record::{Direction, Image, Schema, Side, Value};
+use super::way::Way;
+use crate::engine::record::{Direction, Schema, Side, Value};
 
 /// What compiling needs to know of a link.
 #[derive(Clone, Debug)]
@@ -91,6 +92,11 @@ pub struct LinkRules {
     pub(super) ways: [Option<Way>; 2],
     /// How first contact and field conflicts are settled.
     pub first_contact: ConflictPolicy,
+    pub(super) conflict: ConflictPolicy,
+    /// The policies of single fields, by position at each end.
+    pub(super) conflicts: [Vec<(usize, ConflictPolicy)>; 2],
+    pub(super) deletes: [DeletePolicy; 2],
+    pub(super) words: Vec<String>,
 }
 
 impl LinkRules {
@@ -123,43 +129,36 @@ impl LinkRules {
 
     /// Returns who wins where both sides changed fields that stand for each other: `a` and `b` are
     /// their positions.
-    pub fn conflict(&self, _a: usize, _b: usize) -> ConflictPolicy {
-        unimplemented!()
+    pub fn conflict(&self, a: usize, b: usize) -> ConflictPolicy {
+        let [of_a, of_b] = &self.conflicts;
+        let find = |policies: &[(usize, ConflictPolicy)], at: usize| {
+            policies.iter().find(|(position, _)| *position == at).map(|(_, policy)| *policy)
+        };
+        find(of_a, a).or_else(|| find(of_b, b)).unwrap_or(self.conflict)
     }
 
     /// Returns what a deletion at the direction's source means for its destination.
-    pub fn deletes(&self, _direction: Direction) -> &DeletePolicy {
-        unimplemented!()
-    }
-}
-
-/// One direction's rules.
-#[derive(Debug)]
-pub struct Way {
-    pub operations: Operations,
-}
-
-impl Way {
-    /// Asks filters, `when`, required fields and gates, in that order; `Err` names the first that
-    /// holds the record back. `other` is what the other end looks like, where the pair has one: a
-    /// filter on a field that no mapping carries and that is missing or null here is asked there.
-    pub fn admits(&self, _from: &Image, _other: Option<&Image>) -> Result<(), Held> {
-        unimplemented!()
+    pub fn deletes(&self, direction: Direction) -> &DeletePolicy {
+        let [a_to_b, b_to_a] = &self.deletes;
+        match direction {
+            Direction::AToB => a_to_b,
+            Direction::BToA => b_to_a,
+        }
     }
 
-    /// Maps a record to the other end's shape, keys included.
-    pub fn map(&self, _from: &Image) -> Result<Mapped, Invalid> {
-        unimplemented!()
+    /// Says in words what the rules mean for this link, which end is which among them: one line
+    /// each, for `record-sync check`.
+    pub fn describe(&self) -> &[String] {
+        &self.words
     }
 
-    /// Returns the positions at the other end that this direction writes.
-    pub fn targets(&self) -> &[usize] {
-        unimplemented!()
-    }
-
-    /// Returns the source positions from which a target is made: its mapping's `from`, or all
-    /// fields that its `set` expression reads.
-    pub fn reads(&self, _target: usize) -> &[usize] {
-        unimplemented!()
+    /// Writes what decides, and nothing else, in one form: positions, names, policies. Neither
+    /// the version nor the way the file was written is in it.
+    pub(super) fn meaning(&self) -> String {
+        let names: Vec<Vec<&str>> = self.shapes.iter().map(|shape| shape.names().collect()).collect();
+        format!(
+            "{names:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            self.keys, self.ways, self.first_contact, self.conflict, self.conflicts, self.deletes
+        )
     }
 }
