@@ -405,3 +405,19 @@ fn every_configuration_that_is_shipped_is_valid() {
         assert!(config.service.rules.is_file(), "{} has no rules", file.display());
     }
 }
+
+proptest::proptest! {
+    /// Whatever a hand or a half-finished save does to the file: it is read or refused, never more.
+    #[test]
+    fn broken_files_are_refused_in_peace(from in 0_usize..1_200, length in 0_usize..40, put in "[a-z\\[\\]{}=\"'\\n#.0-9é$]{0,6}") {
+        let mut text = SAMPLE.to_owned();
+        let from = from.min(text.len());
+        let to = (from + length).min(text.len());
+        text.replace_range(from..to, &put);
+        if let Err(problems) = load(&text) {
+            proptest::prop_assert!(!problems.list.is_empty());
+            proptest::prop_assert!(problems.lines().all(|line| line.contains("; ")), "{}", problems);
+            let _ = problems.pretty();
+        }
+    }
+}
