@@ -48,7 +48,7 @@ const FLOORS: &[Floor] = &[
         name: "engine",
         floors: &[],
         // jiff: formats and parses times, its clock is banned by clippy.toml. The rest are the
-        // expression language, hashes, compact texts, Unicode and phone numbers: all pure.
+        // expression language, patterns, hashes, compact texts, Unicode and phone numbers: all pure.
         crates: Some(&[
             "serde",
             "serde_json",
@@ -59,6 +59,7 @@ const FLOORS: &[Floor] = &[
             "cel",
             "jiff",
             "phonenumber",
+            "regex",
             "unicode_normalization",
             "schemars",
             "strsim",

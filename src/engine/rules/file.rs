@@ -123,17 +123,25 @@ impl RulesFile {
 
     /// Names the links and systems of the file that the configuration does not have. `systems`
     /// are the configured names and those of their connectors.
-    pub fn check_names(&self, links: &[&str], systems: &[&str]) -> Vec<RulesError> {
-        let unknown_links = self
-            .links
-            .iter()
-            .filter(|entry| !links.contains(&entry.link.name.as_str()))
-            .map(|entry| entry.link.spot.unknown("link", &entry.link.name, links.iter().copied()));
-        let unknown_systems =
-            self.gates.iter().filter(|gate| !systems.contains(&gate.system.name.as_str())).map(|gate| {
-                gate.system.spot.unknown("key or system", &gate.system.name, systems.iter().copied())
-            });
-        unknown_links.chain(unknown_systems).collect()
+    pub fn unknown_names(&self, links: &[impl AsRef<str>], systems: &[impl AsRef<str>]) -> Vec<RulesError> {
+        let unknown = |named: &Named, what: &str, known: Vec<&str>| {
+            (!known.contains(&named.name.as_str())).then(|| named.spot.unknown(what, &named.name, known))
+        };
+        let links: Vec<&str> = links.iter().map(AsRef::as_ref).collect();
+        let systems: Vec<&str> = systems.iter().map(AsRef::as_ref).collect();
+        let of_links = self.links.iter().filter_map(|entry| unknown(&entry.link, "link", links.clone()));
+        let of_gates =
+            self.gates.iter().filter_map(|gate| unknown(&gate.system, "key or system", systems.clone()));
+        of_links.chain(of_gates).collect()
+    }
+
+    /// Refuses a file with names that the configuration does not have; gives the first of them.
+    pub fn check_names(
+        &self,
+        links: &[impl AsRef<str>],
+        systems: &[impl AsRef<str>],
+    ) -> Result<(), RulesError> {
+        self.unknown_names(links, systems).into_iter().next().map_or(Ok(()), Err)
     }
 
     /// Returns the links that have an entry of their own.

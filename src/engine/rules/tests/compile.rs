@@ -1,3 +1,5 @@
+//! Which end is which, what reaches which field, and what is refused.
+
 use super::*;
 
 const FLAT: &str = r#"{

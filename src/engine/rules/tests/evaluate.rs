@@ -1,3 +1,5 @@
+//! Records held back, mapped or refused, both ways.
+
 use super::*;
 use Direction::{AToB, BToA};
 

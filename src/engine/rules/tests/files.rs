@@ -1,3 +1,5 @@
+//! Files of every form, right and wrong, with the place of each fault.
+
 use super::*;
 
 /// Files of every form that are right.
@@ -186,8 +188,9 @@ fn names_that_the_configuration_does_not_have_are_reported() {
         r#"{"links": {"one": {}, "tow": {}}, "salesfroce": {"disallow_if": {}}, "sqlite": {}}"#,
     )
     .expect("file");
+    assert!(file.check_names(&["one", "tow"], &["salesfroce", "sqlite"]).is_ok());
     let errors: Vec<String> = file
-        .check_names(&["one", "two"], &["app", "salesforce", "sqlite"])
+        .unknown_names(&["one", "two"], &["app", "salesforce", "sqlite"])
         .iter()
         .map(ToString::to_string)
         .collect();
