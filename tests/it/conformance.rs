@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use record_sync::connectors::{
-    Batch, Call, Class, Deletes, Delivery, Destination, End, Outcome, Source, StreamSpec, System, Wanted,
-    Write,
+    Batch, Call, Class, Deletes, Delivery, Destination, End, Gate, Outcome, Report, Source, StreamSpec,
+    System, Wanted, Write,
 };
-use record_sync::engine::fault::FaultKind;
+use record_sync::engine::fault::{Fault, FaultKind};
 use record_sync::engine::record::{Change, Cursor, Key, Record, RemoteId, Schema, Value};
 
 /// One system with a stream of three text fields, and a back door that the connector knows nothing of.
@@ -114,6 +114,18 @@ macro_rules! conformance {
             }
         )*
     };
+}
+
+/// A gate that lets everything through.
+pub struct FreeGate;
+
+#[async_trait]
+impl Gate for FreeGate {
+    async fn enter(&self, _class: Class) -> Result<u64, Fault> {
+        Ok(0)
+    }
+
+    fn leave(&self, _ticket: u64, _report: Report) {}
 }
 
 pub fn call() -> Call {

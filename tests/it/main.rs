@@ -14,3 +14,4 @@ mod config;
 mod file;
 mod outreach;
 mod store;
+mod sqlite;

@@ -1,0 +1,130 @@
+//! Connections to one database file, and the way off the asynchronous threads.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::wire;
+use crate::engine::fault::{Fault, FaultCode};
+
+/// Where a database is and how to open it.
+#[derive(Clone, Debug)]
+pub(super) struct Location {
+    pub path: PathBuf,
+    /// Makes the file where it is missing.
+    pub create: bool,
+    pub busy_timeout: Duration,
+}
+
+/// A connection that is opened on first use, and again when another file took the path's place
+/// (a restored backup): the old one would go on living, unseen by anybody.
+pub(super) struct Db {
+    location: Location,
+    open: Option<(Connection, FileIdentity)>,
+    /// Counts openings; what was learnt under an older number is void.
+    generation: u64,
+}
+
+/// Tells two files at one path apart; `None` where the platform can't.
+pub(super) type FileIdentity = Option<(u64, u64)>;
+
+impl Db {
+    pub fn new(location: Location) -> Self {
+        Self { location, open: None, generation: 0 }
+    }
+
+    /// Returns what tells the open file apart from another one at the same path.
+    pub fn identity(&self) -> FileIdentity {
+        self.open.as_ref().and_then(|(_, identity)| *identity)
+    }
+
+    /// Returns the connection and its generation.
+    pub fn get(&mut self) -> Result<(&mut Connection, u64), Fault> {
+        let stands = identity(&self.location.path);
+        let same = matches!((&self.open, &stands), (Some((_, then)), Some(now)) if then == now);
+        if !same {
+            self.open = None;
+            let conn = self.location.open()?;
+            self.generation += 1;
+            self.open = Some((conn, identity(&self.location.path).flatten()));
+        }
+        match &mut self.open {
+            Some((conn, _)) => Ok((conn, self.generation)),
+            None => Err(Fault::transient(FaultCode::Storage, "the connection went away while it was opened")),
+        }
+    }
+}
+
+impl Location {
+    fn open(&self) -> Result<Connection, Fault> {
+        let shown = self.path.display();
+        if !self.path.exists() {
+            if !self.create {
+                return Err(Fault::fatal(
+                    FaultCode::Configuration,
+                    format!("the database {shown} does not exist"),
+                    "correct `path`, or set `create = true` to have an empty one made",
+                ));
+            }
+            if let Some(folder) = self.path.parent() {
+                std::fs::create_dir_all(folder).map_err(|error| {
+                    Fault::fatal(
+                        FaultCode::Storage,
+                        format!("the folder of {shown} can't be made: {error}"),
+                        "make it, or correct `path`",
+                    )
+                })?;
+            }
+        }
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if self.create {
+            flags |= OpenFlags::SQLITE_OPEN_CREATE;
+        }
+        let open = || -> rusqlite::Result<Connection> {
+            let conn = Connection::open_with_flags(&self.path, flags)?;
+            conn.busy_timeout(self.busy_timeout)?;
+            conn.set_prepared_statement_cache_capacity(64);
+            // The first look at the file: one that is no database shows here.
+            conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+            Ok(conn)
+        };
+        open().map_err(|error| wire::classify(&format!("opening the database {shown}"), &error))
+    }
+}
+
+/// Looks at the file without opening it: closing a second handle would drop SQLite's own locks.
+/// Outer `None`: there is no file.
+fn identity(path: &Path) -> Option<FileIdentity> {
+    let meta = std::fs::metadata(path).ok()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Some(Some((meta.dev(), meta.ino())))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = meta;
+        Some(None)
+    }
+}
+
+/// Locks; a panic under the lock left nothing half-done that the next transaction would not undo.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs blocking work where it may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Fault::transient(
+            FaultCode::Storage,
+            format!("the work on the database was cut off: {error}"),
+        )
+        .and_may_have_happened()),
+    }
+}

@@ -1,0 +1,274 @@
+//! The reading end.
+//!
+//! Invariant: a page is read in one transaction, and its cursor says nothing that the page did not show.
+
+mod capture;
+mod column;
+mod log;
+mod project;
+mod walk;
+
+use std::sync::{Arc, Mutex, TryLockError};
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+
+use super::db::{Db, Location, blocking, lock};
+use super::options::{Capture, Options, Stream};
+use super::order::Order;
+use super::wire;
+use crate::connectors::{Call, Clock, End, Listing, Page, Source, StreamSpec};
+use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::record::{Change, Cursor};
+pub(super) use project::Projection;
+use walk::Place;
+
+/// What a cursor of ours says, as JSON.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "capture", rename_all = "lowercase", deny_unknown_fields)]
+enum Mark {
+    Scan(Place),
+    Column(column::Mark),
+    Triggers(log::Mark),
+    /// The place of a listing.
+    List(Place),
+}
+
+impl Mark {
+    fn read(cursor: &Cursor) -> Result<Self, Fault> {
+        serde_json::from_str(&cursor.0).map_err(|error| {
+            Fault::fatal(
+                FaultCode::Protocol,
+                format!("the stored cursor is none of this stream: {error}"),
+                "reset the link, so that both sides are compared anew",
+            )
+        })
+    }
+
+    fn write(&self) -> Result<Cursor, Fault> {
+        serde_json::to_string(self).map(Cursor).map_err(|error| {
+            Fault::fatal(
+                FaultCode::Protocol,
+                format!("writing a cursor: {error}"),
+                "this is a defect of the connector",
+            )
+        })
+    }
+}
+
+/// One page as the three ways of reading make it.
+struct Piece {
+    changes: Vec<Change>,
+    /// `None` at the end of a scan.
+    mark: Option<Mark>,
+    end: End,
+    /// The page began a pass: only what was committed before it is sure to be seen.
+    begins: bool,
+}
+
+/// What was learnt of the stream, as long as neither file nor schema change.
+struct Prepared {
+    generation: u64,
+    schema: i64,
+    stream: Stream,
+    projection: Projection,
+    order: Order,
+}
+
+struct Core {
+    db: Db,
+    spec: StreamSpec,
+    options: Options,
+    clock: Clock,
+    prepared: Option<Arc<Prepared>>,
+    /// The database's change counter when the pass under way began.
+    began_at: Option<i64>,
+    /// The same of the last pass that came to its end, with the connection's generation.
+    rested_at: Option<(u64, i64)>,
+}
+
+pub(super) struct SqliteSource {
+    core: Arc<Mutex<Core>>,
+}
+
+impl SqliteSource {
+    pub fn new(location: Location, spec: StreamSpec, options: Options, clock: Clock) -> Self {
+        let core = Core {
+            db: Db::new(location),
+            spec,
+            options,
+            clock,
+            prepared: None,
+            began_at: None,
+            rested_at: None,
+        };
+        Self { core: Arc::new(Mutex::new(core)) }
+    }
+}
+
+#[async_trait]
+impl Source for SqliteSource {
+    async fn read(&mut self, after: Option<&Cursor>, limit: usize, _call: &Call) -> Result<Page, Fault> {
+        let mark = after.map(Mark::read).transpose()?;
+        let core = Arc::clone(&self.core);
+        blocking(move || lock(&core).read(mark, limit.max(1))).await
+    }
+
+    async fn list(&mut self, after: Option<&Cursor>, limit: usize, _call: &Call) -> Result<Listing, Fault> {
+        let mark = after.map(Mark::read).transpose()?;
+        let core = Arc::clone(&self.core);
+        blocking(move || lock(&core).list(mark, limit.max(1))).await
+    }
+
+    fn may_have_changed(&mut self) -> bool {
+        match self.core.try_lock() {
+            Ok(mut core) => core.may_have_changed(),
+            Err(TryLockError::Poisoned(core)) => core.into_inner().may_have_changed(),
+            // A read that nobody waits for any more is still under way.
+            Err(TryLockError::WouldBlock) => true,
+        }
+    }
+
+    async fn ack(&mut self, through: &Cursor) -> Result<(), Fault> {
+        let Mark::Triggers(mark) = Mark::read(through)? else { return Ok(()) };
+        let core = Arc::clone(&self.core);
+        blocking(move || lock(&core).ack(&mark)).await
+    }
+}
+
+impl Core {
+    /// Looks the stream up again where the file or its schema changed since.
+    fn prepare(&mut self) -> Result<(Arc<Prepared>, i64), Fault> {
+        let (conn, generation) = self.db.get()?;
+        let failed = |error| wire::classify(&format!("looking at {}", self.spec.stream), &error);
+        let schema = pragma(conn, "schema_version").map_err(failed)?;
+        let version = pragma(conn, "data_version").map_err(failed)?;
+        if let Some(prepared) =
+            self.prepared.as_ref().filter(|known| known.generation == generation && known.schema == schema)
+        {
+            return Ok((Arc::clone(prepared), version));
+        }
+        let stream = Stream::load(conn, &self.spec, &self.options)?;
+        let projection = Projection::of_stream(&stream, &self.spec)?;
+        let order = Order::by_key(&stream.table, &stream.key);
+        let prepared = Arc::new(Prepared { generation, schema, stream, projection, order });
+        self.prepared = Some(Arc::clone(&prepared));
+        Ok((prepared, version))
+    }
+
+    fn read(&mut self, mark: Option<Mark>, limit: usize) -> Result<Page, Fault> {
+        let (prepared, version) = self.prepare()?;
+        let horizon = (self.clock)().plus(column::FUTURE);
+        let identity = self.db.identity();
+        let (conn, _) = self.db.get()?;
+        let doing = || format!("reading {}", prepared.stream.table.name);
+        let piece = match (self.options.capture, mark) {
+            (Capture::Scan, Some(Mark::Scan(place))) => scan(conn, &prepared, Some(place), limit),
+            (Capture::Scan, _) => scan(conn, &prepared, None, limit),
+            (Capture::Column, mark) => {
+                let mark = match mark {
+                    Some(Mark::Column(mark)) => Some(mark),
+                    _ => None,
+                };
+                column::Reader { conn, prepared: &prepared, horizon, identity }.read(mark, limit)
+            }
+            (Capture::Triggers, mark) => {
+                let mark = match mark {
+                    Some(Mark::Triggers(mark)) => Some(mark),
+                    _ => None,
+                };
+                log::read(conn, &prepared, &self.spec.consumer, mark, limit)
+            }
+        };
+        let piece = piece.map_err(|failure| failure.into_fault(&doing()))?;
+        if piece.begins || self.began_at.is_none() {
+            self.began_at = Some(version);
+        }
+        if piece.end != End::More {
+            self.rested_at = self.began_at.take().map(|began_at| (prepared.generation, began_at));
+        }
+        let cursor = piece.mark.as_ref().map(Mark::write).transpose()?;
+        Ok(Page { changes: piece.changes, cursor, end: piece.end })
+    }
+
+    fn list(&mut self, mark: Option<Mark>, limit: usize) -> Result<Listing, Fault> {
+        let (prepared, _) = self.prepare()?;
+        let (conn, _) = self.db.get()?;
+        let place = match mark {
+            Some(Mark::List(place)) => Some(place),
+            _ => None,
+        };
+        let (keys, next) = walk::list(conn, &prepared, place, limit)
+            .map_err(|error| wire::classify(&format!("listing {}", prepared.stream.table.name), &error))?;
+        let end = if next.is_some() { End::More } else { End::Complete };
+        let cursor = next.map(|place| Mark::List(place).write()).transpose()?;
+        Ok(Listing { keys, cursor, end })
+    }
+
+    fn may_have_changed(&mut self) -> bool {
+        let Some(rested_at) = self.rested_at else { return true };
+        match self.db.get() {
+            Ok((conn, generation)) => {
+                !pragma(conn, "data_version").is_ok_and(|version| (generation, version) == rested_at)
+            }
+            Err(_) => true,
+        }
+    }
+
+    fn ack(&mut self, mark: &log::Mark) -> Result<(), Fault> {
+        let (prepared, _) = self.prepare()?;
+        let (conn, _) = self.db.get()?;
+        log::ack(conn, &prepared, &self.spec.consumer, mark).map_err(|error| {
+            wire::classify(&format!("pruning the log of {}", prepared.stream.table.name), &error)
+        })
+    }
+}
+
+/// Why a page could not be read.
+enum Failure {
+    Sqlite(rusqlite::Error),
+    Fault(Fault),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl Failure {
+    fn into_fault(self, doing: &str) -> Fault {
+        match self {
+            Self::Sqlite(error) => wire::classify(doing, &error),
+            Self::Fault(fault) => fault,
+        }
+    }
+}
+
+/// The data stands before the place where reading stopped.
+fn ahead(table: &str, what: &str) -> Failure {
+    Failure::Fault(Fault::fatal(
+        FaultCode::Conflict,
+        format!(
+            "the cursor is ahead of the data of {table}: {what}; the database looks restored from a backup"
+        ),
+        "reset the link, so that both sides are compared anew before anything is written",
+    ))
+}
+
+/// Reads one page of a whole scan.
+fn scan(
+    conn: &Connection,
+    prepared: &Prepared,
+    place: Option<Place>,
+    limit: usize,
+) -> Result<Piece, Failure> {
+    let begins = place.is_none();
+    let (changes, next) = walk::page(conn, prepared, place, limit)?;
+    let end = if next.is_some() { End::More } else { End::Complete };
+    Ok(Piece { changes, mark: next.map(Mark::Scan), end, begins })
+}
+
+fn pragma(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
+    conn.prepare_cached(&format!("PRAGMA {name}"))?.query_row([], |row| row.get(0))
+}

@@ -1,0 +1,137 @@
+//! Walking a table page by page.
+
+use rusqlite::{Connection, params_from_iter};
+
+use super::super::cell::Cell;
+use super::super::order::Order;
+use super::{Prepared, Projection};
+use crate::engine::record::{Change, Key};
+
+/// Where a walk stands.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Place {
+    /// The terms of the order: a walk in another order can't go on from here.
+    by: Vec<String>,
+    /// The schema's number where VACUUM, which counts it up, would move the rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    schema: Option<i64>,
+    pub after: Vec<Cell>,
+}
+
+/// Which rows to read: a condition and its values, `?1` first.
+pub(super) struct Condition {
+    pub sql: String,
+    pub values: Vec<Cell>,
+}
+
+impl Condition {
+    pub fn all() -> Self {
+        Self { sql: "1".to_owned(), values: Vec::new() }
+    }
+}
+
+/// Reads the next page of the whole table. A walk whose order is no longer there begins anew: to
+/// show a record again is harmless, to miss one is not.
+pub(super) fn page(
+    conn: &Connection,
+    prepared: &Prepared,
+    place: Option<Place>,
+    limit: usize,
+) -> rusqlite::Result<(Vec<Change>, Option<Place>)> {
+    let after = place.and_then(|place| valid(prepared, place));
+    let order = &prepared.order;
+    let (changes, next) = rows(conn, prepared, order, &Condition::all(), after.as_deref(), limit)?;
+    Ok((changes, next.map(|after| placed(prepared, after))))
+}
+
+/// Reads up to `limit` rows behind a place in an order; gives the place of the last one where the
+/// page is full.
+pub(super) fn rows(
+    conn: &Connection,
+    prepared: &Prepared,
+    order: &Order,
+    condition: &Condition,
+    after: Option<&[Cell]>,
+    limit: usize,
+) -> rusqlite::Result<(Vec<Change>, Option<Vec<Cell>>)> {
+    let projection = &prepared.projection;
+    let mut changes = Vec::with_capacity(limit.min(10_000));
+    let next = run(conn, prepared, projection, order, condition, after, limit, |row| {
+        changes.push(projection.change(row, None)?);
+        Ok(())
+    })?;
+    Ok((changes, next))
+}
+
+/// Reads the next page of the keys of all rows that are not marked as deleted.
+pub(super) fn list(
+    conn: &Connection,
+    prepared: &Prepared,
+    place: Option<Place>,
+    limit: usize,
+) -> rusqlite::Result<(Vec<Key>, Option<Place>)> {
+    let after = place.and_then(|place| valid(prepared, place));
+    let only_keys = Projection::of_key(&prepared.stream);
+    let condition = match prepared.stream.is_deleted_sql() {
+        Some(deleted) => Condition { sql: format!("NOT {deleted}"), values: Vec::new() },
+        None => Condition::all(),
+    };
+    let mut keys = Vec::with_capacity(limit.min(10_000));
+    let next =
+        run(conn, prepared, &only_keys, &prepared.order, &condition, after.as_deref(), limit, |row| {
+            // A row without a fit key was never a record.
+            keys.extend(only_keys.key_of(row)?);
+            Ok(())
+        })?;
+    Ok((keys, next.map(|after| placed(prepared, after))))
+}
+
+fn placed(prepared: &Prepared, after: Vec<Cell>) -> Place {
+    let order = &prepared.order;
+    Place { by: order.terms.clone(), schema: order.renumbered_by_vacuum.then_some(prepared.schema), after }
+}
+
+fn valid(prepared: &Prepared, place: Place) -> Option<Vec<Cell>> {
+    let order = &prepared.order;
+    let unmoved = !order.renumbered_by_vacuum || place.schema == Some(prepared.schema);
+    (place.by == order.terms && place.after.len() == order.terms.len() && unmoved).then_some(place.after)
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one statement, in the order in which they stand in it"
+)]
+fn run(
+    conn: &Connection,
+    prepared: &Prepared,
+    projection: &Projection,
+    order: &Order,
+    condition: &Condition,
+    after: Option<&[Cell]>,
+    limit: usize,
+    mut each: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>,
+) -> rusqlite::Result<Option<Vec<Cell>>> {
+    let behind = after.map_or("1".to_owned(), |place| order.behind(place, condition.values.len() + 1));
+    let sql = format!(
+        "SELECT {}, {} FROM {} WHERE {} AND {behind} ORDER BY {} LIMIT {limit}",
+        projection.select,
+        order.list(),
+        prepared.stream.table.quoted(),
+        condition.sql,
+        order.list(),
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows =
+        statement.query(params_from_iter(condition.values.iter().chain(after.unwrap_or_default())))?;
+    let mut count = 0;
+    while let Some(row) = rows.next()? {
+        each(row)?;
+        count += 1;
+        if count == limit {
+            let place = (0..order.terms.len()).map(|at| row.get_ref(projection.width + at).map(Cell::from));
+            return place.collect::<rusqlite::Result<_>>().map(Some);
+        }
+    }
+    Ok(None)
+}
