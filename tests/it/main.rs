@@ -13,5 +13,5 @@ mod conformance;
 mod config;
 mod file;
 mod outreach;
-mod store;
 mod sqlite;
+mod store;

@@ -49,10 +49,13 @@ impl Order {
         }
     }
 
-    /// Puts a column in front.
-    pub fn led_by(&self, column: String) -> Self {
-        let terms = std::iter::once(column).chain(self.terms.iter().cloned()).collect();
-        Self { terms, ..self.clone() }
+    /// Puts a stamp in front: an index on it holds the rows' numbers behind it.
+    pub fn by_stamp(&self, table: &Table, column: String) -> Self {
+        let rest = match table.rowid {
+            Some(rowid) => vec![rowid.to_owned()],
+            None => self.terms.clone(),
+        };
+        Self { terms: std::iter::once(column).chain(rest).collect(), renumbered_by_vacuum: true }
     }
 
     /// Returns the terms of an index that leads with the key, and whether they are total.
@@ -82,25 +85,28 @@ impl Order {
         self.terms.join(", ")
     }
 
-    /// Returns the condition for rows behind a place whose values are bound from `?first` on.
+    /// Returns conditions for the rows behind a place, one after the other in order, the place's
+    /// values bound from `?first` on; each with the number of values that it needs.
     ///
-    /// NULL stands before everything in SQLite's order, but compares with nothing: places that
-    /// hold one take the long form.
-    pub fn behind(&self, place: &[Cell], first: usize) -> String {
-        let marks: Vec<String> = (0..self.terms.len()).map(|at| format!("?{}", first + at)).collect();
-        if !place.contains(&Cell::Null) {
-            return match (self.terms.as_slice(), marks.as_slice()) {
-                ([term], [mark]) => format!("{term} > {mark}"),
-                _ => format!("({}) > ({})", self.list(), marks.join(", ")),
-            };
+    /// "Behind (a, b)" is taken apart into "a alike, b behind" and "a behind": an index serves each
+    /// of them from its first row on, however many rows are alike, whereas it serves a comparison of
+    /// whole rows only in part. NULL stands before everything in SQLite's order.
+    pub fn behind(&self, place: &[Cell], first: usize) -> Vec<(String, usize)> {
+        let alike = |at: usize, term: &str| match place.get(at) {
+            Some(Cell::Null) | None => format!("{term} IS NULL"),
+            Some(_) => format!("{term} = ?{}", first + at),
+        };
+        let mut steps = Vec::with_capacity(self.terms.len());
+        for (at, term) in self.terms.iter().enumerate().rev() {
+            let mut parts: Vec<String> =
+                self.terms.iter().take(at).enumerate().map(|(at, term)| alike(at, term)).collect();
+            parts.push(match place.get(at) {
+                Some(Cell::Null) | None => format!("{term} IS NOT NULL"),
+                Some(_) => format!("{term} > ?{}", first + at),
+            });
+            steps.push((parts.join(" AND "), at + 1));
         }
-        let mut condition = String::from("0");
-        for ((term, mark), cell) in self.terms.iter().zip(&marks).zip(place).rev() {
-            let behind =
-                if *cell == Cell::Null { format!("{term} IS NOT NULL") } else { format!("{term} > {mark}") };
-            condition = format!("({behind} OR ({term} IS {mark} AND {condition}))");
-        }
-        condition
+        steps
     }
 }
 
@@ -119,29 +125,28 @@ mod tests {
     fn walk(conn: &Connection, table: &Table, order: &Order, limit: usize) -> Vec<String> {
         let (mut met, mut place): (Vec<String>, Option<Vec<Cell>>) = (Vec::new(), None);
         loop {
-            let condition = place.as_ref().map_or("1".to_owned(), |place| order.behind(place, 1));
-            let sql = format!(
-                "SELECT {}, {} FROM {} WHERE {condition} ORDER BY {} LIMIT {limit}",
-                "x",
-                order.list(),
-                table.quoted(),
-                order.list()
-            );
-            let mut statement = conn.prepare(&sql).expect("a statement");
             let bound = place.take().unwrap_or_default();
-            for (at, cell) in bound.iter().enumerate().take(statement.parameter_count()) {
-                statement.raw_bind_parameter(at + 1, cell).expect("bound");
-            }
-            let mut rows = statement.raw_query();
+            let steps = if met.is_empty() { vec![("1".to_owned(), 0)] } else { order.behind(&bound, 1) };
             let mut count = 0;
-            while let Some(row) = rows.next().expect("a row") {
-                met.push(row.get(0).expect("x"));
-                place = Some(
-                    (0..order.terms.len())
-                        .map(|at| Cell::from(row.get_ref(at + 1).expect("a term")))
-                        .collect(),
+            for (condition, values) in steps {
+                let list = order.list();
+                let sql = format!(
+                    "SELECT x, {list} FROM {} WHERE {condition} ORDER BY {list} LIMIT {}",
+                    table.quoted(),
+                    limit - count
                 );
-                count += 1;
+                let mut statement = conn.prepare(&sql).expect("a statement");
+                for (at, cell) in bound.iter().enumerate().take(values.min(statement.parameter_count())) {
+                    statement.raw_bind_parameter(at + 1, cell).expect("bound");
+                }
+                let mut rows = statement.raw_query();
+                while let Some(row) = rows.next().expect("a row") {
+                    met.push(row.get(0).expect("x"));
+                    let cells =
+                        (0..order.terms.len()).map(|at| Cell::from(row.get_ref(at + 1).expect("a term")));
+                    place = Some(cells.collect());
+                    count += 1;
+                }
             }
             if count < limit {
                 return met;
@@ -208,15 +213,26 @@ mod tests {
             let table = Table::load(&conn, "t").expect("a description");
             let key: Vec<usize> = key.iter().map(|name| table.column(name).expect("a column")).collect();
             let order = Order::by_key(&table, &key);
-            let place = vec![Cell::Int(1); order.terms.len()];
+            assert_indexed(&conn, &order, why);
+        }
+        let conn = Connection::open_in_memory().expect("a database");
+        conn.execute_batch("CREATE TABLE t (k TEXT PRIMARY KEY, s, x); CREATE INDEX i ON t (s)")
+            .expect("the table");
+        let table = Table::load(&conn, "t").expect("a description");
+        let order = Order::by_key(&table, &[0]).by_stamp(&table, "s".to_owned());
+        assert_indexed(&conn, &order, "by stamp");
+    }
+
+    fn assert_indexed(conn: &Connection, order: &Order, why: &str) {
+        let place = vec![Cell::Int(1); order.terms.len()];
+        for (condition, values) in order.behind(&place, 1) {
             let sql = format!(
-                "EXPLAIN QUERY PLAN SELECT x FROM t WHERE {} ORDER BY {} LIMIT 10",
-                order.behind(&place, 1),
+                "EXPLAIN QUERY PLAN SELECT x FROM t WHERE {condition} ORDER BY {} LIMIT 10",
                 order.list()
             );
             let mut statement = conn.prepare(&sql).expect("a statement");
             let plan: Vec<String> = statement
-                .query_map(rusqlite::params_from_iter(&place), |row| row.get(3))
+                .query_map(rusqlite::params_from_iter(place.iter().take(values)), |row| row.get(3))
                 .expect("a plan")
                 .collect::<Result<_, _>>()
                 .expect("a plan");

@@ -48,6 +48,8 @@ pub(super) struct Mark {
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Pass {
+    /// The schema's number: VACUUM, which counts it up, moves rows, and the pass begins anew.
+    schema: i64,
     floor: Option<Cell>,
     until: Option<Cell>,
     /// The stamped rows are through, the others follow.
@@ -94,7 +96,7 @@ impl Reader<'_> {
     /// One page of a later pass.
     fn pass(&self, mut mark: Mark, limit: usize) -> Result<Piece, Failure> {
         let begins = mark.pass.is_none();
-        let mut pass = match mark.pass.take() {
+        let mut pass = match mark.pass.take().filter(|pass| pass.schema == self.prepared.schema) {
             Some(pass) => pass,
             None => self.begin(&mark)?,
         };
@@ -130,7 +132,7 @@ impl Reader<'_> {
             from = until.clone();
         }
         let floor = from.map(|high| stamp::earlier(&high, self.prepared.stream.options.overlap));
-        Ok(Pass { floor, until, odd: false, place: None })
+        Ok(Pass { schema: self.prepared.schema, floor, until, odd: false, place: None })
     }
 
     /// Ends a pass that showed everything through `high`.
@@ -154,7 +156,7 @@ impl Reader<'_> {
     ) -> Result<Option<Vec<Cell>>, Failure> {
         let Some(until) = &pass.until else { return Ok(None) };
         let stamp = self.stamp();
-        let order = self.prepared.order.led_by(stamp.clone());
+        let order = self.prepared.order.by_stamp(&self.prepared.stream.table, stamp.clone());
         let condition = match &pass.floor {
             Some(floor) => Condition {
                 sql: format!("{stamp} >= ?1 AND {stamp} <= ?2"),

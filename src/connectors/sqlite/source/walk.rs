@@ -1,6 +1,6 @@
 //! Walking a table page by page.
 
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::Connection;
 
 use super::super::cell::Cell;
 use super::super::order::Order;
@@ -112,25 +112,37 @@ fn run(
     limit: usize,
     mut each: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>,
 ) -> rusqlite::Result<Option<Vec<Cell>>> {
-    let behind = after.map_or("1".to_owned(), |place| order.behind(place, condition.values.len() + 1));
-    let sql = format!(
-        "SELECT {}, {} FROM {} WHERE {} AND {behind} ORDER BY {} LIMIT {limit}",
-        projection.select,
-        order.list(),
-        prepared.stream.table.quoted(),
-        condition.sql,
-        order.list(),
-    );
-    let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows =
-        statement.query(params_from_iter(condition.values.iter().chain(after.unwrap_or_default())))?;
+    let steps = match after {
+        Some(place) => order.behind(place, condition.values.len() + 1),
+        None => vec![("1".to_owned(), 0)],
+    };
     let mut count = 0;
-    while let Some(row) = rows.next()? {
-        each(row)?;
-        count += 1;
-        if count == limit {
-            let place = (0..order.terms.len()).map(|at| row.get_ref(projection.width + at).map(Cell::from));
-            return place.collect::<rusqlite::Result<_>>().map(Some);
+    for (behind, values) in steps {
+        let bound_max = condition.values.len() + values + 1;
+        let sql = format!(
+            "SELECT {}, {} FROM {} WHERE {} AND {behind} ORDER BY {} LIMIT ?{}",
+            projection.select,
+            order.list(),
+            prepared.stream.table.quoted(),
+            condition.sql,
+            order.list(),
+            bound_max,
+        );
+        let mut statement = conn.prepare_cached(&sql)?;
+        let place = after.unwrap_or_default().iter().take(values);
+        for (at, cell) in condition.values.iter().chain(place).enumerate() {
+            statement.raw_bind_parameter(at + 1, cell)?;
+        }
+        statement.raw_bind_parameter(bound_max, (limit - count) as i64)?;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            each(row)?;
+            count += 1;
+            if count == limit {
+                let place =
+                    (0..order.terms.len()).map(|at| row.get_ref(projection.width + at).map(Cell::from));
+                return place.collect::<rusqlite::Result<_>>().map(Some);
+            }
         }
     }
     Ok(None)
