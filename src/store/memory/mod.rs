@@ -28,6 +28,10 @@ impl MemoryStore {
     /// Does what closing and opening a durable store does.
     pub fn reopen(&self) {
         let mut state = self.state();
+        let State { loads_open, pairs, .. } = &mut *state;
+        loads_open.retain(|open, (link, _)| {
+            pairs.iter().any(|((of, _), (_, load))| of == link && *load == Some(*open))
+        });
         let voided: Vec<LinkId> = state.loads_open.values().map(|(link, _)| *link).collect();
         for link in state.links.iter_mut().filter(|link| voided.contains(&link.id)) {
             link.planned_under = None;

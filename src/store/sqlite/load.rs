@@ -20,6 +20,19 @@ pub(super) fn end(db: &Connection, load: LoadId) -> Fallible<()> {
     Ok(())
 }
 
+/// Leaves the loads void that were under way when the last daemon ended: their pairs are planned
+/// again. One whose pairs have all been stored anew since then is over; to find that out is a walk
+/// along the link's pairs, but only after a load was broken off.
+pub(super) fn leave_void(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch(
+        "BEGIN IMMEDIATE;
+         DELETE FROM loads WHERE NOT EXISTS
+             (SELECT 1 FROM pairs WHERE pairs.link = loads.link AND pairs.load = loads.id);
+         UPDATE links SET planned_under = NULL WHERE id IN (SELECT link FROM loads);
+         COMMIT;",
+    )
+}
+
 /// Lists the loads that have not ended.
 pub(super) fn open(db: &Connection) -> Fallible<Vec<(LoadId, Direction)>> {
     let mut select = db.prepare_cached("SELECT id, direction FROM loads")?;

@@ -190,7 +190,5 @@ fn prepare(db: &mut Connection, options: &SqliteOptions) -> Result<(), Trouble> 
     db.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
     let found: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     schema::migrate(db, found)?;
-    // Loads that were under way when the last daemon ended stay void; their pairs are planned again.
-    db.execute("UPDATE links SET planned_under = NULL WHERE id IN (SELECT link FROM loads)", [])?;
-    Ok(())
+    Ok(super::load::leave_void(db)?)
 }

@@ -90,6 +90,15 @@ async fn loads_left_over_stay_void_and_are_planned_again() {
     );
     assert_eq!(store.link("customer1", "quiet").await.unwrap().planned_under, Some(7));
     assert_ne!(store.begin_load(link, Direction::AToB).await.unwrap(), load, "its number is not given again");
+
+    let read = pair(&store, link, "1").await.unwrap();
+    keep(&store, link, vec![Pair { version: read.version, ..agreed("1") }]).await;
+    let mut state = store.link("customer1", "loading").await.unwrap();
+    state.planned_under = Some(8);
+    store.put_link(&state).await.unwrap();
+    drop(store);
+    let state = open(&path).link("customer1", "loading").await.unwrap();
+    assert_eq!(state.planned_under, Some(8), "once its pairs were stored anew, the load is forgotten");
 }
 
 #[tokio::test]
