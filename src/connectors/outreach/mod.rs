@@ -7,6 +7,7 @@
 //! resource that a to-one relationship points to.
 
 mod destination;
+mod lookup;
 mod mock;
 mod service;
 mod settings;
@@ -97,12 +98,13 @@ fn refuses_the_query(fault: &Fault) -> bool {
 
 #[async_trait]
 impl System for Outreach {
-    fn features(&self, _stream: &StreamSpec) -> Features {
+    fn features(&self, stream: &StreamSpec) -> Features {
         Features {
             deletes: Deletes::Listed,
             compare_and_set: false,
             upsert_by_key: false,
-            keys_unique: false,
+            // Of the others only a prospect's addresses are unique, and these are lists.
+            keys_unique: stream.key == ["id"],
             batch_max: BATCH_MAX,
             in_flight_max: IN_FLIGHT_MAX,
             loads: false,
