@@ -19,6 +19,7 @@ mod order;
 mod orient;
 mod parse;
 mod parse_way;
+mod schema;
 mod text;
 mod transform;
 mod validate;
@@ -27,6 +28,7 @@ mod way;
 pub use error::RulesError;
 pub use file::RulesFile;
 pub use order::compare;
+pub use schema::rules_schema;
 
 pub use compiled::{
     ConflictPolicy, DeletePolicy, EndFacts, Held, Invalid, LinkFacts, LinkRules, Mapped, Operations,

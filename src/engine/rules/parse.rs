@@ -23,7 +23,7 @@ const LINK_KEYS: [&str; 6] = ["fields", "a_to_b", "b_to_a", "conflict", "deletes
 /// Keys of one system's gate.
 pub(super) const GATE_KEYS: [&str; 2] = ["required_fields", "disallow_if"];
 /// Keys of a mapping's long form.
-const MAPPING_KEYS: [&str; 5] = ["to", "transform", "default", "required", "type"];
+pub(super) const MAPPING_KEYS: [&str; 5] = ["to", "transform", "default", "required", "type"];
 
 /// The conflict policies with the words that users write.
 pub(super) const POLICIES: [(&str, ConflictPolicy); 8] = [

@@ -4,6 +4,8 @@ mod compile;
 mod evaluate;
 mod expressions;
 mod files;
+mod random;
+mod schema;
 
 use super::{ConflictPolicy, DeletePolicy, EndFacts, LinkFacts, LinkRules, RulesError, RulesFile};
 use crate::engine::record::{Direction, Image, Side, Value, json_text, value_from_json};
