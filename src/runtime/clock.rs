@@ -13,7 +13,7 @@ use crate::engine::record::Timestamp;
 
 static ANCHOR: LazyLock<(Instant, Timestamp)> = LazyLock::new(|| {
     #[expect(clippy::disallowed_methods, reason = "this is the only real clock")]
-    let (steady, system) = (Instant::now(), SystemTime::now());
+    let (steady, system) = (instant(), SystemTime::now());
     let epoch_ms = system.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     (steady, Timestamp(i64::try_from(epoch_ms).unwrap_or(i64::MAX)))
 });
@@ -25,6 +25,12 @@ pub fn real() -> Clock {
         let (steady, epoch) = *ANCHOR;
         epoch.plus(steady.elapsed())
     })
+}
+
+/// Returns the steady clock's time, for deadlines within the process.
+#[expect(clippy::disallowed_methods, reason = "this is the only real clock")]
+pub fn instant() -> Instant {
+    Instant::now()
 }
 
 /// Returns a time that begins at `start` and runs with the timers of the async runtime, which a

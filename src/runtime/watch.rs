@@ -1,28 +1,37 @@
 //! Notices that files change.
 //!
 //! The parent folder is watched, never the file itself: a save by rename would end such a watch, and
-//! a swapped symlink would never show. Contents are compared by hash after a moment of quiet, so that
-//! every way of saving counts once; and a look at the file's own marks now and then catches what no
-//! notification told, such as an edit behind a symlink into another folder.
+//! a swapped symlink would never show. A content is read after a moment of quiet and told when it is
+//! another, so that every way of saving counts once. A look at the files' own marks now and then
+//! catches what no notification told, such as an edit behind a symlink into another folder.
+//!
+//! Invariant: a change is told late at worst, never not at all, unless it was taken back before.
 
-use std::collections::BTreeSet;
-use std::ffi::OsString;
+mod place;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::{EventKind, RecursiveMode, Watcher};
 use tokio::sync::{Notify, watch};
 
+use self::place::{Marks, Place};
+use super::clock;
 use super::link::lock;
 
 /// No change for so long means that whoever saved is done.
-const QUIET: Duration = Duration::from_millis(120);
-/// Marks are looked at this often although nothing was told.
+const QUIET: Duration = Duration::from_millis(150);
+/// A file that is never quiet is read after so long.
+const QUIET_MAX: Duration = Duration::from_millis(450);
+/// Marks are looked at this often although nothing was told; with [`QUIET`], an edit that nobody
+/// notified takes effect within a second.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
-/// Changes in a row that are waited out before a file is read although there is no quiet.
-const BUSY_MAX: u32 = 8;
+/// Notifications that wait to be taken; those beyond it are made up for by a look at everything.
+const EVENTS_MAX: usize = 1_024;
 
 /// Watches files and their folders until it is dropped.
 pub struct FileWatcher {
@@ -31,41 +40,33 @@ pub struct FileWatcher {
 
 struct Inner {
     watcher: Mutex<Option<notify::RecommendedWatcher>>,
-    folders: Mutex<BTreeSet<PathBuf>>,
+    /// The folders under watch with the marks under which the watch began.
+    folders: Mutex<BTreeMap<PathBuf, Option<Marks>>>,
     bells: Mutex<Vec<Bell>>,
     contents: Mutex<Vec<Content>>,
+    /// Notifications were lost.
+    missed: Arc<AtomicBool>,
 }
 
 struct Bell {
-    folder: PathBuf,
-    name: OsString,
+    place: Place,
     ring: Weak<Notify>,
 }
 
 struct Content {
-    path: PathBuf,
-    folder: PathBuf,
+    place: Place,
     marks: Option<Marks>,
-    dirty: bool,
+    /// When the first and the last change came that was not read yet.
+    touched: Option<(Instant, Instant)>,
     tell: watch::Sender<Option<String>>,
 }
-
-/// Length, time of change and number of the file that a path leads to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Marks(u64, Option<std::time::SystemTime>, u64);
 
 impl FileWatcher {
     /// Starts watching nothing yet. Where the system has no notifications left, looking still works.
     pub fn new() -> Self {
-        let (told, hear): (Sender<notify::Event>, Receiver<notify::Event>) = channel();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if let Ok(event) = event
-                && !matches!(event.kind, EventKind::Access(_))
-            {
-                // The receiver is gone only when the watcher is.
-                let _ = told.send(event);
-            }
-        });
+        let (told, hear) = sync_channel(EVENTS_MAX);
+        let missed = Arc::new(AtomicBool::new(false));
+        let watcher = listener(told, Arc::clone(&missed));
         if let Err(error) = &watcher {
             tracing::warn!(event = "watch.unavailable", error = %error, "files are looked at now and then instead");
         }
@@ -74,44 +75,36 @@ impl FileWatcher {
             folders: Mutex::default(),
             bells: Mutex::default(),
             contents: Mutex::default(),
+            missed,
         });
         let weak = Arc::downgrade(&inner);
         std::thread::spawn(move || listen(&weak, &hear));
         Self { inner }
     }
 
-    /// Rings when one of these files may have changed. Several files share one bell.
+    /// Rings at once when one of these files may have changed. Several files share one bell.
     pub fn bell(&self, paths: &[PathBuf]) -> Arc<Notify> {
         let ring = Arc::new(Notify::new());
         for path in paths {
-            let (folder, name) = split(path);
-            self.folder(&folder);
-            lock(&self.inner.bells).push(Bell { folder, name, ring: Arc::downgrade(&ring) });
+            let place = Place::of_data(path);
+            self.inner.follow(place.folder());
+            lock(&self.inner.bells).push(Bell { place, ring: Arc::downgrade(&ring) });
         }
         ring
     }
 
     /// Follows a file's text: a new value each time that its content is another, `None` while it is
-    /// not there or no UTF-8.
+    /// not there or no UTF-8. The text as it is now counts as new, so that whoever read the file
+    /// before misses nothing.
     pub fn content(&self, path: &Path) -> watch::Receiver<Option<String>> {
-        let (folder, _) = split(path);
-        self.folder(&folder);
-        let (tell, hear) = watch::channel(std::fs::read_to_string(path).ok());
-        let content = Content { path: path.to_owned(), folder, marks: marks(path), dirty: false, tell };
-        lock(&self.inner.contents).push(content);
+        let place = Place::of_name(path);
+        self.inner.follow(place.folder());
+        // The marks first: a change after them is seen as one.
+        let marks = place.marks();
+        let (tell, mut hear) = watch::channel(std::fs::read_to_string(path).ok());
+        hear.mark_changed();
+        lock(&self.inner.contents).push(Content { place, marks, touched: None, tell });
         hear
-    }
-
-    fn folder(&self, folder: &Path) {
-        if !lock(&self.inner.folders).insert(folder.to_owned()) {
-            return;
-        }
-        if let Some(watcher) = lock(&self.inner.watcher).as_mut()
-            && let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive)
-        {
-            tracing::warn!(event = "watch.folder_failed", error = %error, folder = %folder.display(),
-                "the folder is looked at now and then instead");
-        }
     }
 }
 
@@ -121,69 +114,157 @@ impl Default for FileWatcher {
     }
 }
 
-fn split(path: &Path) -> (PathBuf, OsString) {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
-    (folder, path.file_name().unwrap_or_default().to_owned())
-}
-
-fn marks(path: &Path) -> Option<Marks> {
-    let data = std::fs::metadata(path).ok()?;
-    #[cfg(unix)]
-    let number = std::os::unix::fs::MetadataExt::ino(&data);
-    #[cfg(not(unix))]
-    let number = 0;
-    Some(Marks(data.len(), data.modified().ok(), number))
+/// Makes the notifier. It must never wait: a full queue is a look at everything.
+fn listener(
+    told: SyncSender<notify::Event>,
+    missed: Arc<AtomicBool>,
+) -> notify::Result<notify::RecommendedWatcher> {
+    notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
+        Ok(event) if matches!(event.kind, EventKind::Access(_)) => {}
+        Ok(event) => {
+            if event.need_rescan() || told.try_send(event).is_err() {
+                missed.store(true, Ordering::Release);
+            }
+        }
+        Err(_) => missed.store(true, Ordering::Release),
+    })
 }
 
 fn listen(inner: &Weak<Inner>, hear: &Receiver<notify::Event>) {
-    let mut busy = 0;
+    let mut next_look = clock::instant();
+    let mut wait = Duration::ZERO;
     loop {
-        let wait = if busy > 0 { QUIET } else { LOOK_EVERY };
         let heard = hear.recv_timeout(wait);
         let Some(inner) = inner.upgrade() else { return };
+        let now = clock::instant();
         match heard {
             Ok(event) => {
-                take(&inner, &event);
-                busy += 1;
-                if busy < BUSY_MAX || !lock(&inner.contents).iter().any(|content| content.dirty) {
-                    continue;
+                for event in std::iter::once(event).chain(hear.try_iter().take(EVENTS_MAX)) {
+                    inner.take(&event, now);
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
             // Without a notifier the looks are all there is.
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK_EVERY),
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
         }
-        busy = 0;
-        lock(&inner.contents).retain_mut(look);
+        let missed = inner.missed.swap(false, Ordering::AcqRel);
+        if missed || now >= next_look {
+            inner.look(missed, now);
+            next_look = now + LOOK_EVERY;
+        }
+        let due = inner.read_the_quiet(now);
+        wait = due.map_or(next_look, |due| due.min(next_look)).saturating_duration_since(now);
     }
 }
 
-/// Rings bells at once; contents wait for quiet.
-fn take(inner: &Inner, event: &notify::Event) {
-    for path in &event.paths {
-        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { continue };
-        lock(&inner.bells).retain(|bell| {
-            let Some(ring) = bell.ring.upgrade() else { return false };
-            if bell.folder == folder && bell.name == name {
-                ring.notify_one();
+impl Inner {
+    /// Watches a folder; tells whether the watch is new. A folder that was replaced by another one
+    /// of the same name needs a new watch.
+    fn follow(&self, folder: &Path) -> bool {
+        let marks = Marks::of_folder(folder);
+        let mut folders = lock(&self.folders);
+        let known = folders.get(folder);
+        if known == Some(&marks) {
+            return false;
+        }
+        let first = known.is_none();
+        folders.insert(folder.to_owned(), marks);
+        let mut watcher = lock(&self.watcher);
+        let Some(watcher) = watcher.as_mut() else { return false };
+        if !first {
+            // It may have ended by itself with the old folder.
+            let _ = watcher.unwatch(folder);
+        }
+        if marks.is_none() {
+            return false;
+        }
+        if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+            tracing::warn!(event = "watch.folder_failed", error = %error, folder = %folder.display(),
+                "the folder is looked at now and then instead");
+        }
+        true
+    }
+
+    /// Rings bells at once; contents wait for quiet.
+    fn take(&self, event: &notify::Event, now: Instant) {
+        for path in &event.paths {
+            for bell in lock(&self.bells).iter().filter(|bell| bell.place.is(path)) {
+                bell.ring();
             }
-            true
-        });
-        for content in lock(&inner.contents).iter_mut() {
-            content.dirty |= content.folder == folder;
+            for content in lock(&self.contents).iter_mut() {
+                if content.place.is(path) {
+                    content.touch(now);
+                } else if path.parent() == Some(content.place.folder()) {
+                    // Another name in the folder may be the symlink that leads to ours.
+                    content.glance(now);
+                }
+            }
+        }
+    }
+
+    /// Looks at everything without being told to.
+    fn look(&self, missed: bool, now: Instant) {
+        let mut bells = lock(&self.bells);
+        bells.retain(|bell| bell.ring.strong_count() > 0);
+        for bell in bells.iter_mut() {
+            bell.place.renew();
+            if self.follow(bell.place.folder()) || missed {
+                bell.ring();
+            }
+        }
+        drop(bells);
+        let mut contents = lock(&self.contents);
+        contents.retain(|content| !content.tell.is_closed());
+        for content in contents.iter_mut() {
+            content.place.renew();
+            self.follow(content.place.folder());
+            content.glance(now);
+        }
+    }
+
+    /// Reads the contents that are quiet by now; gives when the next one will be.
+    fn read_the_quiet(&self, now: Instant) -> Option<Instant> {
+        let mut contents = lock(&self.contents);
+        for content in contents.iter_mut() {
+            if content.due().is_some_and(|due| due <= now) {
+                content.read();
+            }
+        }
+        contents.iter().filter_map(Content::due).min()
+    }
+}
+
+impl Bell {
+    fn ring(&self) {
+        if let Some(ring) = self.ring.upgrade() {
+            ring.notify_one();
         }
     }
 }
 
-/// Reads a content that may be another; false once nobody listens any more.
-fn look(content: &mut Content) -> bool {
-    let now = marks(&content.path);
-    if content.dirty || now != content.marks {
-        content.dirty = false;
-        content.marks = now;
-        let text = std::fs::read_to_string(&content.path).ok();
-        content.tell.send_if_modified(|known| {
+impl Content {
+    fn touch(&mut self, now: Instant) {
+        let first = self.touched.map_or(now, |(first, _)| first);
+        self.touched = Some((first, now));
+    }
+
+    fn glance(&mut self, now: Instant) {
+        let marks = self.place.marks();
+        if marks != self.marks {
+            self.marks = marks;
+            self.touch(now);
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.touched.map(|(first, last)| (last + QUIET).min(first + QUIET_MAX))
+    }
+
+    fn read(&mut self) {
+        self.touched = None;
+        self.marks = self.place.marks();
+        let text = std::fs::read_to_string(self.place.path()).ok();
+        self.tell.send_if_modified(|known| {
             let news = *known != text;
             if news {
                 *known = text;
@@ -191,56 +272,7 @@ fn look(content: &mut Content) -> bool {
             news
         });
     }
-    !content.tell.is_closed()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Every way that an editor saves, done to a file that leads to `rules.json`.
-    type Save = fn(&Path);
-
-    #[tokio::test]
-    async fn every_way_of_saving_is_seen_once_it_is_done() {
-        let ways: [(&str, Save); 4] = [
-            ("in place", |folder| std::fs::write(folder.join("rules.json"), "new").expect("a save")),
-            ("by rename", |folder| {
-                std::fs::write(folder.join(".rules.json.swp"), "new").expect("a save");
-                std::fs::rename(folder.join(".rules.json.swp"), folder.join("rules.json")).expect("a rename");
-            }),
-            ("deleted and made anew", |folder| {
-                std::fs::remove_file(folder.join("rules.json")).expect("a removal");
-                std::fs::write(folder.join("rules.json"), "new").expect("a save");
-            }),
-            ("by a swapped symlink", |folder| {
-                std::fs::create_dir(folder.join("second")).expect("a folder");
-                std::fs::write(folder.join("second/rules.json"), "new").expect("a file");
-                std::os::unix::fs::symlink("second/rules.json", folder.join("link.tmp")).expect("a link");
-                std::fs::rename(folder.join("link.tmp"), folder.join("rules.json")).expect("a rename");
-            }),
-        ];
-        for (way, save) in ways {
-            let folder = tempfile::tempdir().expect("a folder");
-            let path = folder.path().join("rules.json");
-            std::fs::write(&path, "old").expect("a file");
-            let watcher = FileWatcher::new();
-            let mut text = watcher.content(&path);
-            save(folder.path());
-            let seen = text.wait_for(|text| text.as_deref() == Some("new"));
-            tokio::time::timeout(Duration::from_secs(10), seen).await.expect(way).expect("a watcher");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_bell_rings_for_its_own_files_only() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let watcher = FileWatcher::new();
-        let bell = watcher.bell(&[folder.path().join("db"), folder.path().join("db-wal")]);
-        std::fs::write(folder.path().join("other"), "x").expect("a file");
-        let rang = tokio::time::timeout(Duration::from_millis(300), bell.notified()).await;
-        assert!(rang.is_err(), "another file in the folder is nothing to us");
-        std::fs::write(folder.path().join("db-wal"), "x").expect("a file");
-        tokio::time::timeout(Duration::from_secs(10), bell.notified()).await.expect("the bell rings");
-    }
-}
+mod tests;
