@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod contact;
 pub mod fuse;
+pub mod gate;
 pub mod inline;
 pub mod link;
 pub mod overrides;
