@@ -5,9 +5,10 @@ use rusqlite::{CachedStatement, Connection};
 use super::super::options::Stream;
 use super::super::wire::{self, Stored};
 use super::find::{Finder, Found};
+use super::refusal::Refusals;
 use super::target::Target;
 use crate::connectors::{Delivery, Outcome, Write};
-use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::fault::Fault;
 use crate::engine::record::{Key, Meta, Record, Value};
 
 /// What the row becomes, as far as it can be told without asking.
@@ -35,6 +36,10 @@ impl<'c> Writer<'c> {
         Ok(Self { conn, stream, target, finder, insert: None, present: Vec::new() })
     }
 
+    fn refuse(&self) -> Refusals<'c> {
+        Refusals { table: &self.stream.table, target: self.target }
+    }
+
     /// Says which keys come.
     pub fn expect(&mut self, keys: &[&Key]) -> rusqlite::Result<()> {
         self.finder.expect(keys)
@@ -50,7 +55,9 @@ impl<'c> Writer<'c> {
     }
 
     fn create(&mut self, delivery: &Delivery, values: &[Value]) -> rusqlite::Result<Outcome> {
-        if let Some(refused) = self.unwritable(values, None).or_else(|| self.moved_key(values)) {
+        if let Some(refused) =
+            self.refuse().computed(values, None).or_else(|| self.refuse().moved_key(values))
+        {
             return Ok(Outcome::Failed(refused));
         }
         let mut forecast = Forecast::default();
@@ -69,7 +76,7 @@ impl<'c> Writer<'c> {
         match existing {
             Some(found) if found.deleted => self.change(delivery, values, found, true),
             Some(found) => Ok(match found.record {
-                Err(reason) => Outcome::Failed(self.unreadable(&reason)),
+                Err(reason) => Outcome::Failed(self.refuse().unreadable(&reason)),
                 Ok(record) if self.equals(&record, values) => delivered(None),
                 Ok(record) => Outcome::Stale(Some(record)),
             }),
@@ -91,7 +98,7 @@ impl<'c> Writer<'c> {
             Ok(Some(found)) => found,
         };
         match &found.record {
-            Err(reason) => Ok(Outcome::Failed(self.unreadable(reason))),
+            Err(reason) => Ok(Outcome::Failed(self.refuse().unreadable(reason))),
             Ok(record) if moved(record, delivery.expected.as_deref()) => {
                 Ok(Outcome::Stale(Some(record.clone())))
             }
@@ -108,7 +115,7 @@ impl<'c> Writer<'c> {
         };
         match &found.record {
             Err(reason) if delivery.expected.is_some() => {
-                return Ok(Outcome::Failed(self.unreadable(reason)));
+                return Ok(Outcome::Failed(self.refuse().unreadable(reason)));
             }
             Ok(record) if moved(record, delivery.expected.as_deref()) => {
                 return Ok(Outcome::Stale(Some(record.clone())));
@@ -141,7 +148,7 @@ impl<'c> Writer<'c> {
         revive: bool,
     ) -> rusqlite::Result<Outcome> {
         let current = found.record.ok();
-        if let Some(refused) = self.unwritable(values, current.as_ref()) {
+        if let Some(refused) = self.refuse().computed(values, current.as_ref()) {
             return Ok(Outcome::Failed(refused));
         }
         let (mut sets, mut bound) = (Vec::new(), Vec::new());
@@ -159,7 +166,7 @@ impl<'c> Writer<'c> {
             }
             let encoded = match wire::encode(value, self.target.affinity(at)) {
                 Ok(encoded) => encoded,
-                Err(what) => return Ok(Outcome::Failed(self.lossy(at, what))),
+                Err(what) => return Ok(Outcome::Failed(self.refuse().lossy(at, what))),
             };
             let same = match &encoded.stored {
                 Stored::Same => now == Some(value),
@@ -311,7 +318,7 @@ impl<'c> Writer<'c> {
                     statement.raw_bind_parameter(mark + 1, &encoded.bound)?;
                     forecast.take(at, encoded.stored);
                 }
-                Err(what) => return Ok(Err(self.lossy(at, what))),
+                Err(what) => return Ok(Err(self.refuse().lossy(at, what))),
             }
         }
         Ok(Ok(()))
@@ -327,13 +334,7 @@ impl<'c> Writer<'c> {
         Ok(match more {
             0 => Ok(first),
             _ if first.as_ref().is_some_and(|row| row.deleted) => Ok(first),
-            _ => Err(Fault {
-                remedy: Some("make the key unique in the table".to_owned()),
-                ..Fault::rejected(
-                    FaultCode::Conflict,
-                    format!("{} rows of {} have this key", more + 1, self.stream.table.name),
-                )
-            }),
+            _ => Err(self.refuse().ambiguous(more + 1)),
         })
     }
 
@@ -345,66 +346,6 @@ impl<'c> Writer<'c> {
                 _ => now == Some(value),
             }
         })
-    }
-
-    /// Refuses values for computed columns, unless they stand there anyway.
-    fn unwritable(&self, values: &[Value], current: Option<&Record>) -> Option<Fault> {
-        let at = values.iter().enumerate().position(|(at, value)| {
-            let stands = current.and_then(|record| record.values.get(at)) == Some(value);
-            let computed = self.target.columns.get(at).is_some_and(|column| column.generated);
-            !value.is_missing() && computed && !stands
-        })?;
-        Some(Fault {
-            remedy: Some("take it out of the mapping in this direction".to_owned()),
-            ..Fault::rejected(
-                FaultCode::Validation,
-                format!(
-                    "the column {} of {} is computed and can't be written",
-                    self.target.name(at),
-                    self.stream.table.name
-                ),
-            )
-        })
-    }
-
-    /// Refuses a text key that its column would turn into another one (`007` into 7).
-    fn moved_key(&self, values: &[Value]) -> Option<Fault> {
-        let at = self.target.projection.key.iter().copied().find(|at| {
-            let Some(Value::Text(text)) = values.get(*at) else { return false };
-            if !self.target.affinity(*at).is_numeric() || !wire::is_numeric(text) {
-                return false;
-            }
-            let stored = crate::engine::record::Number::parse(text);
-            stored.as_ref().is_none_or(|stored| Key::from_values([stored]).ok() != Key::from_text(text).ok())
-        })?;
-        Some(Fault {
-            remedy: Some("declare the key column TEXT, or convert the key in the mapping".to_owned()),
-            ..Fault::rejected(
-                FaultCode::Validation,
-                format!(
-                    "the column {} of {} takes numbers and would store this key as another one",
-                    self.target.name(at),
-                    self.stream.table.name
-                ),
-            )
-        })
-    }
-
-    fn lossy(&self, at: usize, what: &str) -> Fault {
-        Fault::rejected(
-            FaultCode::Validation,
-            format!("the column {} of {} can't keep {what}", self.target.name(at), self.stream.table.name),
-        )
-    }
-
-    fn unreadable(&self, reason: &str) -> Fault {
-        Fault {
-            remedy: Some("correct the row by hand".to_owned()),
-            ..Fault::rejected(
-                FaultCode::Validation,
-                format!("the row that stands in {} can't be compared: {reason}", self.stream.table.name),
-            )
-        }
     }
 }
 

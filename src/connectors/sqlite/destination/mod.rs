@@ -5,6 +5,7 @@
 
 mod apply;
 mod find;
+mod refusal;
 mod target;
 
 use std::sync::{Arc, Mutex};
@@ -94,7 +95,7 @@ impl Core {
         let key = self.spec.key.clone();
         let prepared = self.prepare()?;
         let stream = Arc::clone(&prepared.stream);
-        if let Some(target) = prepared.target.as_ref().filter(|target| Arc::ptr_eq(target.shape(), shape)) {
+        if let Some(target) = prepared.target.as_ref().filter(|target| target.shape() == shape) {
             return Ok((stream, Arc::clone(target)));
         }
         let (conn, _) = self.db.get()?;
