@@ -4,11 +4,17 @@
 //! problems, 2 wrong usage (clap's own), 3 could not run.
 
 mod catalogue;
+mod check;
 mod completions;
 mod demo;
 mod globals;
 mod mock;
+mod once;
+mod openapi;
 mod output;
+mod run;
+mod service;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -31,11 +37,19 @@ pub struct Cli {
 /// What can be asked for.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the service
+    Run(run::Run),
+    /// Run one two-way pass of a link and end
+    Once(once::Once),
+    /// Check configuration and rules, and connect to every system
+    Check(check::Check),
     /// Work on the demo table
     #[command(subcommand)]
     Demo(demo::Demo),
     /// Serve a built-in mock by itself
     Mock(mock::Mock),
+    /// Print the description of the API
+    Openapi(openapi::Openapi),
     /// Print the completions of a shell
     Completions(completions::Completions),
 }
@@ -44,6 +58,10 @@ pub enum Command {
 pub fn main() -> ExitCode {
     let Cli { globals, command } = Cli::parse();
     let done = match command {
+        Command::Run(command) => command.run(&globals),
+        Command::Once(command) => command.run(&globals),
+        Command::Check(command) => command.run(&globals),
+        Command::Openapi(command) => command.run(),
         Command::Demo(command) => command.run(&globals),
         Command::Mock(command) => command.run(&globals),
         Command::Completions(command) => command.run(),

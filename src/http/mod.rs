@@ -1,3 +1,7 @@
 //! The HTTP surface: API, mocks, web page.
 
+pub mod api;
+pub mod input;
 pub mod mocks;
+pub mod problem;
+pub mod server;

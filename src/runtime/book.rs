@@ -33,8 +33,8 @@ impl InForce {
 pub struct Refusal {
     /// `file:line:column: message; remedy`.
     pub message: String,
-    pub line: usize,
-    pub column: usize,
+    pub line: u32,
+    pub column: u32,
     pub at: Timestamp,
 }
 
@@ -50,7 +50,7 @@ pub struct RuleBook {
 pub enum BookError {
     #[error("{}: can't read the rules: {error}; make the file, for instance from the README's example", .path.display())]
     Unreadable { path: PathBuf, error: std::io::Error },
-    #[error("{}:{error}", .path.display())]
+    #[error("{}", .error.in_file(&.path.display().to_string()))]
     Invalid { path: PathBuf, error: RulesError },
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -83,7 +83,7 @@ impl RuleBook {
 
     /// Says that the file as it stands is no good.
     pub fn refuse(&self, error: &RulesError, now: Timestamp) {
-        let message = format!("{}:{error}", self.path.display());
+        let message = error.in_file(&self.path.display().to_string());
         *lock(&self.refusal) = Some(Refusal { message, line: error.line, column: error.column, at: now });
     }
 

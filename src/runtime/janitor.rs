@@ -7,6 +7,7 @@ use super::supervisor::Runtime;
 use crate::engine::record::Direction;
 
 const EVERY: Duration = Duration::from_secs(30);
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Takes expired leases back, prunes what ended long ago, and measures the queue, until everything stops.
 pub async fn run(runtime: Arc<Runtime>) {
@@ -27,6 +28,16 @@ pub async fn run(runtime: Arc<Runtime>) {
             tracing::error!(event = "state.tidy_failed", error = %error, "the state was not tidied");
         }
         measure(&runtime).await;
+    }
+}
+
+/// Lets the metrics tidy up, until everything stops.
+pub async fn upkeep(runtime: Arc<Runtime>, tidy: impl Fn() + Send + 'static) {
+    loop {
+        tokio::select! {
+            () = runtime.stopping().cancelled() => return,
+            () = tokio::time::sleep(UPKEEP_EVERY) => tidy(),
+        }
     }
 }
 

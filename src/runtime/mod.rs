@@ -1,15 +1,23 @@
 //! Everything that does: the tasks that carry out what the engine decides.
 
+pub mod book;
 pub mod clock;
 pub mod contact;
 pub mod fuse;
 pub mod gate;
 pub mod inline;
+pub mod janitor;
+mod limits;
 pub mod link;
+pub mod open;
+pub mod operate;
 pub mod overrides;
 pub mod page;
+pub mod pass;
 pub mod poller;
 pub mod push;
+pub mod reload;
 pub mod scan;
+pub mod supervisor;
 pub mod watch;
 pub mod worker;

@@ -163,7 +163,7 @@ async fn open(
     let rules = in_force.file.compile(in_force.version, &facts).map_err(|error| {
         Fault::fatal(
             FaultCode::Configuration,
-            format!("{}:{error}", book.path.display()),
+            error.in_file(&book.path.display().to_string()),
             "mend the rules; the link starts as soon as they fit",
         )
     })?;
@@ -261,6 +261,11 @@ impl Runtime {
         let book = Arc::new(RuleBook::open(&path, self.store.as_ref(), (self.clock)()).await?);
         books.insert(path, Arc::clone(&book));
         Ok(book)
+    }
+
+    /// Lists the rules files that are in use.
+    pub async fn all_books(&self) -> Vec<Arc<RuleBook>> {
+        self.books.lock().await.values().cloned().collect()
     }
 
     /// Returns where a customer's rules stand.

@@ -107,7 +107,7 @@ pub async fn take(
         return Ok(Tally::default());
     }
     for _ in 0..ROUNDS_MAX {
-        let mut entries = gather(ctx, side, &facts, &mode).await?;
+        let mut entries = gather(ctx, side, &facts, matches!(mode, Mode::Note)).await?;
         let mut tally = Tally { facts: facts.len() as u64, ..Tally::default() };
         tally.changed = entries.iter().filter(|entry| entry.dirty).count() as u64;
         let delivered = match &mut mode {
@@ -160,7 +160,7 @@ async fn gather(
     ctx: &LinkContext,
     side: Side,
     facts: &[(Key, Fact)],
-    mode: &Mode<'_>,
+    only_note: bool,
 ) -> Result<Vec<Entry>, Fault> {
     let keys: Vec<Key> = facts.iter().map(|(key, _)| key.clone()).collect();
     let known = ctx.store.known(ctx.id, keys).await.map_err(storage)?;
@@ -177,7 +177,7 @@ async fn gather(
             take_in(side, entry, fact, epoch, now);
         }
     }
-    if matches!(mode, Mode::Note) {
+    if only_note {
         return Ok(entries);
     }
     let only_new = facts.iter().any(|(_, fact)| matches!(fact, Fact::Replan | Fact::Plan));

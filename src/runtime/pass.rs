@@ -45,7 +45,7 @@ impl Runtime {
         limit: Duration,
         before: Counters,
     ) -> Result<PassReport, StoreError> {
-        let deadline = tokio::time::Instant::from_std(super::clock::instant()) + limit;
+        let deadline = tokio::time::Instant::now() + limit;
         loop {
             let state = self.store.link(customer, link).await?;
             let Some(running) = self.running(customer, link) else { return Ok(PassReport::default()) };
@@ -64,7 +64,7 @@ impl Runtime {
                 failed: counters.dead.saturating_sub(before.dead),
                 skipped: counters.skipped.saturating_sub(before.skipped),
             };
-            let now = tokio::time::Instant::from_std(super::clock::instant());
+            let now = tokio::time::Instant::now();
             if report.complete || now >= deadline {
                 return Ok(report);
             }

@@ -29,6 +29,8 @@ pub struct Poller {
     /// Calls that the last listing of keys took; decides how often it is worth one.
     listing_calls: u32,
     polls_since_listing: u32,
+    /// The last pass did not come to its end.
+    unfinished: bool,
 }
 
 /// How far a pass goes with what it reads.
@@ -59,6 +61,7 @@ impl Poller {
             projector: Projector::new(&ctx.rules, side),
             listing_calls: 1,
             polls_since_listing: 0,
+            unfinished: false,
         })
     }
 
@@ -122,10 +125,14 @@ impl Poller {
 
     /// One poll: nothing where nothing can have changed, else one pass.
     async fn poll(&mut self) -> Result<Tally, Fault> {
-        if !self.source.may_have_changed() {
+        if !self.source.may_have_changed() && !self.unfinished {
             return Ok(Tally::default());
         }
+        // A source that has shown everything may say that nothing changed although the last page
+        // was never taken in.
+        self.unfinished = true;
         let tally = self.pass(PassMode::Plan).await?;
+        self.unfinished = false;
         Ok(tally)
     }
 

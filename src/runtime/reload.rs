@@ -68,7 +68,7 @@ impl Runtime {
             Err(error) => {
                 book.refuse(&error, now);
                 metrics::gauge!("record_sync_rules_last_reload_successful").set(0.0);
-                tracing::error!(event = "rules.refused", error = %format!("{}:{error}", book.path.display()),
+                tracing::error!(event = "rules.refused", error = %error.in_file(&book.path.display().to_string()),
                     rules_version = book.current().version, "the last good rules stay in force");
                 return Err(error.into());
             }

@@ -159,6 +159,24 @@ impl Runtime {
         customer: &str,
         link: &str,
     ) -> Result<Arc<Running>, StartError> {
+        self.begin(customer, link, true).await
+    }
+
+    /// Starts a link for this process only.
+    pub async fn start_link_once(
+        self: &Arc<Self>,
+        customer: &str,
+        link: &str,
+    ) -> Result<Arc<Running>, StartError> {
+        self.begin(customer, link, false).await
+    }
+
+    async fn begin(
+        self: &Arc<Self>,
+        customer: &str,
+        link: &str,
+        stays: bool,
+    ) -> Result<Arc<Running>, StartError> {
         let config = self.config();
         let known = config.customer(customer).map_err(|_| StartError::BadCustomer(customer.to_owned()))?;
         if !known.links.contains_key(link) {
@@ -173,7 +191,7 @@ impl Runtime {
         }
         self.book(&known).await?;
         let mut state = self.store.link(customer, link).await?;
-        if !state.started {
+        if stays && !state.started {
             state.started = true;
             self.store.put_link(&state).await?;
         }
@@ -244,6 +262,9 @@ impl Runtime {
         self.stop.cancel();
         self.tracker.close();
         let drained = tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok();
+        if let Err(fault) = self.gates.close().await {
+            tracing::warn!(event = "gate.not_stored", error = %fault, "the next start waits for a full window");
+        }
         if let Err(error) = self.store.tidy((self.clock)(), true).await {
             tracing::error!(event = "state.tidy_failed", error = %error, "the state was not tidied");
         }

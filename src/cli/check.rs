@@ -1,0 +1,153 @@
+//! `record-sync check`: configuration, rules and every system, before anything runs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+
+use super::service::{self, Service, Wanted};
+use super::{Exit, Globals, output};
+use crate::config::Customer;
+use crate::connectors::{Call, Class};
+use crate::engine::rules::RulesFile;
+use crate::runtime::open;
+use crate::runtime::supervisor::Runtime;
+use crate::telemetry::Stderr;
+
+/// Checks configuration and rules, and connects to every system.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Only this customer; all where left out
+    #[arg(long, value_name = "ID")]
+    customer: Option<String>,
+}
+
+/// What was found.
+#[derive(Default)]
+struct Findings {
+    problems: Vec<String>,
+    /// How each link reads its rules, in words.
+    links: Vec<(String, Vec<String>)>,
+}
+
+impl Check {
+    pub(super) fn run(&self, globals: &Globals) -> Exit {
+        let environment = globals.environment(&[]);
+        let config = match crate::config::load_file(&globals.config, &environment, &super::catalogue()) {
+            Ok(config) => config,
+            Err(problems) => return report(globals, &Findings { problems: lines(&problems), links: Vec::new() }),
+        };
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return output::failed(format!("no threads can be started: {error}")),
+        };
+        runtime.block_on(async {
+            // A state of its own that is thrown away: the daemon may be running beside.
+            let folder = match tempfile::tempdir() {
+                Ok(folder) => folder,
+                Err(error) => return output::failed(format!("no temporary folder can be made: {error}")),
+            };
+            let mut config = config;
+            config.service.state = format!("sqlite:{}", folder.path().join("check.sqlite").display());
+            config.service.log_dir = folder.path().to_owned();
+            let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+            match service::open(globals, config, Wanted { listen, stderr: Stderr::Nothing }).await {
+                Ok(opened) => {
+                    let findings = self.look(opened).await;
+                    report(globals, &findings)
+                }
+                Err(exit) => exit,
+            }
+        })
+    }
+
+    async fn look(&self, opened: Service) -> Findings {
+        let Service { runtime, mocks, listener, .. } = opened;
+        let stop = runtime.stopping().clone();
+        let router = mocks.router();
+        runtime.spawn(async move {
+            // The mocks end with the check; how is of no interest.
+            let _ = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+        });
+        let config = runtime.config();
+        let mut findings = Findings::default();
+        let mut customers: Vec<Customer> = vec![config.default.clone()];
+        customers.extend(config.customers.values().cloned());
+        if let Some(wanted) = &self.customer {
+            customers.retain(|customer| customer.id == *wanted);
+            if customers.is_empty() {
+                match config.customer(wanted) {
+                    Ok(customer) => customers.push(customer),
+                    Err(error) => findings.problems.push(error.to_string()),
+                }
+            }
+        }
+        for customer in &customers {
+            look_at(&runtime, customer, &mut findings).await;
+        }
+        runtime.drain(std::time::Duration::from_secs(5)).await;
+        findings
+    }
+}
+
+async fn look_at(runtime: &Arc<Runtime>, customer: &Customer, findings: &mut Findings) {
+    let path = runtime.rules_path(customer);
+    let file = match rules(&path) {
+        Ok(file) => file,
+        Err(problem) => {
+            if !findings.problems.contains(&problem) {
+                findings.problems.push(problem);
+            }
+            return;
+        }
+    };
+    for link in customer.links.values() {
+        let name = format!("{}/{}", customer.id, link.name);
+        let call = Call { class: Class::Interactive, correlation_id: format!("check-{name}") };
+        let systems = runtime.system(customer, &link.a).and_then(|a| Ok([a, runtime.system(customer, &link.b)?]));
+        let looked = match systems {
+            Ok(systems) => open::look(customer, link, &systems, &call).await,
+            Err(fault) => Err(fault),
+        };
+        match looked {
+            Err(fault) => findings.problems.push(format!("{name}: {fault}")),
+            Ok((facts, _)) => match file.compile(0, &facts) {
+                Err(error) => findings.problems.push(format!("{} (for {name})", error.in_file(&path.display().to_string()))),
+                Ok(rules) => findings.links.push((name, rules.describe().to_vec())),
+            },
+        }
+    }
+}
+
+fn rules(path: &Path) -> Result<RulesFile, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{}: can't read the rules: {error}; make the file", path.display()))?;
+    RulesFile::parse(&text).map_err(|error| error.in_file(&path.display().to_string()))
+}
+
+fn lines(problems: &crate::config::Problems) -> Vec<String> {
+    problems.to_string().lines().map(str::to_owned).collect()
+}
+
+fn report(globals: &Globals, findings: &Findings) -> Exit {
+    let Findings { problems, links } = findings;
+    if globals.json {
+        let links: serde_json::Map<String, serde_json::Value> =
+            links.iter().map(|(name, words)| (name.clone(), json!(words))).collect();
+        output::data(json!({ "ok": problems.is_empty(), "problems": problems, "links": links }));
+    } else {
+        for problem in problems {
+            output::data(problem);
+        }
+        if !globals.quiet {
+            for (name, words) in links {
+                output::data(format!("{name}"));
+                words.iter().for_each(|line| {
+                    output::data(format!("  {line}"));
+                });
+            }
+        }
+    }
+    if problems.is_empty() { Exit::Fine } else { Exit::Problems }
+}

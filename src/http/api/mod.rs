@@ -1,0 +1,61 @@
+//! The API, one file a resource.
+
+pub mod crms;
+pub mod health;
+pub mod links;
+pub mod overrides;
+pub mod rules;
+pub mod status;
+pub mod sync;
+
+use axum::Router;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::server::App;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "record-sync", description = "Keeps the same records in step in two systems, both ways."),
+    components(schemas(super::problem::Problem))
+)]
+struct Description;
+
+fn described() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(sync::push))
+        .routes(routes!(sync::manual))
+        .routes(routes!(sync::poll))
+        .routes(routes!(sync::retry))
+        .routes(routes!(sync::link))
+        .routes(routes!(status::service))
+        .routes(routes!(status::record))
+        .routes(routes!(overrides::set, overrides::list, overrides::remove))
+        .routes(routes!(rules::read, rules::replace))
+        .routes(routes!(rules::versions))
+        .routes(routes!(rules::rollback))
+        .routes(routes!(crms::available))
+        .routes(routes!(crms::schema))
+        .routes(routes!(crms::push_salesforce))
+        .routes(routes!(crms::push_outreach))
+        .routes(routes!(links::list))
+        .routes(routes!(links::pause))
+        .routes(routes!(links::resume))
+        .routes(routes!(links::approve))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+}
+
+/// Returns the description of the API as `record-sync openapi` prints it.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    described().split_for_parts().1
+}
+
+/// Returns the API's routes, the description and the page that shows it.
+pub fn router(app: App) -> Router {
+    let (routes, description) = described().split_for_parts();
+    routes.with_state(app).merge(SwaggerUi::new("/docs").url("/openapi.json", description))
+}
