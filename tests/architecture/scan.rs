@@ -58,10 +58,17 @@ impl Source {
         let mut module: Vec<String> =
             path.trim_start_matches("src/").trim_end_matches(".rs").split('/').map(str::to_owned).collect();
         module.pop_if(|last| last == "mod" || last == "lib");
-        // A file that only tests include is no shipping code.
-        let tests_only = module.last().is_some_and(|name| name == "tests");
-        let code = blank::without_tests(&blank::without_comments_and_strings(&text));
-        Self { path, text, code: if tests_only { String::new() } else { code }, module }
+        let source = Self { path, text, code: String::new(), module };
+        if source.is_test() {
+            return source;
+        }
+        let code = blank::without_tests(&blank::without_comments_and_strings(&source.text));
+        Self { code, ..source }
+    }
+
+    /// Tells whether only tests include the file: `tests.rs`, or anything in a folder `tests`.
+    pub fn is_test(&self) -> bool {
+        self.module.iter().any(|name| name == "tests")
     }
 
     /// Returns the floor that the file stands on.
