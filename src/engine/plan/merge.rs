@@ -16,8 +16,8 @@ use std::cmp::Ordering;
 use super::action::{Action, ConflictField, Decision, Why};
 use super::reconcile::Occasion;
 use super::{Pair, SideState};
-use crate::engine::record::{Direction, Image, Side, Value};
-use crate::engine::rules::{ConflictPolicy, Held, Invalid, LinkRules, Mapped, Way};
+use crate::engine::record::{Direction, Image, Number, Side, Value};
+use crate::engine::rules::{self, ConflictPolicy, Held, Invalid, LinkRules, Mapped, Way};
 
 /// One direction's view of the pair.
 struct Leg<'r> {
@@ -267,20 +267,16 @@ fn by_order(a: &Value, b: &Value, loses: Ordering) -> Side {
     if compare(a, b) == Some(loses) { Side::B } else { Side::A }
 }
 
-/// Numbers by amount, all else by its plain text; blank is smallest.
+/// Numbers by amount to the last digit, all else by its plain text; blank is smallest.
 fn compare(a: &Value, b: &Value) -> Option<Ordering> {
     let number = |value: &Value| match value {
-        Value::Int(int) => Some(*int as f64),
-        Value::Number(number) => Some(number.to_f64()),
-        Value::Text(text) => text.parse::<f64>().ok().filter(|number| number.is_finite()),
+        Value::Int(_) | Value::Number(_) => Some(value.clone()),
+        Value::Text(text) => Number::parse(text),
         _ => None,
     };
-    match (a, b) {
-        (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
-        _ => match (number(a), number(b)) {
-            (Some(a), Some(b)) => a.partial_cmp(&b),
-            _ => Some(a.to_plain().cmp(&b.to_plain())),
-        },
+    match (number(a), number(b)) {
+        (Some(a), Some(b)) => rules::compare(&a, &b),
+        _ => Some(a.to_plain().cmp(&b.to_plain())),
     }
 }
 
