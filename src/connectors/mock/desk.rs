@@ -113,6 +113,13 @@ impl Desk {
         Ok(result)
     }
 
+    /// Gives what fate holds for a change that comes in past the wire: no faults, but the same
+    /// habits of storing.
+    pub fn luck(&self) -> Luck {
+        let faults = Faults { normalise_text: self.faults().normalise_text, ..Faults::default() };
+        Luck { seed: self.seed, number: 0, drawn: 0, faults, records: 1 }
+    }
+
     /// Returns the faults in force.
     pub fn faults(&self) -> Faults {
         lock(&self.faults).clone()

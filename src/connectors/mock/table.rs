@@ -40,6 +40,8 @@ pub struct Table {
     streams: BTreeMap<CompactString, Stream>,
     facts: BTreeMap<String, String>,
     disk: Option<Disk>,
+    /// Objects as they were at the last [`Self::mark`], by stream and id.
+    undo: Option<BTreeMap<(CompactString, CompactString), Option<Object>>>,
 }
 
 #[derive(Default)]
@@ -78,6 +80,7 @@ impl Table {
 
     /// Stores an object in place of the one with the same id.
     pub fn put(&mut self, stream: &str, id: &str, object: Object) {
+        self.remember(stream, id);
         if let Some(disk) = &mut self.disk {
             disk.stage_object(stream, id, Some(object_json(&object)));
         }
@@ -89,6 +92,7 @@ impl Table {
 
     /// Removes an object for good; gives whether it was there.
     pub fn remove(&mut self, stream: &str, id: &str) -> bool {
+        self.remember(stream, id);
         if let Some(disk) = &mut self.disk {
             disk.stage_object(stream, id, None);
         }
@@ -138,6 +142,12 @@ impl Table {
         self.facts.get(name).map(String::as_str)
     }
 
+    /// Lists the small facts whose names begin so, by the rest of their names.
+    pub fn facts(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
+        let begins = self.facts.range(prefix.to_owned()..);
+        begins.map_while(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
+    }
+
     /// Stores a small fact.
     pub fn set_fact(&mut self, name: &str, value: impl Into<String>) {
         let value = value.into();
@@ -145,6 +155,34 @@ impl Table {
             disk.stage_fact(name, &value);
         }
         self.facts.insert(name.to_owned(), value);
+    }
+
+    /// Keeps a way back: from here on every first change of an object is remembered.
+    pub fn mark(&mut self) {
+        self.undo = Some(BTreeMap::new());
+    }
+
+    /// Forgets the way back, or goes it.
+    pub fn release(&mut self, go_back: bool) {
+        let Some(undo) = self.undo.take().filter(|_| go_back) else { return };
+        for ((stream, id), before) in undo {
+            match before {
+                Some(object) => self.put(&stream, &id, object),
+                None => {
+                    self.remove(&stream, &id);
+                }
+            }
+        }
+    }
+
+    fn remember(&mut self, stream: &str, id: &str) {
+        if self.undo.is_none() {
+            return;
+        }
+        let before = self.get(stream, id).cloned();
+        if let Some(undo) = &mut self.undo {
+            undo.entry((stream.into(), id.into())).or_insert(before);
+        }
     }
 
     /// Writes what changed to the file, in one transaction.

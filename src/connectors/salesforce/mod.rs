@@ -1,12 +1,85 @@
-//! Placeholder.
-use super::{Connector, SettingsError};
+//! Salesforce over its REST API.
+//!
+//! - [`wire`] is what is sent, what comes back and what a refusal means, pure;
+//! - [`org`] sends it, with a token;
+//! - [`source`] reads by a keyset over (SystemModstamp, Id), deletions included;
+//! - [`destination`] upserts by external id, up to 200 records a call;
+//! - [`mock`] is an org that the project ships.
+//!
+//! Absent on purpose: the bulk API, composite trees, links to parents by external id.
+
+mod cursor;
+mod destination;
+mod mock;
+mod org;
+mod settings;
+mod source;
+mod wire;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Call, Connector, Deletes, Destination, Features, Open, Source, StreamInfo, StreamSpec, System};
+use crate::engine::fault::Fault;
+
+use destination::SalesforceDestination;
+use org::{Org, no_field};
+use source::SalesforceSource;
+
+/// The entry in the table of connectors.
 pub const CONNECTOR: Connector = Connector {
     name: "salesforce",
-    about: "",
-    remote: false,
-    settings_schema: || serde_json::json!({}),
+    about: "Salesforce objects over the REST API, or the built-in mock of an org",
+    remote: true,
+    settings_schema: settings::schema,
     stream_options: &[],
-    check_settings: |_| Ok::<(), SettingsError>(()),
-    open: |_| unimplemented!(),
-    mock: None,
+    check_settings: settings::check,
+    open,
+    mock: Some(mock::make),
 };
+
+fn open(open: Open) -> Result<Arc<dyn System>, Fault> {
+    Ok(Arc::new(Salesforce { org: Arc::new(Org::new(&open)?) }))
+}
+
+struct Salesforce {
+    org: Arc<Org>,
+}
+
+#[async_trait]
+impl System for Salesforce {
+    fn features(&self, _stream: &StreamSpec) -> Features {
+        Features {
+            deletes: Deletes::Reported,
+            // Only single records take If-Unmodified-Since, and its grain is a second.
+            compare_and_set: false,
+            upsert_by_key: true,
+            // An external id need not be unique.
+            keys_unique: false,
+            batch_max: 200,
+            in_flight_max: 4,
+            loads: false,
+        }
+    }
+
+    async fn describe(&self, stream: &StreamSpec, call: &Call) -> Result<StreamInfo, Fault> {
+        let described = self.org.described(&stream.stream, true, call).await?;
+        let external = self.org.settings.external_id_field.iter();
+        for field in stream.key.iter().chain(external) {
+            if described.spelling(field).is_none() {
+                return Err(no_field(&stream.stream, field));
+            }
+        }
+        let fields = described.fields.iter().map(|field| field.name.clone()).collect();
+        Ok(StreamInfo { fields, open: described.open })
+    }
+
+    fn source(&self, stream: &StreamSpec) -> Result<Box<dyn Source>, Fault> {
+        Ok(Box::new(SalesforceSource::new(Arc::clone(&self.org), stream.clone())))
+    }
+
+    fn destination(&self, stream: &StreamSpec) -> Result<Arc<dyn Destination>, Fault> {
+        Ok(Arc::new(SalesforceDestination::new(Arc::clone(&self.org), stream.clone())))
+    }
+}

@@ -1,0 +1,116 @@
+//! Where a read goes on.
+//!
+//! Invariant: every moment in it comes from the service, never from the local clock.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::wire::After;
+use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::record::{Cursor, Timestamp};
+
+/// A read in three phases: the first one shows live records only; later passes begin a little
+/// before the end of the last one and show deletions, too; between passes it rests.
+///
+/// Moments are seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    pub phase: Phase,
+    /// The stamp of the last row; at rest, the moment from which the next pass reads.
+    pub stamp: i64,
+    /// The id of the last row; nothing at rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The server's time when the pass began, where it tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<i64>,
+    /// Deletions before this happened before the first read and are nobody's business.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_since: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    First,
+    Pass,
+    Rest,
+}
+
+impl Position {
+    /// Reads a cursor.
+    pub fn decode(cursor: &Cursor) -> Result<Self, Fault> {
+        serde_json::from_str(&cursor.0).map_err(|_| {
+            Fault::fatal(
+                FaultCode::Protocol,
+                "the stored cursor is not one of the Salesforce connector",
+                "read the stream from the beginning",
+            )
+        })
+    }
+
+    /// Writes a cursor.
+    pub fn encode(&self) -> Cursor {
+        // A struct of numbers and text can't fail to serialise; an empty cursor would be refused.
+        Cursor(serde_json::to_string(self).unwrap_or_default())
+    }
+
+    /// Returns where the query goes on.
+    pub fn after(&self) -> After<'_> {
+        let at = Timestamp(self.stamp.saturating_mul(1000));
+        match &self.id {
+            Some(id) => After::Row(at, id),
+            None => After::From(at),
+        }
+    }
+
+    /// Returns the position behind a row.
+    pub fn behind(&self, stamp: Timestamp, id: &str) -> Self {
+        let phase = if self.phase == Phase::First { Phase::First } else { Phase::Pass };
+        Self { phase, stamp: stamp.0.div_euclid(1000), id: Some(id.to_owned()), ..self.clone() }
+    }
+
+    /// Ends the pass. The next one begins at the last row's second, and the overlap before the
+    /// moment at which this one began where that is earlier: a save that began before may show later
+    /// under an older stamp. It never begins behind the last row, whatever the server's clock says,
+    /// so that a page that wrongly came empty loses nothing.
+    pub fn at_rest(&self, overlap: Duration) -> Self {
+        let overlap = i64::try_from(overlap.as_secs()).unwrap_or(i64::MAX);
+        let known_until = self.began.unwrap_or(self.stamp);
+        let stamp = self.stamp.min(known_until.saturating_sub(overlap));
+        Self { phase: Phase::Rest, stamp, id: None, began: None, deleted_since: self.deleted_since }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_begins_where_nothing_can_be_missed() {
+        let row = |stamp, began| Position {
+            phase: Phase::Pass,
+            stamp,
+            id: Some("003".into()),
+            began,
+            deleted_since: Some(5),
+        };
+        // (last row, pass began, next pass begins, why)
+        let cases = [
+            (1000, Some(5000), 1000, "a quiet stream is read from its last second"),
+            (1000, Some(1010), 950, "a busy one from before the pass"),
+            (1000, Some(900), 840, "rows that came while the pass ran"),
+            (1000, None, 940, "a server without a clock"),
+        ];
+        for (stamp, began, next, why) in cases {
+            let rest = row(stamp, began).at_rest(Duration::from_secs(60));
+            assert_eq!((rest.stamp, &rest.id, rest.phase), (next, &None, Phase::Rest), "{why}");
+            assert_eq!(Position::decode(&rest.encode()), Ok(rest));
+        }
+        for text in ["", "}{", "\0", "{\"foreign\":1}", "null", "[]"] {
+            assert!(Position::decode(&Cursor(text.into())).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Tokens: who may get one, and who it is for.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use serde_json::json;
+
+use super::ids;
+use crate::connectors::mock::{Reply, Request, query_pairs};
+use crate::engine::record::Timestamp;
+
+pub const CLIENT_ID: &str = "client-id";
+pub const CLIENT_SECRET: &str = "client-secret";
+pub const USERNAME: &str = "sync@example.test";
+pub const PASSWORD: &str = "pa55word";
+pub const SECURITY_TOKEN: &str = "sectoken";
+pub const REFRESH_TOKEN: &str = "sf-refresh-1";
+
+/// Milliseconds that a session lasts, as the real default of two hours.
+const SESSION_MS: i64 = 2 * 60 * 60 * 1000;
+/// Sessions that are remembered; the oldest go first.
+const SESSIONS_MAX: usize = 1000;
+
+/// The users of the mock org, by the serial numbers of their ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum User {
+    /// Runs what comes in with client credentials.
+    Integration = 1,
+    /// The user of the known user name.
+    Sync = 2,
+    /// Edits what is pushed straight in.
+    Person = 3,
+}
+
+impl User {
+    pub const ALL: [Self; 3] = [Self::Integration, Self::Sync, Self::Person];
+
+    pub fn id(self) -> String {
+        ids::make("005", self as u64)
+    }
+
+    pub fn username(self) -> &'static str {
+        match self {
+            Self::Integration => "integration@example.test",
+            Self::Sync => USERNAME,
+            Self::Person => "person@example.test",
+        }
+    }
+}
+
+/// Returns the org's id.
+pub fn organization_id() -> String {
+    ids::make("00D", 1)
+}
+
+/// The sessions that are open.
+#[derive(Default)]
+pub struct Sessions {
+    /// By token: the user and when the session ends.
+    open: BTreeMap<String, (User, Timestamp)>,
+    serial: u64,
+}
+
+impl Sessions {
+    /// Tells whose the request's token is; `None` for none, an unknown or an expired one.
+    pub fn user(&self, request: &Request, now: Timestamp) -> Option<User> {
+        let header = request.header("authorization")?;
+        let (scheme, token) = header.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("bearer") && !scheme.eq_ignore_ascii_case("oauth") {
+            return None;
+        }
+        self.user_of(token.trim(), now)
+    }
+
+    /// Tells whose a token is.
+    pub fn user_of(&self, token: &str, now: Timestamp) -> Option<User> {
+        self.open.get(token).filter(|(_, ends)| now < *ends).map(|(user, _)| *user)
+    }
+
+    /// Answers `POST /services/oauth2/token`.
+    pub fn token(&mut self, request: &Request, seed: u64, now: Timestamp) -> Reply {
+        let form: BTreeMap<String, String> =
+            query_pairs(&String::from_utf8_lossy(&request.body)).into_iter().collect();
+        let of = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
+        let (client_id, client_secret) = match basic(request) {
+            Some(pair) => pair,
+            None => (of("client_id").to_owned(), of("client_secret").to_owned()),
+        };
+        let grant = of("grant_type");
+        if !matches!(grant, "client_credentials" | "password" | "refresh_token") {
+            return refused("unsupported_grant_type", "grant type not supported");
+        }
+        if client_id != CLIENT_ID {
+            return refused("invalid_client_id", "client identifier invalid");
+        }
+        if client_secret != CLIENT_SECRET {
+            return refused("invalid_client", "invalid client credentials");
+        }
+        let user = match grant {
+            "client_credentials" => User::Integration,
+            "refresh_token" if of("refresh_token") == REFRESH_TOKEN => User::Sync,
+            "refresh_token" => return refused("invalid_grant", "expired access/refresh token"),
+            _ if of("username") == USERNAME && of("password") == format!("{PASSWORD}{SECURITY_TOKEN}") => {
+                User::Sync
+            }
+            _ => return refused("invalid_grant", "authentication failure"),
+        };
+        let token = self.open(user, seed, now);
+        let id = format!("{}/id/{}/{}", request.base_url, organization_id(), user.id());
+        let answer = json!({
+            "access_token": token, "signature": "bm90IGNoZWNrZWQ=", "scope": "api refresh_token",
+            "instance_url": request.base_url, "id": id, "token_type": "Bearer",
+            "issued_at": now.0.to_string(),
+        });
+        Reply::json(200, answer.to_string())
+    }
+
+    /// Opens a session; gives its token: the short org id, `!`, and text that nobody guesses.
+    pub fn open(&mut self, user: User, seed: u64, now: Timestamp) -> String {
+        self.serial += 1;
+        let opaque = xxhash_rust::xxh3::xxh3_128(format!("{seed}/{}/{}", self.serial, now.0).as_bytes());
+        let org = organization_id();
+        let token = format!("{}!AQ{opaque:032x}.{:x}", org.get(..15).unwrap_or_default(), self.serial);
+        if self.open.len() >= SESSIONS_MAX {
+            let oldest = self.open.iter().min_by_key(|(_, (_, ends))| *ends).map(|(token, _)| token.clone());
+            oldest.and_then(|oldest| self.open.remove(&oldest));
+        }
+        self.open.insert(token.clone(), (user, Timestamp(now.0.saturating_add(SESSION_MS))));
+        token
+    }
+
+    /// Ends a session, or all of them.
+    pub fn revoke(&mut self, token: Option<&str>) {
+        match token {
+            Some(token) => {
+                self.open.remove(token);
+            }
+            None => self.open.clear(),
+        }
+    }
+}
+
+fn basic(request: &Request) -> Option<(String, String)> {
+    let coded = request.header("authorization")?.strip_prefix("Basic ")?;
+    let plain = base64::engine::general_purpose::STANDARD.decode(coded.trim()).ok()?;
+    let plain = String::from_utf8(plain).ok()?;
+    let (id, secret) = plain.split_once(':')?;
+    Some((id.to_owned(), secret.to_owned()))
+}
+
+/// OAuth errors are flat objects, unlike those of the API.
+fn refused(error: &str, description: &str) -> Reply {
+    Reply::json(400, json!({ "error": error, "error_description": description }).to_string())
+}

@@ -1,0 +1,156 @@
+//! Queries and the pages behind the first one.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::errors::ApiError;
+use super::objects::ObjectType;
+use super::soql::{self, Select};
+use super::{Visit, lock, rows};
+use crate::connectors::mock::{Object, Reply};
+use crate::engine::record::{Timestamp, Value, write_json};
+
+/// Milliseconds that a locator lives.
+const LOCATOR_MS: i64 = 2 * 24 * 60 * 60 * 1000;
+/// Locators that live at once; the oldest goes first.
+const LOCATORS_MAX: usize = 100;
+const PAGE_DEFAULT: usize = 2_000;
+const PAGE_MIN: usize = 200;
+
+/// The open results of queries: ids as they were found.
+#[derive(Default)]
+pub struct Locators {
+    open: BTreeMap<String, Found>,
+    serial: u64,
+}
+
+#[derive(Clone)]
+struct Found {
+    object: String,
+    columns: Vec<String>,
+    ids: Vec<String>,
+    page: usize,
+    at: Timestamp,
+}
+
+impl Visit<'_> {
+    /// Answers `GET /query?q=` and `GET /queryAll?q=`.
+    pub(super) fn query(&mut self, with_deleted: bool) -> Result<Reply, ApiError> {
+        let text = self.request.query_value("q").ok_or_else(|| soql_missing())?;
+        let query = soql::parse(&text)?;
+        let object = self.object(&query.from).ok_or_else(|| ApiError::unknown_object(&query.from))?;
+        let plan = soql::plan(&query, &object, self.now)?;
+        let with_deleted = with_deleted || query.all_rows;
+        let mut found: Vec<(&str, &Object)> = self
+            .table
+            .rows(&object.name)
+            .filter(|(_, row)| (with_deleted || !rows::is_deleted(row)) && plan.matches(row))
+            .collect();
+        if self.luck.empty_pages() {
+            found.clear();
+        }
+        let wanted = query.limit.unwrap_or(usize::MAX).saturating_add(query.offset);
+        if plan.is_ordered() {
+            if wanted > 0 && wanted < found.len() {
+                found.select_nth_unstable_by(wanted - 1, |left, right| plan.compare(left.1, right.1));
+                found.truncate(wanted);
+            }
+            found.sort_by(|left, right| plan.compare(left.1, right.1));
+        }
+        let ids: Vec<String> =
+            found.into_iter().take(wanted).skip(query.offset).map(|(id, _)| id.to_owned()).collect();
+        if query.select == Select::Count {
+            let answer = json!({ "totalSize": ids.len(), "done": true, "records": [] });
+            return Ok(Reply::json(200, answer.to_string()));
+        }
+        let found =
+            Found { object: object.name, columns: plan.columns, ids, page: self.page_size(), at: self.now };
+        Ok(self.page(&found, None, 0))
+    }
+
+    /// Answers `GET /query/{locator}`.
+    pub(super) fn query_more(&mut self, locator: &str) -> Result<Reply, ApiError> {
+        let foreign = || ApiError::new(400, "INVALID_QUERY_LOCATOR", "invalid query locator");
+        let (name, offset) = locator.split_once('-').ok_or_else(foreign)?;
+        let offset: usize = offset.parse().map_err(|_| foreign())?;
+        let found = lock(&self.org.locators).open.get(name).cloned();
+        let found = found.filter(|found| self.now.0.saturating_sub(found.at.0) < LOCATOR_MS);
+        let found = found.filter(|found| offset < found.ids.len()).ok_or_else(foreign)?;
+        Ok(self.page(&found, Some(name), offset))
+    }
+
+    fn page_size(&self) -> usize {
+        let options = self.request.header("sforce-query-options").unwrap_or_default();
+        let asked = options.split(';').find_map(|option| {
+            let (name, value) = option.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("batchSize").then(|| value.trim().parse().ok())?
+        });
+        asked.unwrap_or(PAGE_DEFAULT).clamp(PAGE_MIN, PAGE_DEFAULT)
+    }
+
+    /// Writes one page; opens a locator where there is more and none is open yet.
+    fn page(&mut self, found: &Found, locator: Option<&str>, offset: usize) -> Reply {
+        let end = offset.saturating_add(found.page).min(found.ids.len());
+        let root = self.root();
+        let mut body = format!(r#"{{"totalSize":{},"done":{}"#, found.ids.len(), end == found.ids.len());
+        if end < found.ids.len() {
+            let name = match locator {
+                Some(name) => name.to_owned(),
+                None => lock(&self.org.locators).open(found.clone()),
+            };
+            body.push_str(&format!(r#","nextRecordsUrl":"{root}/query/{name}-{end}""#));
+        }
+        body.push_str(r#","records":["#);
+        let ids = found.ids.get(offset..end).unwrap_or_default();
+        // A row that was removed for good since the query is left out.
+        let rows = ids.iter().filter_map(|id| self.table.get(&found.object, id).map(|row| (id, row)));
+        for (at, (id, row)) in rows.enumerate() {
+            if at > 0 {
+                body.push(',');
+            }
+            push_row(&mut body, &root, &found.object, id, row, &found.columns);
+        }
+        body.push_str("]}");
+        Reply::json(200, body)
+    }
+}
+
+impl Locators {
+    fn open(&mut self, found: Found) -> String {
+        self.serial += 1;
+        let name = super::ids::make("01g", self.serial);
+        if self.open.len() >= LOCATORS_MAX {
+            // Names sort in the order in which they were made.
+            self.open.pop_first();
+        }
+        self.open.insert(name.clone(), found);
+        name
+    }
+}
+
+/// Writes a row as the API does, with its attributes; what it lacks is null.
+pub(super) fn push_row(
+    out: &mut String,
+    root: &str,
+    object: &str,
+    id: &str,
+    row: &Object,
+    columns: &[String],
+) {
+    out.push_str(&format!(r#"{{"attributes":{{"type":"{object}","url":"{root}/sobjects/{object}/{id}"}}"#));
+    for column in columns {
+        out.push_str(&format!(r#","{column}":"#));
+        write_json(row.get(column.as_str()).unwrap_or(&Value::Null), out);
+    }
+    out.push('}');
+}
+
+/// Names the columns that a read without a list gives.
+pub(super) fn all_columns(object: &ObjectType) -> Vec<String> {
+    object.fields.iter().map(|field| field.name.clone()).collect()
+}
+
+fn soql_missing() -> ApiError {
+    ApiError::new(400, "MALFORMED_QUERY", "A query string has to be specified")
+}

@@ -1,0 +1,505 @@
+//! A query against the rows: which match, and in which order.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
+use super::{Comparison, Condition, Literal, Query, Select};
+use crate::connectors::mock::Object;
+use crate::connectors::salesforce::mock::errors::ApiError;
+use crate::connectors::salesforce::mock::ids;
+use crate::connectors::salesforce::mock::objects::{Field, Kind, ObjectType};
+use crate::connectors::salesforce::wire::{format_datetime, parse_datetime};
+use crate::engine::record::{Timestamp, Value};
+
+/// A query whose names are resolved.
+pub struct Plan {
+    /// Declared names, without repeats; empty for a count.
+    pub columns: Vec<String>,
+    test: Option<Test>,
+    order: Vec<Sorting>,
+}
+
+struct Sorting {
+    column: Column,
+    descending: bool,
+    nulls_last: bool,
+}
+
+struct Column {
+    name: String,
+    /// Ids and moments are compared byte by byte, all other text without regard to case.
+    bytewise: bool,
+}
+
+enum Test {
+    All(Vec<Test>),
+    Any(Vec<Test>),
+    Not(Box<Test>),
+    Compare { column: Column, comparison: Comparison, with: Operand },
+    Set { column: Column, texts: HashSet<String>, null: bool },
+}
+
+enum Operand {
+    Null,
+    Bool(bool),
+    Number(Value),
+    /// Folded unless the column is bytewise.
+    Text(String),
+    /// A LIKE pattern, folded.
+    Pattern(Vec<Piece>),
+    /// From the first up to, not including, the second, in the stored form.
+    Span(String, String),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Piece {
+    One,
+    Many,
+    Letter(char),
+}
+
+/// Resolves a query's names against an object type.
+pub fn plan(query: &Query, object: &ObjectType, now: Timestamp) -> Result<Plan, ApiError> {
+    let mut columns: Vec<String> = Vec::new();
+    if let Select::Fields(names) = &query.select {
+        for name in names {
+            for column in selected(name, object, query.limit)? {
+                if !columns.contains(&column) {
+                    columns.push(column);
+                }
+            }
+        }
+    }
+    let test = query.condition.as_ref().map(|condition| test(condition, object, now)).transpose()?;
+    let order = query
+        .order
+        .iter()
+        .map(|order| {
+            let column = column(&order.field, object)?;
+            Ok(Sorting { column, descending: order.descending, nulls_last: order.nulls_last })
+        })
+        .collect::<Result<_, ApiError>>()?;
+    Ok(Plan { columns, test, order })
+}
+
+impl Plan {
+    /// Tells whether a row is asked for.
+    pub fn matches(&self, row: &Object) -> bool {
+        self.test.as_ref().is_none_or(|test| test.holds(row))
+    }
+
+    /// Puts two rows in order.
+    pub fn compare(&self, left: &Object, right: &Object) -> Ordering {
+        self.order
+            .iter()
+            .fold(Ordering::Equal, |so_far, sorting| so_far.then_with(|| sorting.compare(left, right)))
+    }
+
+    /// Tells whether there is an ORDER BY.
+    pub fn is_ordered(&self) -> bool {
+        !self.order.is_empty()
+    }
+}
+
+fn selected(name: &str, object: &ObjectType, limit: Option<usize>) -> Result<Vec<String>, ApiError> {
+    let Some(group) = name.strip_prefix("FIELDS(") else { return Ok(vec![column(name, object)?.name]) };
+    let wanted: fn(&Field) -> bool = match group {
+        "ALL)" => |_| true,
+        "STANDARD)" => |field| !field.name.ends_with("__c"),
+        "CUSTOM)" => |field| field.name.ends_with("__c"),
+        _ => return Err(ApiError::new(400, "MALFORMED_QUERY", format!("unexpected token: '{name}'"))),
+    };
+    if group != "STANDARD)" && limit.is_none_or(|limit| limit > 200) {
+        let message = "The SOQL FIELDS function must have a LIMIT of at most 200";
+        return Err(ApiError::new(400, "MALFORMED_QUERY", message));
+    }
+    Ok(object.fields.iter().filter(|field| wanted(field)).map(|field| field.name.clone()).collect())
+}
+
+/// Finds a column. An open type has every column: those that nobody wrote yet are null.
+fn column(name: &str, object: &ObjectType) -> Result<Column, ApiError> {
+    match object.field(name) {
+        Some(field) => {
+            let bytewise = matches!(field.kind, Kind::Id | Kind::Reference | Kind::Date | Kind::Datetime);
+            Ok(Column { name: field.name.clone(), bytewise })
+        }
+        None if object.open && super::super::objects::is_name(name) => {
+            Ok(Column { name: name.to_owned(), bytewise: false })
+        }
+        None => {
+            let message = format!(
+                "\nSELECT {name} FROM {entity}\n       ^\nERROR at Row:1:Column:8\nNo such column '{name}' on entity '{entity}'. If you are attempting to use a custom field, be sure to append the '__c' after the custom field name. Please reference your WSDL or the describe call for the appropriate names.",
+                entity = object.name
+            );
+            Err(ApiError::new(400, "INVALID_FIELD", message))
+        }
+    }
+}
+
+fn test(condition: &Condition, object: &ObjectType, now: Timestamp) -> Result<Test, ApiError> {
+    let all =
+        |parts: &[Condition]| parts.iter().map(|part| test(part, object, now)).collect::<Result<_, _>>();
+    Ok(match condition {
+        Condition::And(parts) => Test::All(all(parts)?),
+        Condition::Or(parts) => Test::Any(all(parts)?),
+        Condition::Not(inner) => Test::Not(Box::new(test(inner, object, now)?)),
+        Condition::Compare { field, comparison, literal } => {
+            let column = column(field, object)?;
+            let with = operand(object.field(field), &column, *comparison, literal, now)?;
+            Test::Compare { column, comparison: *comparison, with }
+        }
+        Condition::In { field, literals, negated } => {
+            let column = column(field, object)?;
+            let mut texts = HashSet::new();
+            let mut null = false;
+            for literal in literals {
+                match operand(object.field(field), &column, Comparison::Equal, literal, now)? {
+                    Operand::Null => null = true,
+                    Operand::Text(text) | Operand::Span(text, _) => {
+                        texts.insert(text);
+                    }
+                    Operand::Bool(flag) => {
+                        texts.insert(flag.to_string());
+                    }
+                    Operand::Number(number) => {
+                        texts.insert(number.to_plain().unwrap_or_default().into());
+                    }
+                    Operand::Pattern(_) => {}
+                }
+            }
+            let set = Test::Set { column, texts, null };
+            if *negated { Test::Not(Box::new(set)) } else { set }
+        }
+    })
+}
+
+fn operand(
+    field: Option<&Field>,
+    column: &Column,
+    comparison: Comparison,
+    literal: &Literal,
+    now: Timestamp,
+) -> Result<Operand, ApiError> {
+    let kind = field.map(|field| field.kind);
+    let wrong = |must: &str| {
+        let name = &column.name;
+        let message = format!("value of filter criterion for field '{name}' must be of type {must}");
+        Err(ApiError::new(400, "INVALID_FIELD", message))
+    };
+    Ok(match (literal, kind) {
+        (Literal::Null, _) => Operand::Null,
+        (Literal::Text(..), Some(Kind::Datetime)) => {
+            return wrong("dateTime and should not be enclosed in quotes");
+        }
+        (Literal::Text(..), Some(Kind::Date)) => return wrong("date and should not be enclosed in quotes"),
+        (Literal::Text(text, _), Some(Kind::Id | Kind::Reference)) => match ids::long(text) {
+            Some(id) => Operand::Text(id),
+            None => {
+                let message = format!("invalid ID field: {text}");
+                return Err(ApiError::new(400, "INVALID_QUERY_FILTER_OPERATOR", message));
+            }
+        },
+        (Literal::Text(_, raw), _) if comparison == Comparison::Like => Operand::Pattern(pattern(raw)),
+        (Literal::Text(text, _), _) => Operand::Text(text.to_lowercase()),
+        (Literal::Bool(flag), _) => Operand::Bool(*flag),
+        (Literal::Number(number), _) => Operand::Number(number.clone()),
+        (Literal::DateTime(at), Some(Kind::Date)) => {
+            let _ = at;
+            return wrong("date");
+        }
+        (Literal::DateTime(at), _) => {
+            Operand::Span(format_datetime(*at), format_datetime(Timestamp(at.0.saturating_add(1000))))
+        }
+        (Literal::Date(date), _) => match date.parse::<jiff::civil::Date>() {
+            Ok(day) => span(day, day.saturating_add(jiff::Span::new().days(1)), kind),
+            Err(_) => return wrong("date"),
+        },
+        (Literal::Named(name, number), _) => {
+            let (from, until) = named_days(name, *number, now);
+            span(from, until, kind)
+        }
+    })
+}
+
+/// Writes days in the form in which the field's values stand.
+fn span(from: jiff::civil::Date, until: jiff::civil::Date, kind: Option<Kind>) -> Operand {
+    let written = |day: jiff::civil::Date| match kind {
+        Some(Kind::Date) => day.to_string(),
+        _ => format!("{day}T00:00:00.000+0000"),
+    };
+    Operand::Span(written(from), written(until))
+}
+
+/// Gives the days that a named literal means, in UTC; weeks begin on Sundays.
+fn named_days(name: &str, number: i64, now: Timestamp) -> (jiff::civil::Date, jiff::civil::Date) {
+    let now = jiff::Timestamp::from_millisecond(now.0).unwrap_or_default();
+    let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let number = number.clamp(0, 100_000);
+    let plus = |day: jiff::civil::Date, days: i64| day.saturating_add(jiff::Span::new().days(days));
+    let week = plus(today, -i64::from(today.weekday().to_sunday_zero_offset()));
+    let month = today.first_of_month();
+    let year = today.first_of_year();
+    let a_month = jiff::Span::new().months(1);
+    let a_year = jiff::Span::new().years(1);
+    match name {
+        "YESTERDAY" => (plus(today, -1), today),
+        "TOMORROW" => (plus(today, 1), plus(today, 2)),
+        "LAST_N_DAYS" => (plus(today, -number), plus(today, 1)),
+        "NEXT_N_DAYS" => (plus(today, 1), plus(today, 1 + number)),
+        "THIS_WEEK" => (week, plus(week, 7)),
+        "LAST_WEEK" => (plus(week, -7), week),
+        "THIS_MONTH" => (month, month.saturating_add(a_month)),
+        "LAST_MONTH" => (month.saturating_sub(a_month), month),
+        "THIS_YEAR" => (year, year.saturating_add(a_year)),
+        "LAST_YEAR" => (year.saturating_sub(a_year), year),
+        _ => (today, plus(today, 1)),
+    }
+}
+
+impl Test {
+    fn holds(&self, row: &Object) -> bool {
+        match self {
+            Self::All(parts) => parts.iter().all(|part| part.holds(row)),
+            Self::Any(parts) => parts.iter().any(|part| part.holds(row)),
+            Self::Not(inner) => !inner.holds(row),
+            Self::Compare { column, comparison, with } => with.holds(column, *comparison, column.value(row)),
+            Self::Set { column, texts, null } => match column.text(row) {
+                Some(text) => texts.contains(text.as_ref()),
+                None => *null,
+            },
+        }
+    }
+}
+
+impl Operand {
+    fn holds(&self, column: &Column, comparison: Comparison, value: &Value) -> bool {
+        let null = matches!(value, Value::Null | Value::Absent);
+        let order = match self {
+            Self::Null => {
+                return match comparison {
+                    Comparison::Equal => null,
+                    Comparison::NotEqual => !null,
+                    _ => false,
+                };
+            }
+            // A null is unequal to every value and neither before nor after it.
+            _ if null => return comparison == Comparison::NotEqual,
+            Self::Pattern(pattern) => return like(pattern, &column.folded(value)),
+            Self::Span(from, until) => {
+                let Some(stands) = column.moment(value) else { return false };
+                match (stands.as_ref() < from.as_str(), stands.as_ref() < until.as_str()) {
+                    (true, _) => Ordering::Less,
+                    (_, true) => Ordering::Equal,
+                    _ => Ordering::Greater,
+                }
+            }
+            Self::Bool(flag) => column.folded(value).as_ref().cmp(if *flag { "true" } else { "false" }),
+            Self::Number(number) => numbers(value, number),
+            Self::Text(text) => column.folded(value).as_ref().cmp(text.as_str()),
+        };
+        match comparison {
+            Comparison::Equal | Comparison::Like => order.is_eq(),
+            Comparison::NotEqual => order.is_ne(),
+            Comparison::Less => order.is_lt(),
+            Comparison::LessOrEqual => order.is_le(),
+            Comparison::Greater => order.is_gt(),
+            Comparison::GreaterOrEqual => order.is_ge(),
+        }
+    }
+}
+
+impl Column {
+    fn value<'r>(&self, row: &'r Object) -> &'r Value {
+        row.get(self.name.as_str()).unwrap_or(&Value::Null)
+    }
+
+    fn text<'r>(&self, row: &'r Object) -> Option<Cow<'r, str>> {
+        match self.value(row) {
+            Value::Null | Value::Absent | Value::Unknown => None,
+            value => Some(self.folded(value)),
+        }
+    }
+
+    fn folded<'v>(&self, value: &'v Value) -> Cow<'v, str> {
+        match value {
+            Value::Text(text) if self.bytewise => Cow::Borrowed(text),
+            Value::Text(text) => Cow::Owned(text.as_str().to_lowercase()),
+            other => Cow::Owned(String::from(other.to_plain().unwrap_or_default())),
+        }
+    }
+
+    /// Gives a moment in the stored form, which sorts as text.
+    fn moment<'v>(&self, value: &'v Value) -> Option<Cow<'v, str>> {
+        let text = value.as_text()?;
+        if self.bytewise {
+            return Some(Cow::Borrowed(text));
+        }
+        if text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10 {
+            return Some(Cow::Owned(format!("{text}T00:00:00.000+0000")));
+        }
+        parse_datetime(text).map(|at| Cow::Owned(format_datetime(at)))
+    }
+}
+
+impl Sorting {
+    fn compare(&self, left: &Object, right: &Object) -> Ordering {
+        let (left, right) = (self.column.value(left), self.column.value(right));
+        let null = |value: &Value| matches!(value, Value::Null | Value::Absent | Value::Unknown);
+        match (null(left), null(right)) {
+            (true, true) => return Ordering::Equal,
+            (true, false) => return if self.nulls_last { Ordering::Greater } else { Ordering::Less },
+            (false, true) => return if self.nulls_last { Ordering::Less } else { Ordering::Greater },
+            (false, false) => {}
+        }
+        let number = |value: &Value| matches!(value, Value::Int(_) | Value::Number(_));
+        let order = match (number(left), number(right)) {
+            (true, true) => numbers(left, right),
+            (false, false) => self.column.folded(left).cmp(&self.column.folded(right)),
+            // Only in a field that grew: numbers stand before text.
+            (left, right) => right.cmp(&left),
+        };
+        if self.descending { order.reverse() } else { order }
+    }
+}
+
+/// Compares numbers; text that is a number counts as one, other text comes after all numbers.
+fn numbers(left: &Value, right: &Value) -> Ordering {
+    let float = |value: &Value| match value {
+        Value::Int(int) => *int as f64,
+        Value::Number(number) => number.to_f64(),
+        Value::Text(text) => text.parse().unwrap_or(f64::INFINITY),
+        _ => f64::INFINITY,
+    };
+    match (left, right) {
+        (Value::Int(left), Value::Int(right)) => left.cmp(right),
+        _ if left.agrees(right) => Ordering::Equal,
+        // Nearly equal ones are not equal, as `agrees` just said.
+        _ => float(left).total_cmp(&float(right)).then_with(|| left.to_plain().cmp(&right.to_plain())),
+    }
+}
+
+/// Reads a LIKE pattern as it was written.
+fn pattern(raw: &str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut letters = raw.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '%' => pieces.push(Piece::Many),
+            '_' => pieces.push(Piece::One),
+            '\\' => {
+                let literal = match letters.next() {
+                    Some('n') => '\n',
+                    Some('t') => '\t',
+                    Some('r') => '\r',
+                    Some(other) => other,
+                    None => '\\',
+                };
+                pieces.extend(literal.to_lowercase().map(Piece::Letter));
+            }
+            letter => pieces.extend(letter.to_lowercase().map(Piece::Letter)),
+        }
+    }
+    pieces
+}
+
+/// Matches with one place to come back to: the last `%` suffices, so the cost stays at most the
+/// product of the lengths.
+fn like(pattern: &[Piece], text: &str) -> bool {
+    let text: Vec<char> = text.chars().collect();
+    let (mut at, mut here) = (0, 0);
+    let mut back: Option<(usize, usize)> = None;
+    while let Some(letter) = text.get(here) {
+        match pattern.get(at) {
+            Some(Piece::Many) => {
+                back = Some((at, here));
+                at += 1;
+            }
+            Some(Piece::One) => {
+                at += 1;
+                here += 1;
+            }
+            Some(Piece::Letter(wanted)) if wanted == letter => {
+                at += 1;
+                here += 1;
+            }
+            _ => {
+                let Some((many, from)) = back else { return false };
+                back = Some((many, from + 1));
+                at = many + 1;
+                here = from + 1;
+            }
+        }
+    }
+    pattern.get(at..).unwrap_or_default().iter().all(|piece| *piece == Piece::Many)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectors::mock::{Table, object_from_json};
+    use crate::connectors::salesforce::mock::soql::parse;
+
+    fn holds(condition: &str, row: &str, strict: bool) -> Result<bool, ApiError> {
+        let object = ObjectType::find(&Table::default(), strict, "Contact").expect("Contact");
+        let query = parse(&format!("SELECT Id FROM Contact WHERE {condition}"))?;
+        // 2024-06-15T12:00:00Z, a Saturday.
+        let plan = plan(&query, &object, Timestamp(1_718_452_800_000))?;
+        Ok(plan.matches(&object_from_json(row).expect("a row")))
+    }
+
+    #[test]
+    fn conditions_hold_as_the_real_ones_do() {
+        let row = r#"{"Id":"003ak000003dQCGAA2","LastName":"O'Hara","Title":null,"DoNotCall":true,
+            "SystemModstamp":"2024-06-15T10:00:00.000+0000","Birthdate":"1980-02-29","n":10,"big":9007199254740993}"#;
+        // (condition, holds, why)
+        let cases = [
+            (r"LastName = 'o\'hara'", true, "case is ignored"),
+            ("LastName != 'x'", true, "unequal"),
+            ("Title = null", true, "null"),
+            ("Title != 'x'", true, "null is unequal to every value"),
+            ("Title < 'x'", false, "null is not before anything"),
+            ("NOT Title = null", false, "NOT"),
+            ("LastName LIKE 'o%r_'", true, "LIKE"),
+            (r"LastName LIKE 'o\'%\_'", false, "an escaped wildcard"),
+            ("LastName LIKE '%%%%%%x'", false, "many wildcards"),
+            ("LastName IN ('x', 'O\\'HARA')", true, "IN"),
+            ("LastName NOT IN ('x', null)", true, "NOT IN"),
+            ("Title IN (null)", true, "null in a list"),
+            ("DoNotCall = true AND (Title = 'x' OR LastName > 'M')", true, "both"),
+            ("SystemModstamp = 2024-06-15T10:00:00Z", true, "a moment"),
+            ("SystemModstamp > 2024-06-15T10:00:00.000+00:00", false, "not after itself"),
+            ("SystemModstamp >= 2024-06-15T12:00:00+02:00", true, "the same with an offset"),
+            ("SystemModstamp = TODAY", true, "today"),
+            ("SystemModstamp < YESTERDAY", false, "not before yesterday"),
+            ("SystemModstamp = LAST_N_DAYS:3", true, "lately"),
+            ("SystemModstamp = LAST_WEEK", false, "not last week"),
+            ("Birthdate = 1980-02-29", true, "a date"),
+            ("Birthdate < THIS_YEAR", true, "long ago"),
+            ("Id = '003ak000003dQCG'", true, "the short id"),
+            ("Id > '003ak000003dQCF'", true, "ids in byte order"),
+            ("Id > '003ak000003dQCa'", false, "capitals come first"),
+            ("n > 9 AND n <= 10", true, "numbers by amount"),
+            ("n = '10'", true, "an open field has no type"),
+            ("big = 9007199254740992", false, "2^53+1 is not 2^53"),
+            ("never = null", true, "an open type has every column"),
+        ];
+        for (condition, expected, why) in cases {
+            assert_eq!(holds(condition, row, false), Ok(expected), "{why}: {condition}");
+        }
+    }
+
+    #[test]
+    fn wrong_conditions_are_refused() {
+        // (condition, code, why)
+        let cases = [
+            ("SystemModstamp > '2024-06-15T10:00:00Z'", "INVALID_FIELD", "a moment in quotes"),
+            ("Nope__c = 1", "INVALID_FIELD", "no such column"),
+            ("Id = 'x'", "INVALID_QUERY_FILTER_OPERATOR", "no id"),
+        ];
+        for (condition, code, why) in cases {
+            let refused = holds(condition, "{}", true).expect_err(why);
+            assert_eq!(refused.code, code, "{why}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! An org as its callers see it: authorised calls, descriptions, and what we wrote there.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::Method;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use super::settings::{Auth, Settings};
+use super::wire::{self, Columns, Described};
+use crate::connectors::rest::{Grant, RawReply, RawRequest, RestClient, RestOptions, Tokens};
+use crate::connectors::{Call, Open, StreamSpec};
+use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::record::{Record, Timestamp};
+
+/// Own writes that are remembered at most.
+const FOOTPRINTS_MAX: usize = 100_000;
+
+/// One org.
+pub struct Org {
+    rest: Arc<RestClient>,
+    tokens: Tokens<Login>,
+    pub settings: Arc<Settings>,
+    described: Mutex<HashMap<String, Arc<Described>>>,
+    footprints: Mutex<HashMap<(String, String), Option<Timestamp>>>,
+}
+
+/// A token with what came along.
+pub struct Token {
+    secret: SecretString,
+    instance_url: String,
+    user_id: String,
+}
+
+/// What a request is about, apart from where and who.
+pub struct Ask<'a> {
+    /// In the words of messages: `query Contact`.
+    pub operation: &'a str,
+    pub method: Method,
+    /// Below `/services/data/vNN.0/`, with its query.
+    pub path: &'a str,
+    pub body: Option<&'a str>,
+    pub batch_size: Option<usize>,
+    /// It could change something.
+    pub write: bool,
+}
+
+impl Org {
+    /// Makes the client; calls nobody.
+    pub fn new(open: &Open) -> Result<Self, Fault> {
+        let settings = Arc::new(Settings::open(open)?);
+        let options =
+            RestOptions { timeout: settings.timeout, report: wire::report, ..RestOptions::default() };
+        let (gate, clock) = (Arc::clone(&open.gate), Arc::clone(&open.clock));
+        let rest = Arc::new(RestClient::new(&settings.base_url, gate, clock, options)?);
+        let login = Login { rest: Arc::clone(&rest), settings: Arc::clone(&settings) };
+        let tokens = Tokens::new(login, None);
+        Ok(Self { rest, tokens, settings, described: Mutex::default(), footprints: Mutex::default() })
+    }
+
+    /// Sends a request with a token, a second time with a new one where the first was refused; gives
+    /// the reply where it is a success.
+    pub async fn ask(&self, ask: Ask<'_>, call: &Call) -> Result<RawReply, Fault> {
+        let mut held = self.tokens.get(call).await?;
+        loop {
+            let token = held.token();
+            let url =
+                format!("{}/services/data/v{}/{}", token.instance_url, self.settings.api_version, ask.path);
+            let mut request = RawRequest::new(ask.operation, ask.method.clone(), url)
+                .bearer(token.secret.expose_secret())
+                .header("accept", "application/json");
+            if let Some(size) = ask.batch_size {
+                request =
+                    request.header("sforce-query-options", &format!("batchSize={}", size.clamp(200, 2000)));
+            }
+            if let Some(body) = ask.body {
+                request = request.body("application/json", body);
+            }
+            let reply = self.rest.send(request, call).await?;
+            if reply.status == 401 {
+                // Nothing was done, so nothing is done twice.
+                held = self.tokens.refused(held, ask.operation, call).await?;
+            } else if reply.is_success() {
+                return Ok(reply);
+            } else {
+                return Err(wire::classify(ask.operation, &reply, ask.write, self.rest.now()));
+            }
+        }
+    }
+
+    /// Returns our own user's id.
+    pub async fn user_id(&self, call: &Call) -> Result<String, Fault> {
+        Ok(self.tokens.get(call).await?.token().user_id.clone())
+    }
+
+    /// Looks at an object type; `anew` asks again although the answer is known.
+    pub async fn described(&self, object: &str, anew: bool, call: &Call) -> Result<Arc<Described>, Fault> {
+        if !wire::is_name(object) {
+            return Err(no_object(object));
+        }
+        if let Some(known) = lock(&self.described).get(object).filter(|_| !anew) {
+            return Ok(Arc::clone(known));
+        }
+        let operation = format!("describe {object}");
+        let path = format!("sobjects/{object}/describe");
+        let ask = Ask {
+            operation: &operation,
+            method: Method::GET,
+            path: &path,
+            body: None,
+            batch_size: None,
+            write: false,
+        };
+        let reply = self.ask(ask, call).await.map_err(|fault| {
+            let unknown = fault.code == FaultCode::Configuration;
+            if unknown { no_object(object) } else { fault }
+        })?;
+        let described = Described::decode(&reply.body).map_err(|error| protocol(&operation, &error))?;
+        let described = Arc::new(described);
+        lock(&self.described).insert(object.to_owned(), Arc::clone(&described));
+        Ok(described)
+    }
+
+    /// Resolves what a stream reads; asks once more where a field seems to be missing.
+    pub async fn columns(&self, stream: &StreamSpec, call: &Call) -> Result<Columns, Fault> {
+        let object = &stream.stream;
+        let resolve = |described: &Described| Columns::new(described, &stream.key, stream.fields.as_deref());
+        if let Ok(columns) = resolve(&*self.described(object, false, call).await?) {
+            return Ok(columns);
+        }
+        resolve(&*self.described(object, true, call).await?).map_err(|missing| no_field(object, &missing))
+    }
+
+    /// Remembers that we are about to write a record, so that reading it back is known to be ours.
+    pub fn leave_footprint(&self, object: &str, key: &str) {
+        let mut footprints = lock(&self.footprints);
+        if footprints.len() >= FOOTPRINTS_MAX {
+            // What is forgotten is taken for somebody else's edit, travels once and settles.
+            footprints.clear();
+        }
+        footprints.insert((object.to_owned(), key.to_owned()), None);
+    }
+
+    /// Tells whether a record that our user changed last stands as we left it. Other programs may
+    /// work under the same user, so only the first stamp seen after a write of ours counts.
+    pub fn is_footprint(&self, object: &str, key: &str, stamp: Timestamp) -> bool {
+        let mut footprints = lock(&self.footprints);
+        match footprints.get_mut(&(object.to_owned(), key.to_owned())) {
+            Some(seen @ None) => {
+                *seen = Some(stamp);
+                true
+            }
+            Some(Some(seen)) => *seen == stamp,
+            None => false,
+        }
+    }
+}
+
+/// How tokens are got.
+struct Login {
+    rest: Arc<RestClient>,
+    settings: Arc<Settings>,
+}
+
+/// Not to be printed: it holds a token.
+#[derive(Deserialize)]
+struct TokenReply {
+    access_token: String,
+    instance_url: String,
+    /// A URL that ends in `/{organization}/{user}`.
+    #[serde(default)]
+    id: String,
+}
+
+#[async_trait]
+impl Grant for Login {
+    type Token = Token;
+
+    async fn fetch(&self, _previous: Option<&Token>, call: &Call) -> Result<Token, Fault> {
+        let operation = "log in to Salesforce";
+        let settings = &*self.settings;
+        let mut form = vec![("client_id", settings.client_id.as_str())];
+        let secret = settings.client_secret.expose_secret();
+        if !secret.is_empty() {
+            form.push(("client_secret", secret));
+        }
+        match &settings.auth {
+            Auth::ClientCredentials => form.push(("grant_type", "client_credentials")),
+            Auth::Password { username, password } => form.extend([
+                ("grant_type", "password"),
+                ("username", username),
+                ("password", password.expose_secret()),
+            ]),
+            Auth::RefreshToken(token) => {
+                form.extend([("grant_type", "refresh_token"), ("refresh_token", token.expose_secret())]);
+            }
+        }
+        let url = format!("{}/services/oauth2/token", settings.login_url);
+        let request = RawRequest::new(operation, Method::POST, url).form(&form);
+        let reply = self.rest.send(request, call).await?;
+        if !reply.is_success() {
+            return Err(wire::classify(operation, &reply, false, self.rest.now()));
+        }
+        let told: TokenReply =
+            serde_json::from_slice(&reply.body).map_err(|error| protocol(operation, &error))?;
+        Ok(Token {
+            secret: told.access_token.into(),
+            instance_url: told.instance_url.trim_end_matches('/').to_owned(),
+            user_id: told.id.rsplit('/').next().unwrap_or_default().to_owned(),
+        })
+    }
+}
+
+/// Builds the fault of a reply that can't be read. It says where, not what: replies hold values.
+pub fn protocol(operation: &str, error: &serde_json::Error) -> Fault {
+    let (line, column) = (error.line(), error.column());
+    Fault::transient(
+        FaultCode::Protocol,
+        format!("{operation}: the reply can't be read at line {line}, column {column}"),
+    )
+}
+
+/// Returns the server's own time, by its `Date` header.
+pub fn server_time(reply: &RawReply) -> Option<Timestamp> {
+    reply.header("date").and_then(crate::connectors::rest::parse_http_date)
+}
+
+/// Returns the text that stands for a record among our footprints.
+pub fn key_text(record: &Record, key: &[String]) -> Option<String> {
+    let [field] = key else { return None };
+    record.get(field).to_plain().map(String::from)
+}
+
+/// How long tombstones count back from the first read: hosts of one service agree within this.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(5);
+
+fn no_object(object: &str) -> Fault {
+    Fault::fatal(
+        FaultCode::Configuration,
+        format!("Salesforce has no object {object}, or our user may not see it"),
+        "correct the link's stream, or give the user access",
+    )
+}
+
+pub fn no_field(object: &str, field: &str) -> Fault {
+    Fault::fatal(
+        FaultCode::Configuration,
+        format!("the Salesforce object {object} has no field {field}, or our user may not see it"),
+        "correct the link's key and the rules, or give the user access",
+    )
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,223 @@
+//! The reading end: a keyset over (SystemModstamp, Id).
+//!
+//! Stamps have a grain of one second, and one second may hold any number of rows; the id settles
+//! their order, so a page may end anywhere. Every pass reads the end of the last one again; what was
+//! shown and decided just so is not shown a second time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use reqwest::Method;
+
+use super::cursor::{Phase, Position};
+use super::org::{Ask, CLOCK_SKEW, Org, key_text, protocol, server_time};
+use super::wire::{self, Columns, Row};
+use crate::connectors::{Call, End, Page, Source, StreamSpec};
+use crate::engine::fault::Fault;
+use crate::engine::record::{Change, Cursor, Key, Malformed, Record, Timestamp, Tombstone};
+
+/// Rows that are remembered as shown; beyond that they are shown again, which costs time only.
+const SHOWN_MAX: usize = 100_000;
+/// Bytes of a malformed row that are kept.
+const RAW_MAX: usize = 64 * 1024;
+
+/// A reading end of one object type.
+pub struct SalesforceSource {
+    org: Arc<Org>,
+    stream: StreamSpec,
+    columns: Option<Columns>,
+    /// Rows within reach of the overlap that are decided: their stamps and hashes by id.
+    shown: HashMap<String, (Timestamp, u64)>,
+    /// Rows of the last page, until it is decided.
+    pending: Option<(Cursor, Vec<(String, Timestamp, u64)>)>,
+}
+
+/// A page as it came.
+struct Fetched {
+    rows: Vec<Result<Row, Malformed>>,
+    /// The last row that could be placed.
+    last: Option<(Timestamp, String)>,
+    done: bool,
+    server_time: Option<Timestamp>,
+}
+
+impl SalesforceSource {
+    pub fn new(org: Arc<Org>, stream: StreamSpec) -> Self {
+        Self { org, stream, columns: None, shown: HashMap::new(), pending: None }
+    }
+
+    async fn fetch(&self, position: Option<&Position>, limit: usize, call: &Call) -> Result<Fetched, Fault> {
+        let Some(columns) = &self.columns else { return Err(defect()) };
+        let object = &self.stream.stream;
+        let operation = format!("query {object}");
+        let rest = wire::keyset(position.map(Position::after), limit);
+        let soql = wire::select(object, &columns.names, &rest);
+        // The first read is about what there is; what went before it is nobody's business.
+        let first = position.is_none_or(|position| position.phase == Phase::First);
+        let verb = if first { "query" } else { "queryAll" };
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", &soql).finish();
+        let ask = Ask {
+            operation: &operation,
+            method: Method::GET,
+            path: &format!("{verb}?{query}"),
+            body: None,
+            batch_size: Some(limit),
+            write: false,
+        };
+        let reply = self.org.ask(ask, call).await?;
+        let page = wire::decode_page(&reply.body).map_err(|error| protocol(&operation, &error))?;
+        let mut last = None;
+        let mut rows = Vec::with_capacity(page.records.len());
+        for raw in &page.records {
+            let row = columns.decode(raw).map_err(|reason| malformed(raw.get(), reason));
+            if let Ok(row) = &row {
+                last = Some((row.stamp, row.id.clone()));
+            }
+            rows.push(row);
+        }
+        let full = rows.len() >= limit;
+        Ok(Fetched { rows, last, done: page.done && !full, server_time: server_time(&reply) })
+    }
+
+    /// Turns rows into changes; gives what is to be remembered beside them.
+    fn changes(
+        &self,
+        rows: Vec<Result<Row, Malformed>>,
+        deleted_since: Option<i64>,
+        user: &str,
+    ) -> (Vec<Change>, Vec<(String, Timestamp, u64)>) {
+        let mut changes = Vec::with_capacity(rows.len());
+        let mut shown = Vec::with_capacity(rows.len());
+        for row in rows {
+            let row = match row {
+                Ok(row) => row,
+                Err(malformed) => {
+                    changes.push(Change::Malformed(malformed));
+                    continue;
+                }
+            };
+            if self.shown.get(&row.id) == Some(&(row.stamp, row.hash)) {
+                continue;
+            }
+            shown.push((row.id.clone(), row.stamp, row.hash));
+            if let Some((reason, raw)) = row.problem {
+                let key = key_of(&row.record, &self.stream.key);
+                changes.push(Change::Malformed(Malformed { key, ..malformed(&raw, reason) }));
+                continue;
+            }
+            if !row.deleted {
+                changes.push(Change::Upsert(self.record(row, user)));
+                continue;
+            }
+            let before = deleted_since.is_some_and(|since| row.stamp.0.div_euclid(1000) < since);
+            if !before {
+                changes.push(Change::Delete(self.tombstone(row)));
+            }
+        }
+        (changes, shown)
+    }
+
+    fn record(&self, row: Row, user: &str) -> Record {
+        let Row { mut record, stamp, modified_by, .. } = row;
+        record.meta.ours = modified_by == user
+            && key_text(&record, &self.stream.key)
+                .is_some_and(|key| self.org.is_footprint(&self.stream.stream, &key, stamp));
+        record
+    }
+
+    fn tombstone(&self, row: Row) -> Tombstone {
+        let key = key_of(&row.record, &self.stream.key);
+        Tombstone { key, id: Some(row.id.into()), at: Some(row.stamp) }
+    }
+}
+
+#[async_trait]
+impl Source for SalesforceSource {
+    async fn read(&mut self, after: Option<&Cursor>, limit: usize, call: &Call) -> Result<Page, Fault> {
+        let position = after.map(Position::decode).transpose()?;
+        if position.is_none() {
+            self.shown.clear();
+        }
+        if self.columns.is_none() || position.is_none() {
+            self.columns = Some(self.org.columns(&self.stream, call).await?);
+        }
+        let limit = limit.clamp(1, self.org.settings.page_size);
+        let fetched = match self.fetch(position.as_ref(), limit, call).await {
+            Ok(fetched) => fetched,
+            Err(fault) => {
+                // A field may have gone or come: look again next time.
+                self.columns = None;
+                return Err(fault);
+            }
+        };
+        let user = self.org.user_id(call).await?;
+        let seconds = |at: Timestamp| at.0.div_euclid(1000);
+        let now = fetched.server_time.map(seconds);
+        let skew = i64::try_from(CLOCK_SKEW.as_secs()).unwrap_or(0);
+        let mut here = position.unwrap_or(Position {
+            phase: Phase::First,
+            stamp: 0,
+            id: None,
+            began: None,
+            deleted_since: now.map(|now| now.saturating_sub(skew)),
+        });
+        // The first page of a pass tells when it began.
+        if here.id.is_none() {
+            here.began = now;
+        }
+        let Some((stamp, id)) = &fetched.last else {
+            let cursor = after.map(|cursor| match here.phase {
+                Phase::Rest => cursor.clone(),
+                _ => here.at_rest(self.org.settings.overlap).encode(),
+            });
+            let (changes, _) = self.changes(fetched.rows, None, &user);
+            return Ok(Page { changes, cursor, end: End::CaughtUp });
+        };
+        let behind = here.behind(*stamp, id);
+        let (next, end) = match fetched.done {
+            true => (behind.at_rest(self.org.settings.overlap), End::CaughtUp),
+            false => (behind, End::More),
+        };
+        let (changes, shown) = self.changes(fetched.rows, here.deleted_since, &user);
+        let cursor = next.encode();
+        self.pending = Some((cursor.clone(), shown));
+        Ok(Page { changes, cursor: Some(cursor), end })
+    }
+
+    async fn ack(&mut self, through: &Cursor) -> Result<(), Fault> {
+        let Some((_, shown)) = self.pending.take_if(|(cursor, _)| cursor == through) else {
+            return Ok(());
+        };
+        let position = Position::decode(through)?;
+        // Older rows are out of the next pass's reach.
+        let from = match position.phase {
+            Phase::Rest => position.stamp,
+            _ => position.at_rest(self.org.settings.overlap).stamp,
+        };
+        let in_reach = |stamp: Timestamp| stamp.0.div_euclid(1000) >= from;
+        if position.phase == Phase::Rest {
+            self.shown.retain(|_, (stamp, _)| in_reach(*stamp));
+        }
+        for (id, stamp, hash) in shown.into_iter().filter(|(_, stamp, _)| in_reach(*stamp)) {
+            if self.shown.len() >= SHOWN_MAX {
+                self.shown.clear();
+            }
+            self.shown.insert(id, (stamp, hash));
+        }
+        Ok(())
+    }
+}
+
+fn key_of(record: &Record, key: &[String]) -> Option<Key> {
+    Key::from_values(key.iter().map(|field| record.get(field))).ok()
+}
+
+fn malformed(text: &str, reason: String) -> Malformed {
+    let end = (0..=RAW_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    Malformed { key: None, raw: text.get(..end).unwrap_or_default().to_owned(), reason }
+}
+
+fn defect() -> Fault {
+    Fault::transient(crate::engine::fault::FaultCode::Protocol, "the columns were not resolved")
+}

@@ -1,0 +1,15 @@
+//! The wire form of Salesforce, pure: what is sent, what comes back, what a refusal means.
+
+mod classify;
+mod describe;
+mod rows;
+mod save;
+mod soql;
+mod time;
+
+pub use classify::{Refusal, classify, item_fault, report};
+pub use describe::{Described, Kind, is_name};
+pub use rows::{Columns, Row, decode_page, decode_rows};
+pub use save::{SaveItem, decode_saves, push_member, save_body};
+pub use soql::{After, in_conditions, keyset, select};
+pub use time::{format_datetime, parse_datetime};
