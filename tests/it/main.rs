@@ -13,5 +13,6 @@ mod conformance;
 mod config;
 mod file;
 mod outreach;
+mod salesforce;
 mod sqlite;
 mod store;

@@ -258,7 +258,7 @@ impl Destination for SalesforceDestination {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let columns = self.org.columns(&self.stream, call).await?;
+        let columns = self.org.columns(&self.stream, false, call).await?;
         let mut found: Vec<Option<Record>> = vec![None; wanted.len()];
         let with_id: Vec<(usize, &str)> = wanted
             .iter()

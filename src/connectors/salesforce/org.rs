@@ -124,11 +124,12 @@ impl Org {
         Ok(described)
     }
 
-    /// Resolves what a stream reads; asks once more where a field seems to be missing.
-    pub async fn columns(&self, stream: &StreamSpec, call: &Call) -> Result<Columns, Fault> {
+    /// Resolves what a stream reads; asks once more where a field seems to be missing. `anew` asks
+    /// at once.
+    pub async fn columns(&self, stream: &StreamSpec, anew: bool, call: &Call) -> Result<Columns, Fault> {
         let object = &stream.stream;
         let resolve = |described: &Described| Columns::new(described, &stream.key, stream.fields.as_deref());
-        if let Ok(columns) = resolve(&*self.described(object, false, call).await?) {
+        if let Ok(columns) = resolve(&*self.described(object, anew, call).await?) {
             return Ok(columns);
         }
         resolve(&*self.described(object, true, call).await?).map_err(|missing| no_field(object, &missing))

@@ -163,7 +163,7 @@ fn resolve(settings: &Json, mock_url: Option<&str>) -> Result<Settings, Settings
         }
     };
     let api_version = raw.api_version.unwrap_or_else(|| "61.0".to_owned());
-    if !api_version.strip_suffix(".0").is_some_and(|number| number.parse::<u16>().is_ok()) {
+    if api_version.strip_suffix(".0").is_none_or(|number| number.parse::<u16>().is_err()) {
         return Err(wrong("api_version", "write a version such as \"61.0\""));
     }
     if let Some(field) = raw.external_id_field.as_deref().filter(|field| !is_name(field)) {

@@ -30,8 +30,11 @@ pub struct SalesforceSource {
     /// Rows within reach of the overlap that are decided: their stamps and hashes by id.
     shown: HashMap<String, (Timestamp, u64)>,
     /// Rows of the last page, until it is decided.
-    pending: Option<(Cursor, Vec<(String, Timestamp, u64)>)>,
+    pending: Option<(Cursor, Vec<Shown>)>,
 }
+
+/// A row that was shown: its id, stamp and hash.
+type Shown = (String, Timestamp, u64);
 
 /// A page as it came.
 struct Fetched {
@@ -86,7 +89,7 @@ impl SalesforceSource {
         rows: Vec<Result<Row, Malformed>>,
         deleted_since: Option<i64>,
         user: &str,
-    ) -> (Vec<Change>, Vec<(String, Timestamp, u64)>) {
+    ) -> (Vec<Change>, Vec<Shown>) {
         let mut changes = Vec::with_capacity(rows.len());
         let mut shown = Vec::with_capacity(rows.len());
         for row in rows {
@@ -139,8 +142,11 @@ impl Source for SalesforceSource {
         if position.is_none() {
             self.shown.clear();
         }
-        if self.columns.is_none() || position.is_none() {
-            self.columns = Some(self.org.columns(&self.stream, call).await?);
+        let new_pass = position.as_ref().is_none_or(|position| position.id.is_none());
+        // Where all fields are asked for, new ones may have come since the last pass.
+        let all_fields = self.stream.fields.is_none();
+        if self.columns.is_none() || new_pass && all_fields {
+            self.columns = Some(self.org.columns(&self.stream, all_fields, call).await?);
         }
         let limit = limit.clamp(1, self.org.settings.page_size);
         let fetched = match self.fetch(position.as_ref(), limit, call).await {

@@ -37,7 +37,7 @@ struct Found {
 impl Visit<'_> {
     /// Answers `GET /query?q=` and `GET /queryAll?q=`.
     pub(super) fn query(&mut self, with_deleted: bool) -> Result<Reply, ApiError> {
-        let text = self.request.query_value("q").ok_or_else(|| soql_missing())?;
+        let text = self.request.query_value("q").ok_or_else(soql_missing)?;
         let query = soql::parse(&text)?;
         let object = self.object(&query.from).ok_or_else(|| ApiError::unknown_object(&query.from))?;
         let plan = soql::plan(&query, &object, self.now)?;

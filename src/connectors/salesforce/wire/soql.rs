@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_long_list_is_cut() {
         let texts: Vec<String> = (0..10).map(|number| format!("key{number}")).collect();
-        let cut = in_conditions("K", Kind::Text, &texts, 40);
+        let cut = in_conditions("K", Kind::Text, &texts, 30);
         assert_eq!(cut.len(), 5);
         assert_eq!(cut.first().map(String::as_str), Some(" WHERE K IN ('key0','key1')"));
         let numbers = ["1".to_owned(), "x".to_owned(), "2.5".to_owned()];

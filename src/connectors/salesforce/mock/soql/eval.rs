@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
+use super::days::named_days;
+use super::like::{Piece, like, pattern};
 use super::{Comparison, Condition, Literal, Query, Select};
 use crate::connectors::mock::Object;
 use crate::connectors::salesforce::mock::errors::ApiError;
@@ -50,13 +52,6 @@ enum Operand {
     Pattern(Vec<Piece>),
     /// From the first up to, not including, the second, in the stored form.
     Span(String, String),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Piece {
-    One,
-    Many,
-    Letter(char),
 }
 
 /// Resolves a query's names against an object type.
@@ -231,32 +226,6 @@ fn span(from: jiff::civil::Date, until: jiff::civil::Date, kind: Option<Kind>) -
     Operand::Span(written(from), written(until))
 }
 
-/// Gives the days that a named literal means, in UTC; weeks begin on Sundays.
-fn named_days(name: &str, number: i64, now: Timestamp) -> (jiff::civil::Date, jiff::civil::Date) {
-    let now = jiff::Timestamp::from_millisecond(now.0).unwrap_or_default();
-    let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
-    let number = number.clamp(0, 100_000);
-    let plus = |day: jiff::civil::Date, days: i64| day.saturating_add(jiff::Span::new().days(days));
-    let week = plus(today, -i64::from(today.weekday().to_sunday_zero_offset()));
-    let month = today.first_of_month();
-    let year = today.first_of_year();
-    let a_month = jiff::Span::new().months(1);
-    let a_year = jiff::Span::new().years(1);
-    match name {
-        "YESTERDAY" => (plus(today, -1), today),
-        "TOMORROW" => (plus(today, 1), plus(today, 2)),
-        "LAST_N_DAYS" => (plus(today, -number), plus(today, 1)),
-        "NEXT_N_DAYS" => (plus(today, 1), plus(today, 1 + number)),
-        "THIS_WEEK" => (week, plus(week, 7)),
-        "LAST_WEEK" => (plus(week, -7), week),
-        "THIS_MONTH" => (month, month.saturating_add(a_month)),
-        "LAST_MONTH" => (month.saturating_sub(a_month), month),
-        "THIS_YEAR" => (year, year.saturating_add(a_year)),
-        "LAST_YEAR" => (year.saturating_sub(a_year), year),
-        _ => (today, plus(today, 1)),
-    }
-}
-
 impl Test {
     fn holds(&self, row: &Object) -> bool {
         match self {
@@ -377,61 +346,6 @@ fn numbers(left: &Value, right: &Value) -> Ordering {
         // Nearly equal ones are not equal, as `agrees` just said.
         _ => float(left).total_cmp(&float(right)).then_with(|| left.to_plain().cmp(&right.to_plain())),
     }
-}
-
-/// Reads a LIKE pattern as it was written.
-fn pattern(raw: &str) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let mut letters = raw.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '%' => pieces.push(Piece::Many),
-            '_' => pieces.push(Piece::One),
-            '\\' => {
-                let literal = match letters.next() {
-                    Some('n') => '\n',
-                    Some('t') => '\t',
-                    Some('r') => '\r',
-                    Some(other) => other,
-                    None => '\\',
-                };
-                pieces.extend(literal.to_lowercase().map(Piece::Letter));
-            }
-            letter => pieces.extend(letter.to_lowercase().map(Piece::Letter)),
-        }
-    }
-    pieces
-}
-
-/// Matches with one place to come back to: the last `%` suffices, so the cost stays at most the
-/// product of the lengths.
-fn like(pattern: &[Piece], text: &str) -> bool {
-    let text: Vec<char> = text.chars().collect();
-    let (mut at, mut here) = (0, 0);
-    let mut back: Option<(usize, usize)> = None;
-    while let Some(letter) = text.get(here) {
-        match pattern.get(at) {
-            Some(Piece::Many) => {
-                back = Some((at, here));
-                at += 1;
-            }
-            Some(Piece::One) => {
-                at += 1;
-                here += 1;
-            }
-            Some(Piece::Letter(wanted)) if wanted == letter => {
-                at += 1;
-                here += 1;
-            }
-            _ => {
-                let Some((many, from)) = back else { return false };
-                back = Some((many, from + 1));
-                at = many + 1;
-                here = from + 1;
-            }
-        }
-    }
-    pattern.get(at..).unwrap_or_default().iter().all(|piece| *piece == Piece::Many)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! A little SOQL: enough for what clients send to read streams.
 
+mod days;
 mod eval;
 mod lexer;
+mod like;
 mod parser;
 
 pub use eval::plan;
