@@ -18,7 +18,8 @@ pub fn run(source: &Path, destination: &Path) {
     }
 }
 
-const SELECT: &str = "SELECT record_id, name, email, company, city, phone, score, status FROM users ORDER BY record_id";
+const SELECT: &str =
+    "SELECT record_id, name, email, company, city, phone, score, status FROM users ORDER BY record_id";
 const INSERT: &str = "INSERT INTO users VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
 fn open(path: &Path) -> Connection {
@@ -97,7 +98,8 @@ fn sqlite_to_file(source: &Path, destination: &Path, csv: bool) {
 fn csv_to_sqlite(source: &Path, destination: &Path) {
     let destination = open(destination);
     let mut insert = destination.prepare(INSERT).expect("a statement");
-    let mut reader = csv::ReaderBuilder::new().buffer_capacity(1 << 18).from_path(source).expect("a CSV file");
+    let mut reader =
+        csv::ReaderBuilder::new().buffer_capacity(1 << 18).from_path(source).expect("a CSV file");
     let mut record = csv::StringRecord::new();
     let mut open = 0;
     while reader.read_record(&mut record).expect("a record") {

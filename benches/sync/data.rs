@@ -33,8 +33,12 @@ pub fn make(folder: &Path, rows: usize) {
                 (id % 1000) as f64 / 8.0,
                 if id % 10 == 0 { "new" } else { "active" },
             );
-            writeln!(csv, "{},{},{},{},{},{},{:?},{}", row.0, row.1, row.2, row.3, row.4, row.5, row.6, row.7)
-                .expect("a line");
+            writeln!(
+                csv,
+                "{},{},{},{},{},{},{:?},{}",
+                row.0, row.1, row.2, row.3, row.4, row.5, row.6, row.7
+            )
+            .expect("a line");
             insert.execute(row).expect("a row");
         }
     }

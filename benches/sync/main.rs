@@ -24,7 +24,9 @@ struct Workload {
 const WORKLOADS: &[Workload] = &[
     Workload { name: "W1", what: "SQLite → SQLite", source: "source.sqlite", destination: "copy.sqlite" },
     Workload { name: "W2", what: "SQLite → CSV", source: "source.sqlite", destination: "copy.csv" },
-    Workload { name: "W2b", what: "SQLite → JSON Lines", source: "source.sqlite", destination: "copy.jsonl" },
+    Workload {
+        name: "W2b", what: "SQLite → JSON Lines", source: "source.sqlite", destination: "copy.jsonl"
+    },
     Workload { name: "W3", what: "CSV → SQLite", source: "source.csv", destination: "copy.sqlite" },
 ];
 
@@ -128,7 +130,10 @@ fn median(runs: &mut [Run]) -> Run {
 }
 
 fn number(name: &str, fallback: usize) -> usize {
-    std::env::vars().find(|(key, _)| key == name).and_then(|(_, value)| value.parse().ok()).unwrap_or(fallback)
+    std::env::vars()
+        .find(|(key, _)| key == name)
+        .and_then(|(_, value)| value.parse().ok())
+        .unwrap_or(fallback)
 }
 
 /// The peak resident memory of a process, in KiB, as Linux tells it.

@@ -36,7 +36,9 @@ impl Check {
         let environment = globals.environment(&[]);
         let config = match crate::config::load_file(&globals.config, &environment, &super::catalogue()) {
             Ok(config) => config,
-            Err(problems) => return report(globals, &Findings { problems: lines(&problems), links: Vec::new() }),
+            Err(problems) => {
+                return report(globals, &Findings { problems: lines(&problems), links: Vec::new() });
+            }
         };
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,
@@ -105,7 +107,8 @@ async fn look_at(runtime: &Arc<Runtime>, customer: &Customer, findings: &mut Fin
     for link in customer.links.values() {
         let name = format!("{}/{}", customer.id, link.name);
         let call = Call { class: Class::Interactive, correlation_id: format!("check-{name}") };
-        let systems = runtime.system(customer, &link.a).and_then(|a| Ok([a, runtime.system(customer, &link.b)?]));
+        let systems =
+            runtime.system(customer, &link.a).and_then(|a| Ok([a, runtime.system(customer, &link.b)?]));
         let looked = match systems {
             Ok(systems) => open::look(customer, link, &systems, &call).await,
             Err(fault) => Err(fault),
@@ -113,7 +116,9 @@ async fn look_at(runtime: &Arc<Runtime>, customer: &Customer, findings: &mut Fin
         match looked {
             Err(fault) => findings.problems.push(format!("{name}: {fault}")),
             Ok((facts, _)) => match file.compile(0, &facts) {
-                Err(error) => findings.problems.push(format!("{} (for {name})", error.in_file(&path.display().to_string()))),
+                Err(error) => findings
+                    .problems
+                    .push(format!("{} (for {name})", error.in_file(&path.display().to_string()))),
                 Ok(rules) => findings.links.push((name, rules.describe().to_vec())),
             },
         }
@@ -142,7 +147,7 @@ fn report(globals: &Globals, findings: &Findings) -> Exit {
         }
         if !globals.quiet {
             for (name, words) in links {
-                output::data(format!("{name}"));
+                output::data(name);
                 words.iter().for_each(|line| {
                     output::data(format!("  {line}"));
                 });

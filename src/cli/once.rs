@@ -85,7 +85,8 @@ impl Once {
                 Ok(report) => report,
                 Err(error) => break (None, Some(error.to_string())),
             };
-            let seen: u64 = Side::BOTH.iter().map(|&side| at(&running.view.seen, side).load(Ordering::Relaxed)).sum();
+            let seen: u64 =
+                Side::BOTH.iter().map(|&side| at(&running.view.seen, side).load(Ordering::Relaxed)).sum();
             bar.set_position(seen);
             if report.complete {
                 break (Some(report), None);
@@ -107,7 +108,8 @@ impl Once {
         let took = (runtime.clock)().since(began);
         runtime.drain(runtime.config().service.drain_timeout).await;
         let report = report.unwrap_or_default();
-        let read: u64 = Side::BOTH.iter().map(|&side| at(&running.view.seen, side).load(Ordering::Relaxed)).sum();
+        let read: u64 =
+            Side::BOTH.iter().map(|&side| at(&running.view.seen, side).load(Ordering::Relaxed)).sum();
         if globals.json {
             output::data(json!({ "link": self.link, "customer": self.customer, "complete": report.complete,
                 "records_read": read, "synced": report.synced, "failed": report.failed, "skipped": report.skipped,

@@ -62,11 +62,7 @@ pub(super) async fn open(globals: &Globals, config: Config, wanted: Wanted) -> R
     let origin = format!("http://{}", reachable(address));
     let overrides = Overrides::open(Arc::clone(&store), clock()).await.map_err(output::failed)?;
     let runtime = Runtime::new(RuntimeParts {
-        gates: Gates::new(
-            Arc::clone(&clock),
-            Some(Arc::new(StoredTails(Arc::clone(&store)))),
-            stop.clone(),
-        ),
+        gates: Gates::new(Arc::clone(&clock), Some(Arc::new(StoredTails(Arc::clone(&store)))), stop.clone()),
         store,
         clock: Arc::clone(&clock),
         config,
@@ -107,7 +103,11 @@ fn mocks(clock: &Clock, slot: &Arc<OnceLock<Arc<Runtime>>>) -> Mocks {
             return None;
         }
         let make = find(&wanted.connector)?.mock?;
-        let data = config.service.mock_data.as_ref().map(|folder| folder.join(format!("{customer}-{system}.sqlite")));
+        let data = config
+            .service
+            .mock_data
+            .as_ref()
+            .map(|folder| folder.join(format!("{customer}-{system}.sqlite")));
         Some(make(MockSettings { seed: 1, strict: false, data, ..MockSettings::default() }))
     })
 }

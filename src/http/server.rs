@@ -41,7 +41,8 @@ pub fn router(app: App) -> Router {
         .layer(middleware::map_response(problems_only))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             tracing::error!(event = "http.panicked", "a request handler broke down");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be handled").into_response()
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be handled")
+                .into_response()
         }))
         .layer(middleware::from_fn(correlate));
     // The mocks see paths as they were sent; the API does not care for a slash at the end.
@@ -52,7 +53,9 @@ pub fn router(app: App) -> Router {
 async fn correlate(mut request: Request, next: Next) -> Response {
     let given = request.headers().get(&CORRELATION).and_then(|value| value.to_str().ok());
     let fit = |text: &&str| {
-        !text.is_empty() && text.len() <= CORRELATION_BYTES_MAX && text.chars().all(|letter| letter.is_ascii_graphic())
+        !text.is_empty()
+            && text.len() <= CORRELATION_BYTES_MAX
+            && text.chars().all(|letter| letter.is_ascii_graphic())
     };
     let id = given.filter(fit).map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
     request.extensions_mut().insert(Correlation(id.clone()));

@@ -22,7 +22,9 @@ pub async fn run(runtime: Arc<Runtime>) {
             Ok(count) => {
                 tracing::warn!(event = "lease.rescued", count, "took back leases that ran out");
             }
-            Err(error) => tracing::error!(event = "lease.rescue_failed", error = %error, "can't look for leases"),
+            Err(error) => {
+                tracing::error!(event = "lease.rescue_failed", error = %error, "can't look for leases")
+            }
         }
         if let Err(error) = runtime.store.tidy(now, false).await {
             tracing::error!(event = "state.tidy_failed", error = %error, "the state was not tidied");

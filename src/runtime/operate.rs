@@ -86,8 +86,7 @@ impl Runtime {
     /// Finds the link of a customer that leads to a system, and the direction.
     pub fn towards(&self, customer: &str, crm: &str) -> Result<(String, Direction), OperateError> {
         let config = self.config();
-        let known =
-            config.customer(customer).map_err(|_| StartError::BadCustomer(customer.to_owned()))?;
+        let known = config.customer(customer).map_err(|_| StartError::BadCustomer(customer.to_owned()))?;
         for link in known.links.values() {
             for (end, side) in [(&link.b, Side::B), (&link.a, Side::A)] {
                 if !names(&known, &end.system, crm) {
@@ -148,7 +147,12 @@ impl Runtime {
     }
 
     /// Pauses a link, or lets it run on; durable.
-    pub async fn pause(self: &Arc<Self>, customer: &str, link: &str, paused: bool) -> Result<(), OperateError> {
+    pub async fn pause(
+        self: &Arc<Self>,
+        customer: &str,
+        link: &str,
+        paused: bool,
+    ) -> Result<(), OperateError> {
         self.start_link(customer, link).await?;
         let mut state = self.store.link(customer, link).await?;
         if state.paused != paused {
@@ -160,7 +164,12 @@ impl Runtime {
     }
 
     /// Lets a frozen direction apply, once, what it held back. False where it was not frozen.
-    pub async fn approve(&self, customer: &str, link: &str, direction: Direction) -> Result<bool, OperateError> {
+    pub async fn approve(
+        &self,
+        customer: &str,
+        link: &str,
+        direction: Direction,
+    ) -> Result<bool, OperateError> {
         let state = self.store.link(customer, link).await?;
         if along(&state.frozen, direction).is_none() {
             return Ok(false);
@@ -193,6 +202,5 @@ fn names(customer: &Customer, system: &str, crm: &str) -> bool {
 
 /// Reads a record id as it stands in a URL.
 pub fn key(record_id: &str) -> Result<Key, OperateError> {
-    Key::from_text(record_id)
-        .map_err(|error| OperateError::BadKey(record_id.to_owned(), error.to_string()))
+    Key::from_text(record_id).map_err(|error| OperateError::BadKey(record_id.to_owned(), error.to_string()))
 }

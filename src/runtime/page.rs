@@ -311,7 +311,7 @@ fn job_for(
         (_, Action::Invalid(_)) if *super::link::along(&entry.before.status, direction) != Status::Dead => {
             job.state = JobState::Dead;
             let image = entry.pair.side(direction.from()).now();
-            job.payload = image.map(|image| image_text(image));
+            job.payload = image.map(image_text);
             job.error = error(FaultCode::Validation, entry.pair.way(direction).error.as_ref());
             Some(job)
         }
@@ -322,7 +322,7 @@ fn job_for(
         }
         (_, action) if action.is_write() && status == Status::Dead => {
             job.state = JobState::Dead;
-            job.payload = entry.pair.side(direction.from()).now().map(|image| image_text(image));
+            job.payload = entry.pair.side(direction.from()).now().map(image_text);
             job.error = failed.map(|fault| JobError { code: fault.code, message: fault.to_string() });
             Some(job)
         }

@@ -170,8 +170,9 @@ impl Runtime {
         self.apply_limits();
         let mut restarted = 0;
         for (key, _) in self.all_running() {
-            let find =
-                |config: &Config| config.customer(&key.0).ok().and_then(|customer| part(&customer, &key.1));
+            let find = |config: &Config| {
+                config.customer(&key.0).ok().and_then(|customer| depends(&customer, &key.1))
+            };
             match (find(&old), find(&new)) {
                 (_, None) => self.retire(&key).await,
                 (before, after) if before != after => {
@@ -230,17 +231,22 @@ impl Runtime {
 pub type LoadConfig = Box<dyn Fn(&str) -> Result<Config, String> + Send + Sync>;
 
 /// What a link depends on, limits left out: they apply live.
-fn part(
-    customer: &Customer,
-    link: &str,
-) -> Option<(LinkConfig, Option<PathBuf>, Vec<(String, serde_json::Value)>)> {
+#[derive(PartialEq)]
+struct Depends {
+    link: LinkConfig,
+    rules: Option<PathBuf>,
+    /// Connector and settings of both ends.
+    systems: Vec<(String, serde_json::Value)>,
+}
+
+fn depends(customer: &Customer, link: &str) -> Option<Depends> {
     let link = customer.links.get(link)?.clone();
     let systems = [&link.a, &link.b]
         .iter()
         .filter_map(|end| customer.systems.get(&end.system))
         .map(|system| (system.connector.clone(), system.settings.clone()))
         .collect();
-    Some((link, customer.rules.clone(), systems))
+    Some(Depends { link, rules: customer.rules.clone(), systems })
 }
 
 /// Writes a file so that nobody ever sees half of it; a link is followed to the file behind it.

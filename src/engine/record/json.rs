@@ -67,7 +67,7 @@ pub fn value_to_json(value: &Value) -> serde_json::Value {
         Value::Bool(flag) => (*flag).into(),
         Value::Int(int) => (*int).into(),
         Value::Number(number) => match serde_json::from_str::<serde_json::Value>(number.as_str()) {
-            Ok(parsed) if parsed.to_string() == number.as_str() => parsed,
+            Ok(parsed) if is_exact(&parsed, number.as_str()) => parsed,
             _ => number.as_str().into(),
         },
         Value::Text(text) => text.as_str().into(),
@@ -105,6 +105,12 @@ pub fn json_text(record: &Record) -> String {
     }
     out.push('}');
     out
+}
+
+/// Tells whether `serde_json` kept a number in the very text it came in.
+fn is_exact(parsed: &serde_json::Value, text: &str) -> bool {
+    let kept = parsed.to_string();
+    kept == text
 }
 
 fn push_string(text: &str, out: &mut String) {

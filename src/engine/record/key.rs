@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn what_a_key_shows_can_be_read_back() {
         for parts in [vec!["x"], vec!["a,b", "c\\d"], vec!["", "7"], vec!["nul\0", "é"]] {
-            let values: Vec<Value> = parts.iter().map(|part| Value::text(part)).collect();
+            let values: Vec<Value> = parts.iter().map(Value::text).collect();
             let made = key(&values);
             assert_eq!(made.parts(), parts);
             assert_eq!(Key::from_display(&made.to_string(), parts.len()), Ok(made));

@@ -85,5 +85,8 @@ fn push(
     let id = mock
         .push(end.map(|end| end.stream.as_str()), key, &record, (app.runtime.clock)())
         .map_err(Problem::invalid)?;
-    Ok((axum::http::StatusCode::CREATED, Json(serde_json::json!({ "id": id, "crm": connector, "customer_id": customer_id }))))
+    Ok((
+        axum::http::StatusCode::CREATED,
+        Json(serde_json::json!({ "id": id, "crm": connector, "customer_id": customer_id })),
+    ))
 }

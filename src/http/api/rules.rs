@@ -68,16 +68,22 @@ pub async fn replace(
         && wanted != "*"
         && wanted != book.current().etag()
     {
-        return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "the rules have changed since they were read")
-            .remedy("read them again and lay your change over them"));
+        return Err(Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "the rules have changed since they were read",
+        )
+        .remedy("read them again and lay your change over them"));
     }
     let text = String::from_utf8(body.to_vec()).map_err(|_| Problem::invalid("the body is not UTF-8"))?;
     if query.dry_run {
-        let (_, report) = app.runtime.check_rules(&book, &text).await.map_err(|error| {
-            Problem::from(crate::runtime::reload::ReloadError::Rules(error))
-        })?;
+        let (_, report) = app
+            .runtime
+            .check_rules(&book, &text)
+            .await
+            .map_err(|error| Problem::from(crate::runtime::reload::ReloadError::Rules(error)))?;
         return Ok(Json(serde_json::json!({ "dry_run": true, "changed": report.changed,
-            "unchanged": report.unchanged })).into_response());
+            "unchanged": report.unchanged }))
+        .into_response());
     }
     let report = app.runtime.replace_rules(&book, text).await?;
     Ok(([(header::ETAG, book.current().etag())], Json(report)).into_response())

@@ -80,13 +80,16 @@ pub async fn link_view(app: &App, state: &LinkState) -> Result<Value, Problem> {
     let phase = running.as_ref().map_or(Phase::Stopped, |running| lock(&running.view.phase).clone());
     let now = (app.runtime.clock)();
     let trouble = |place: usize| {
-        running.as_ref().and_then(|running| running.view.trouble.get(place).and_then(|text| lock(text).clone()))
+        running
+            .as_ref()
+            .and_then(|running| running.view.trouble.get(place).and_then(|text| lock(text).clone()))
     };
     let polled = |side: Side| {
         running.as_ref().map_or(0, |running| at(&running.view.polled_at, side).load(Ordering::Relaxed))
     };
     let config = app.runtime.config();
-    let link = config.customer(&state.customer).ok().and_then(|customer| customer.links.get(&state.link).cloned());
+    let link =
+        config.customer(&state.customer).ok().and_then(|customer| customer.links.get(&state.link).cloned());
     let end = |side: Side| {
         let end = link.as_ref().map(|link| match side {
             Side::A => &link.a,
@@ -191,7 +194,8 @@ fn record_view(
         // A push that is under way, or was the only thing ever done, speaks for the direction.
         let push = job.filter(|job| job.origin == Origin::Push).max_by_key(|job| job.id);
         let push = push.filter(|push| push.state.is_active() || state.is_none());
-        let status = push.map_or_else(|| state.map_or(Status::None, |state| state.status), |push| of_job(push.state));
+        let status =
+            push.map_or_else(|| state.map_or(Status::None, |state| state.status), |push| of_job(push.state));
         all.push(status);
         json!({
             "status": status.as_str(),
@@ -209,7 +213,8 @@ fn record_view(
 }
 
 fn side_view(state: &SideState) -> Value {
-    let revision = state.revision.as_ref().map(ToString::to_string).or_else(|| state.now().map(Image::data_hash));
+    let revision =
+        state.revision.as_ref().map(ToString::to_string).or_else(|| state.now().map(Image::data_hash));
     let seen = state.seen_at != Timestamp::default();
     json!({ "id": state.id.as_deref(), "present": state.now().is_some(), "revision": revision,
         "seen_at": seen.then_some(state.seen_at), "modified_at": state.modified_at })

@@ -84,8 +84,12 @@ pub async fn push(
     let data = match (&request.data, request.operation) {
         (Some(data), _) if data.get().trim_start().starts_with('{') => data.clone(),
         (Some(_), _) => return Err(Problem::invalid("data must be an object of fields")),
-        (None, Operation::Delete) => RawValue::from_string("{}".to_owned()).map_err(|error| Problem::invalid(error.to_string()))?,
-        (None, _) => return Err(Problem::invalid("data is missing").remedy("give the record's fields as an object")),
+        (None, Operation::Delete) => {
+            RawValue::from_string("{}".to_owned()).map_err(|error| Problem::invalid(error.to_string()))?
+        }
+        (None, _) => {
+            return Err(Problem::invalid("data is missing").remedy("give the record's fields as an object"));
+        }
     };
     let operation = match request.operation {
         Operation::Create | Operation::Read => "create",
@@ -132,8 +136,14 @@ impl Once {
         let print = format!(
             "{:032x}",
             xxhash_rust::xxh3::xxh3_128(
-                format!("{:?}/{}/{}/{:?}", request.operation, request.record_id.text(), request.crm, request.data)
-                    .as_bytes()
+                format!(
+                    "{:?}/{}/{}/{:?}",
+                    request.operation,
+                    request.record_id.text(),
+                    request.crm,
+                    request.data
+                )
+                .as_bytes()
             )
         );
         let Some(given) = headers.get("idempotency-key").and_then(|value| value.to_str().ok()) else {
@@ -161,7 +171,12 @@ impl Once {
 }
 
 /// Looks a record up at the CRM, now.
-async fn read(app: &App, customer: &str, request: &PushRequest, correlation: Correlation) -> Result<Response, Problem> {
+async fn read(
+    app: &App,
+    customer: &str,
+    request: &PushRequest,
+    correlation: Correlation,
+) -> Result<Response, Problem> {
     let (link, direction) = app.runtime.towards(customer, &request.crm)?;
     let running = app.runtime.start_link(customer, &link).await?;
     let ctx = running.context.load_full().ok_or_else(|| {
@@ -175,7 +190,11 @@ async fn read(app: &App, customer: &str, request: &PushRequest, correlation: Cor
     let wanted = [Wanted { key, id }];
     let found = ctx.end(direction.to()).destination.look_up(&wanted, &call).await?;
     let Some(record) = found.into_iter().flatten().next() else {
-        return Err(Problem::not_found(format!("{} has no record {}", request.crm, request.record_id.text())));
+        return Err(Problem::not_found(format!(
+            "{} has no record {}",
+            request.crm,
+            request.record_id.text()
+        )));
     };
     let fields: serde_json::Map<String, serde_json::Value> = record
         .schema
@@ -298,15 +317,21 @@ pub async fn poll(
 ) -> Result<Json<serde_json::Value>, Problem> {
     let asked = app.runtime.poll_system(query.id(), &system);
     if asked.is_empty() {
-        return Err(Problem::not_found(format!("no running link of customer {} has the system {system}", query.id()))
-            .remedy("start one with POST /v1/sync/{link}"));
+        return Err(Problem::not_found(format!(
+            "no running link of customer {} has the system {system}",
+            query.id()
+        ))
+        .remedy("start one with POST /v1/sync/{link}"));
     }
     let mut read = 0;
     let mut links = Vec::new();
     for ((customer, link), sides) in asked {
         let seen = |app: &App| {
             app.runtime.running(&customer, &link).map_or(0, |running| {
-                sides.iter().map(|(side, _)| at(&running.view.seen, *side).load(std::sync::atomic::Ordering::Relaxed)).sum::<u64>()
+                sides
+                    .iter()
+                    .map(|(side, _)| at(&running.view.seen, *side).load(std::sync::atomic::Ordering::Relaxed))
+                    .sum::<u64>()
             })
         };
         let before = seen(&app);
@@ -328,7 +353,9 @@ pub async fn retry(
 ) -> Result<(StatusCode, Json<serde_json::Value>), Problem> {
     let jobs = app.runtime.retry(&record_id).await?;
     if jobs.is_empty() {
-        return Err(Problem::not_found(format!("no dead, retrying or waiting job stands for record {record_id}")));
+        return Err(Problem::not_found(format!(
+            "no dead, retrying or waiting job stands for record {record_id}"
+        )));
     }
     Ok((StatusCode::ACCEPTED, Json(serde_json::json!({ "record_id": record_id, "jobs": jobs }))))
 }
