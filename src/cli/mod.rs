@@ -12,6 +12,7 @@ mod mock;
 mod once;
 mod openapi;
 mod output;
+mod rules;
 mod run;
 mod service;
 mod signals;
@@ -48,6 +49,9 @@ pub enum Command {
     Demo(demo::Demo),
     /// Serve a built-in mock by itself
     Mock(mock::Mock),
+    /// Work on rules files
+    #[command(subcommand)]
+    Rules(rules::Rules),
     /// Print the description of the API
     Openapi(openapi::Openapi),
     /// Print the completions of a shell
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Openapi(command) => command.run(),
         Command::Demo(command) => command.run(&globals),
         Command::Mock(command) => command.run(&globals),
+        Command::Rules(command) => command.run(&globals),
         Command::Completions(command) => command.run(),
     };
     done.into()
