@@ -9,7 +9,7 @@
 
 mod place;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -188,6 +188,10 @@ impl Inner {
     /// Rings bells at once; contents wait for quiet.
     fn take(&self, event: &notify::Event, now: Instant) {
         for path in &event.paths {
+            if let Some(marks) = lock(&self.folders).get_mut(path) {
+                // The folder itself was removed or renamed, and the watch went with it.
+                *marks = None;
+            }
             for bell in lock(&self.bells).iter().filter(|bell| bell.place.is(path)) {
                 bell.ring();
             }
@@ -206,20 +210,20 @@ impl Inner {
     fn look(&self, missed: bool, now: Instant) {
         let mut bells = lock(&self.bells);
         bells.retain(|bell| bell.ring.strong_count() > 0);
-        for bell in bells.iter_mut() {
-            bell.place.renew();
-            if self.follow(bell.place.folder()) || missed {
-                bell.ring();
-            }
-        }
-        drop(bells);
         let mut contents = lock(&self.contents);
         contents.retain(|content| !content.tell.is_closed());
-        for content in contents.iter_mut() {
-            content.place.renew();
-            self.follow(content.place.folder());
-            content.glance(now);
+        let bell_places = bells.iter_mut().map(|bell| &mut bell.place);
+        let content_places = contents.iter_mut().map(|content| &mut content.place);
+        let mut renewed = BTreeSet::new();
+        for place in bell_places.chain(content_places) {
+            place.renew();
+            if self.follow(place.folder()) {
+                renewed.insert(place.folder().to_owned());
+            }
         }
+        // Whatever happened there before the watch began went unnoticed.
+        bells.iter().filter(|bell| missed || renewed.contains(bell.place.folder())).for_each(Bell::ring);
+        contents.iter_mut().for_each(|content| content.glance(now));
     }
 
     /// Reads the contents that are quiet by now; gives when the next one will be.

@@ -88,7 +88,7 @@ async fn many_callers_share_one_window() {
 
 #[tokio::test]
 async fn the_urgent_go_first_and_equals_in_order() {
-    let gate = gate(of(1, 30));
+    let gate = gate(of(1, 300));
     call(&gate, Class::Live).await;
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut callers = JoinSet::new();

@@ -69,10 +69,11 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Returns the marks that a folder keeps for life.
+    /// Returns the marks that a folder keeps for life. Numbers are given out again at once, so its
+    /// time of birth counts too, where it has one.
     pub(super) fn of_folder(folder: &Path) -> Option<Self> {
         let data = std::fs::metadata(folder).ok()?;
-        Some(Self { number: number(&data), length: 0, modified: None })
+        Some(Self { number: number(&data), length: 0, modified: data.created().ok() })
     }
 }
 
