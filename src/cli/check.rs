@@ -110,12 +110,12 @@ async fn look_at(runtime: &Arc<Runtime>, customer: &Customer, findings: &mut Fin
         let systems =
             runtime.system(customer, &link.a).and_then(|a| Ok([a, runtime.system(customer, &link.b)?]));
         let looked = match systems {
-            Ok(systems) => open::look(customer, link, &systems, &call).await,
+            Ok(systems) => open::look(customer, link, &systems, None, &call).await,
             Err(fault) => Err(fault),
         };
         match looked {
             Err(fault) => findings.problems.push(format!("{name}: {fault}")),
-            Ok((facts, _)) => match file.compile(0, &facts) {
+            Ok(facts) => match file.compile(0, &facts) {
                 Err(error) => findings
                     .problems
                     .push(format!("{} (for {name})", error.in_file(&path.display().to_string()))),

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::FuseConfig;
 use crate::connectors::{Call, Class, Clock, Destination, Features, StreamSpec, System};
 use crate::engine::job::RetryPolicy;
 use crate::engine::record::{Cursor, Direction, Side, Timestamp};
@@ -66,6 +67,7 @@ pub struct LinkContext {
     pub ends: [End; 2],
     pub clock: Clock,
     pub poll_interval: Duration,
+    pub fuse: FuseConfig,
     pub stop: CancellationToken,
     /// Where the sources go on.
     pub cursors: [Mutex<Option<Cursor>>; 2],
@@ -164,6 +166,7 @@ pub struct LinkParts {
     pub ends: [End; 2],
     pub clock: Clock,
     pub poll_interval: Duration,
+    pub fuse: FuseConfig,
     pub stop: CancellationToken,
     pub cursors: [Option<Cursor>; 2],
     pub epochs: [u32; 2],
@@ -183,6 +186,7 @@ impl LinkContext {
             ends: parts.ends,
             clock: parts.clock,
             poll_interval: parts.poll_interval,
+            fuse: parts.fuse,
             stop: parts.stop,
             cursors: parts.cursors.map(Mutex::new),
             epochs: parts.epochs.map(AtomicU32::new),

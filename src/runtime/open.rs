@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::book::{BookError, RuleBook};
 use super::contact;
@@ -37,8 +37,17 @@ pub async fn keep(runtime: Arc<Runtime>, key: LinkKey, running: Arc<Running>, st
         };
         match opened {
             Ok(Some((ctx, state))) => {
-                delay = BLOCKED_DELAY;
-                work(&ctx, &running, &state).await;
+                if work(&ctx, &running, &state).await {
+                    delay = BLOCKED_DELAY;
+                    continue;
+                }
+                let reason = "a task of the link broke down; the log says where, please report it";
+                *lock(&running.view.phase) = Phase::Blocked(reason.to_owned());
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = tokio::time::sleep(delay) => {}
+                }
+                delay = (delay * 2).min(BLOCKED_DELAY_MAX);
             }
             Ok(None) => {
                 *lock(&running.view.phase) = Phase::Paused;
@@ -59,10 +68,11 @@ pub async fn keep(runtime: Arc<Runtime>, key: LinkKey, running: Arc<Running>, st
     running.context.store(None);
 }
 
-/// Runs an opened link: workers from the start, pollers once both sides are matched.
-async fn work(ctx: &Arc<LinkContext>, running: &Running, state: &LinkState) {
+/// Runs an opened link: workers from the start, pollers once both sides are matched. False where one
+/// of them broke down; then all have ended, and the link can be opened again.
+async fn work(ctx: &Arc<LinkContext>, running: &Running, state: &LinkState) -> bool {
     running.context.store(Some(Arc::clone(ctx)));
-    let tasks = TaskTracker::new();
+    let mut tasks = JoinSet::new();
     for direction in Direction::BOTH {
         if ctx.rules.way(direction).is_some() {
             tasks.spawn(worker::run(Arc::clone(ctx), direction));
@@ -78,9 +88,17 @@ async fn work(ctx: &Arc<LinkContext>, running: &Running, state: &LinkState) {
             }
         }
     }
-    tasks.close();
-    tasks.wait().await;
+    let mut whole = true;
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            whole = false;
+            ctx.stop.cancel();
+            tracing::error!(event = "link.broke_down", customer = %ctx.customer, link = %ctx.name,
+                error = %error, "a task of the link broke down");
+        }
+    }
     running.context.store(None);
+    whole
 }
 
 /// Brings both sides together as far as that is still to be done; `None` when the link is stopped.
@@ -159,8 +177,17 @@ async fn open(
     let in_force = book.current();
     let systems = [runtime.system(&customer, &wanted.a)?, runtime.system(&customer, &wanted.b)?];
     let call = Call { class: Class::Live, correlation_id: format!("{customer_id}-{link}-open") };
-    let (facts, _) = look(&customer, wanted, &systems, &call).await?;
-    let rules = in_force.file.compile(in_force.version, &facts).map_err(|error| {
+    let known = lock(&running.facts).take();
+    let mut facts = look(&customer, wanted, &systems, known.as_ref(), &call).await?;
+    let compiled = match in_force.file.compile(in_force.version, &facts) {
+        // What was known of a remote stream may be old: look again before the rules are blamed.
+        Err(_) if known.is_some() => {
+            facts = look(&customer, wanted, &systems, None, &call).await?;
+            in_force.file.compile(in_force.version, &facts)
+        }
+        compiled => compiled,
+    };
+    let rules = compiled.map_err(|error| {
         Fault::fatal(
             FaultCode::Configuration,
             error.in_file(&book.path.display().to_string()),
@@ -185,7 +212,9 @@ async fn open(
         ends,
         clock: Arc::clone(&runtime.clock),
         poll_interval: wanted.poll_interval,
-        stop: stop.clone(),
+        fuse: wanted.fuse.clone(),
+        // Of its own, so that the link can be opened again when one of its tasks breaks down.
+        stop: stop.child_token(),
         cursors: state.cursors.clone(),
         epochs: state.epochs,
         bells,
@@ -197,25 +226,51 @@ async fn open(
     Ok(Some((Arc::new(ctx), state)))
 }
 
-/// Looks at both streams, and says what the rules need to know of them.
+/// Looks at both streams, and says what the rules need to know of them. A remote stream that is
+/// known already is not asked again: new rules must not wait for a full window.
 pub async fn look(
     customer: &Customer,
     link: &LinkConfig,
     systems: &[Arc<dyn System>; 2],
+    known: Option<&LinkFacts>,
     call: &Call,
-) -> Result<(LinkFacts, [StreamInfo; 2]), Fault> {
-    let [system_a, system_b] = systems;
-    let a = system_a.describe(&spec(&customer.id, &link.name, &link.a, Side::A, None), call).await?;
-    let b = system_b.describe(&spec(&customer.id, &link.name, &link.b, Side::B, None), call).await?;
-    let facts = LinkFacts {
+) -> Result<LinkFacts, Fault> {
+    let mut ends = Vec::with_capacity(2);
+    for (side, system) in Side::BOTH.into_iter().zip(systems) {
+        let (end, known) = match side {
+            Side::A => (&link.a, known.map(|known| &known.a)),
+            Side::B => (&link.b, known.map(|known| &known.b)),
+        };
+        let same = known.filter(|known| {
+            known.system == end.system
+                && known.stream == end.stream
+                && known.key == end.key
+                && remote(customer, end)
+        });
+        ends.push(match same {
+            Some(known) => known.clone(),
+            None => {
+                let info = system.describe(&spec(&customer.id, &link.name, end, side, None), call).await?;
+                end_facts(customer, end, &info)
+            }
+        });
+    }
+    let [a, b]: [EndFacts; 2] = ends
+        .try_into()
+        .map_err(|_| Fault::fatal(FaultCode::Configuration, "a link has two ends", "this is a defect"))?;
+    Ok(LinkFacts {
         link: link.name.clone(),
-        a: end_facts(customer, &link.a, &a),
-        b: end_facts(customer, &link.b, &b),
+        a,
+        b,
         a_to_b: link.a_to_b,
         b_to_a: link.b_to_a,
         first_contact: link.first_contact,
-    };
-    Ok((facts, [a, b]))
+    })
+}
+
+fn remote(customer: &Customer, end: &EndConfig) -> bool {
+    let system = customer.systems.get(&end.system);
+    system.and_then(|system| connectors::find(&system.connector)).is_some_and(|connector| connector.remote)
 }
 
 fn end_facts(customer: &Customer, end: &EndConfig, info: &StreamInfo) -> EndFacts {
@@ -251,8 +306,8 @@ pub fn spec(
 }
 
 impl Runtime {
-    /// Returns the rules file of a customer, opened once.
-    pub async fn book(&self, customer: &Customer) -> Result<Arc<RuleBook>, BookError> {
+    /// Returns the rules file of a customer, opened once and followed from then on.
+    pub async fn book(self: &Arc<Self>, customer: &Customer) -> Result<Arc<RuleBook>, BookError> {
         let path = self.rules_path(customer);
         let mut books = self.books.lock().await;
         if let Some(book) = books.get(&path) {
@@ -260,6 +315,7 @@ impl Runtime {
         }
         let book = Arc::new(RuleBook::open(&path, self.store.as_ref(), (self.clock)()).await?);
         books.insert(path, Arc::clone(&book));
+        self.follow_book(Arc::clone(&book));
         Ok(book)
     }
 

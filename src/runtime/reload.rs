@@ -102,10 +102,6 @@ impl Runtime {
     /// Follows the rules files and the configuration file until everything stops.
     pub async fn follow(self: Arc<Self>, config_path: PathBuf, load: LoadConfig) {
         let mut config_text = self.watcher.content(&config_path);
-        let books: Vec<Arc<RuleBook>> = self.books.lock().await.values().cloned().collect();
-        for book in books {
-            self.follow_book(book);
-        }
         loop {
             tokio::select! {
                 () = self.stopping().cancelled() => return,

@@ -9,15 +9,12 @@ use std::sync::atomic::Ordering;
 
 use super::link::{LinkContext, Presence, at, lock};
 use super::page::{Fact, storage};
+use crate::config::FuseConfig;
 use crate::connectors::{Class, Wanted};
 use crate::engine::fault::Fault;
 use crate::engine::record::{Key, Side};
 
 const WALK: usize = 2000;
-/// A direction freezes where more than this share of its pairs would be deleted at once …
-const FUSE_SHARE: f64 = 0.20;
-/// … and at least so many.
-const FUSE_LEAST: usize = 10;
 
 /// The keys that a scan has shown, 8 bytes each.
 pub struct Shown {
@@ -132,7 +129,7 @@ pub async fn missing(ctx: &LinkContext, side: Side, mut shown: Shown, epoch: u32
         }
     }
     let approved = at(&ctx.approved, side).load(Ordering::Relaxed);
-    if !approved && keys.len() >= FUSE_LEAST && keys.len() as f64 > present.count as f64 * FUSE_SHARE {
+    if !approved && implausible(keys.len() as u64, present.count, &ctx.fuse) {
         let reason = format!(
             "{} of {} records are gone from {} ({}) at once; approve it if that is meant, else mend the stream",
             keys.len(),
@@ -143,6 +140,13 @@ pub async fn missing(ctx: &LinkContext, side: Side, mut shown: Shown, epoch: u32
         return Ok(Missing::Fuse { reason });
     }
     confirm(ctx, side, keys).await.map(Missing::Keys)
+}
+
+/// A direction freezes where more than the configured share of its pairs would be deleted at once,
+/// and at least so many.
+fn implausible(deletes: u64, present: u64, fuse: &FuseConfig) -> bool {
+    deletes >= u64::from(fuse.deletes_min)
+        && deletes.saturating_mul(100) > present.saturating_mul(u64::from(fuse.deletes_percent))
 }
 
 /// Looks each missing record up by itself: a scan that was short by mistake deletes nothing.
