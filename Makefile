@@ -5,13 +5,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CONFIG ?= customer_settings.toml
-SEED ?= 1
 IMAGE ?= record-sync
 # The profile of .config/nextest.toml; .ci/run sets `ci`.
 PROFILE ?= default
 ARGS ?=
 
-.PHONY: help run test lint fmt bench sim verify docker clean
+.PHONY: help run test lint fmt bench verify docker clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,9 +34,6 @@ fmt: ## Format the code
 
 bench: ## Measure the stages and the whole path against a bare loop
 	cargo bench --locked --bench sync -- $(ARGS)
-
-sim: ## Run one simulated history: make sim SEED=7
-	RECORD_SYNC_SIM_SEED=$(SEED) cargo nextest run --locked --test it --no-capture simulate
 
 verify: ## Do all that CI does
 	.ci/run

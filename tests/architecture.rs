@@ -200,6 +200,9 @@ const FLOORS: &[Floor] = &[
             "clap_complete",
             "comfy_table",
             "indicatif",
+            // `status` and `retry` are clients of the daemon that runs beside.
+            "percent_encoding",
+            "reqwest",
             "serde",
             "serde_json",
             // `check` opens systems beside a state that it throws away.

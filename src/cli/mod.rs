@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod check;
+mod client;
 mod completions;
 mod demo;
 mod globals;
@@ -12,10 +13,12 @@ mod mock;
 mod once;
 mod openapi;
 mod output;
+mod retry;
 mod rules;
 mod run;
 mod service;
 mod signals;
+mod status;
 
 use std::process::ExitCode;
 
@@ -52,6 +55,10 @@ pub enum Command {
     /// Work on rules files
     #[command(subcommand)]
     Rules(rules::Rules),
+    /// Show how the links are doing, or where one record stands
+    Status(status::Status),
+    /// Try the jobs of a record again, now
+    Retry(retry::Retry),
     /// Print the description of the API
     Openapi(openapi::Openapi),
     /// Print the completions of a shell
@@ -65,6 +72,8 @@ pub fn main() -> ExitCode {
         Command::Run(command) => command.run(&globals),
         Command::Once(command) => command.run(&globals),
         Command::Check(command) => command.run(&globals),
+        Command::Status(command) => command.run(&globals),
+        Command::Retry(command) => command.run(&globals),
         Command::Openapi(command) => command.run(),
         Command::Demo(command) => command.run(&globals),
         Command::Mock(command) => command.run(&globals),

@@ -85,7 +85,7 @@ fn absolute(path: PathBuf) -> PathBuf {
 }
 
 /// A listener on all addresses is reached on this machine by the loopback one.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     let mut address = address;
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());

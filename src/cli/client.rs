@@ -1,0 +1,56 @@
+//! Talks to the daemon that runs beside: where it listens stands in the configuration.
+
+use std::time::Duration;
+
+use super::{Exit, Globals, output};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An answer of the daemon.
+pub(super) struct Answer {
+    pub ok: bool,
+    pub body: serde_json::Value,
+}
+
+/// Asks the daemon; prints why where there is no answer.
+pub(super) fn ask(globals: &Globals, method: reqwest::Method, path: &str) -> Result<Answer, Exit> {
+    let config = globals.load(&[])?;
+    let url = format!("http://{}{path}", super::service::reachable(config.service.listen));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| output::failed(format!("no threads can be started: {error}")))?;
+    runtime.block_on(async {
+        let sent = async {
+            let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
+            let reply = client.request(method, &url).send().await?;
+            let ok = reply.status().is_success();
+            let text = reply.text().await?;
+            Ok::<_, reqwest::Error>((ok, text))
+        };
+        let (ok, text) = sent.await.map_err(|error| {
+            output::failed(format!(
+                "no daemon answers at {url}: {}; start one with `record-sync run`",
+                error.without_url()
+            ))
+        })?;
+        let body = serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text));
+        Ok(Answer { ok, body })
+    })
+}
+
+/// Writes a path segment so that it means just itself.
+pub(super) fn segment(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// Prints what went wrong, as the daemon says it.
+pub(super) fn problem(answer: &Answer) -> Exit {
+    let text = |name: &str| answer.body.get(name).and_then(serde_json::Value::as_str);
+    let detail = text("detail").or_else(|| text("title")).unwrap_or("the daemon refused");
+    match text("remedy") {
+        Some(remedy) => output::failed(format!("{detail}; {remedy}")),
+        None => output::failed(detail),
+    };
+    Exit::Problems
+}
