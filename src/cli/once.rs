@@ -12,6 +12,7 @@ use super::service::{self, Service, Wanted};
 use super::{Exit, Globals, output};
 use crate::engine::record::Side;
 use crate::runtime::link::{Phase, at, lock};
+use crate::runtime::supervisor::Running;
 use crate::telemetry::Stderr;
 
 /// Runs one full two-way pass of a link and ends.
@@ -32,6 +33,8 @@ pub struct Once {
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A link that stays blocked for so long will not mend itself while somebody waits.
 const BLOCKED_MAX: Duration = Duration::from_secs(10);
+/// A stream that can't be read for so long won't be either; shorter troubles are ridden out.
+const UNREADABLE_MAX: Duration = Duration::from_secs(60);
 
 impl Once {
     pub(super) fn run(&self, globals: &Globals) -> Exit {
@@ -91,14 +94,14 @@ impl Once {
             if report.complete {
                 break (Some(report), None);
             }
-            match &*lock(&running.view.phase) {
-                Phase::Blocked(reason) => {
+            match obstacle(&running) {
+                Some((reason, patience)) => {
                     blocked += LOOK_EVERY;
-                    if blocked >= BLOCKED_MAX {
-                        break (Some(report), Some(reason.clone()));
+                    if blocked >= patience {
+                        break (Some(report), Some(reason));
                     }
                 }
-                _ => blocked = Duration::ZERO,
+                None => blocked = Duration::ZERO,
             }
             if (runtime.clock)().since(began) >= deadline {
                 break (Some(report), Some("the pass took too long; what is left stays queued".to_owned()));
@@ -132,6 +135,15 @@ impl Once {
             None => Exit::Fine,
         }
     }
+}
+
+/// What keeps the pass from going on, with how long to hope.
+fn obstacle(running: &Running) -> Option<(String, Duration)> {
+    if let Phase::Blocked(reason) = &*lock(&running.view.phase) {
+        return Some((reason.clone(), BLOCKED_MAX));
+    }
+    let [a, b, ..] = &running.view.trouble;
+    [a, b].into_iter().find_map(|trouble| lock(trouble).clone()).map(|reason| (reason, UNREADABLE_MAX))
 }
 
 /// A bar on a terminal, nothing elsewhere.

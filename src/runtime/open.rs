@@ -196,7 +196,7 @@ async fn open(
     })?;
     *lock(&running.facts) = Some(facts);
     let rules = Arc::new(rules);
-    let presence = measure(runtime.store.as_ref(), state.id).await.map_err(storage)?;
+    let (presence, [epoch_a, epoch_b]) = measure(runtime.store.as_ref(), state.id).await.map_err(storage)?;
     let [system_a, system_b] = systems;
     let ends = [
         runtime.end(&customer, wanted, Side::A, system_a, &rules, running)?,
@@ -212,11 +212,11 @@ async fn open(
         ends,
         clock: Arc::clone(&runtime.clock),
         poll_interval: wanted.poll_interval,
-        fuse: wanted.fuse.clone(),
+        fuse: wanted.fuse,
         // Of its own, so that the link can be opened again when one of its tasks breaks down.
         stop: stop.child_token(),
         cursors: state.cursors.clone(),
-        epochs: state.epochs,
+        epochs: [state.epochs[0].max(epoch_a), state.epochs[1].max(epoch_b)],
         bells,
         view: Arc::clone(&running.view),
     });
@@ -332,8 +332,9 @@ impl Runtime {
             (None, Some(given)) => given.clone(),
             (None, None) => config.service.rules.clone(),
         };
+        // Both were laid over the folder of the configuration when that was read.
         let path = PathBuf::from(path.to_string_lossy().replace("{customer}", &customer.id));
-        if path.is_absolute() { path } else { absolute(&config.base_dir, &path) }
+        path.strip_prefix(".").map(Path::to_owned).unwrap_or(path)
     }
 
     /// Returns a customer's system, opened once for all its links.
@@ -418,8 +419,4 @@ impl Runtime {
         let paths = end.system.watch(&end.spec);
         if paths.is_empty() { Arc::default() } else { self.watcher.bell(&paths) }
     }
-}
-
-fn absolute(base: &Path, path: &Path) -> PathBuf {
-    base.join(path)
 }

@@ -242,6 +242,10 @@ fn build(
         for direction in Direction::BOTH {
             let job = job_for(ctx, entry, direction, now, failed.get(&place));
             let had = super::link::along(&entry.before.status, direction);
+            // What was a dead letter is planned anew: the letter has nothing more to tell.
+            if *had == Status::Dead && entry.pair.way(direction).status != Status::Dead {
+                commit.obsolete.push((direction, entry.pair.key.clone()));
+            }
             match job {
                 Some(job) => {
                     if job.state == JobState::Dead {
@@ -359,20 +363,23 @@ pub fn shift(presence: &mut Presence, before: bool, now: bool, key: &Key) {
     }
 }
 
-/// Adds up which keys a link's sides have, page by page.
-pub async fn measure(store: &dyn Store, link: LinkId) -> Result<[Presence; 2], StoreError> {
+/// Adds up which keys a link's sides have, page by page, with the latest epoch that a pair was touched in:
+/// a scan that begins anew must count as younger than all of them, also where its number was never stored.
+pub async fn measure(store: &dyn Store, link: LinkId) -> Result<([Presence; 2], [u32; 2]), StoreError> {
     const PAGE: usize = 2000;
     let mut presence = [Presence::default(); 2];
+    let mut epochs = [0; 2];
     let mut after = None;
     loop {
         let pairs = store.walk(link, after, PAGE).await?;
         for pair in &pairs {
-            for (side, presence) in Side::BOTH.into_iter().zip(&mut presence) {
+            for ((side, presence), epoch) in Side::BOTH.into_iter().zip(&mut presence).zip(&mut epochs) {
                 shift(presence, false, pair.side(side).now().is_some(), &pair.key);
+                *epoch = pair.side(side).epoch.max(*epoch);
             }
         }
         if pairs.len() < PAGE {
-            return Ok(presence);
+            return Ok((presence, epochs));
         }
         after = pairs.last().map(|pair| pair.key.clone());
     }

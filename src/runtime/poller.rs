@@ -31,6 +31,8 @@ pub struct Poller {
     polls_since_listing: u32,
     /// The last pass did not come to its end.
     unfinished: bool,
+    /// The last sweep found more missing than is believed.
+    held_back: bool,
 }
 
 /// How far a pass goes with what it reads.
@@ -62,6 +64,7 @@ impl Poller {
             listing_calls: 1,
             polls_since_listing: 0,
             unfinished: false,
+            held_back: false,
         })
     }
 
@@ -79,7 +82,10 @@ impl Poller {
                 ended = self.poll() => ended,
             };
             troubles = self.report(ended, troubles);
-            at(&ctx.view.passes, self.side).fetch_max(wanted, Ordering::Release);
+            // Whoever waits for a pass waits for one that came to its end.
+            if troubles == 0 {
+                at(&ctx.view.passes, self.side).fetch_max(wanted, Ordering::Release);
+            }
             ctx.view.passed.notify_waiters();
             let delay = match troubles {
                 0 => ctx.poll_interval,
@@ -125,7 +131,8 @@ impl Poller {
 
     /// One poll: nothing where nothing can have changed, else one pass.
     async fn poll(&mut self) -> Result<Tally, Fault> {
-        if !self.source.may_have_changed() && !self.unfinished {
+        let approved = self.held_back && at(&self.ctx.approved, self.side).load(Ordering::Relaxed);
+        if !self.source.may_have_changed() && !self.unfinished && !approved {
             return Ok(Tally::default());
         }
         // A source that has shown everything may say that nothing changed although the last page
@@ -227,7 +234,9 @@ impl Poller {
     /// Takes in what a complete scan or listing has not shown.
     async fn sweep(&mut self, shown: Shown, epoch: u32, mut mode: Mode<'_>) -> Result<Tally, Fault> {
         let ctx = &self.ctx;
-        match scan::missing(ctx, self.side, shown, epoch).await? {
+        let missing = scan::missing(ctx, self.side, shown, epoch).await?;
+        self.held_back = matches!(missing, Missing::Fuse { .. });
+        match missing {
             Missing::Fuse { reason } => {
                 super::fuse::blow(ctx, self.side, reason).await?;
                 Ok(Tally::default())

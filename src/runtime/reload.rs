@@ -178,7 +178,7 @@ impl Runtime {
                 _ => {}
             }
         }
-        if let Err(error) = self.start().await {
+        if let Err(error) = self.start_all().await {
             *lock(&self.config_problem) = Some(error.to_string());
             tracing::error!(event = "config.not_started", error = %error, "a new link could not be started");
         }

@@ -128,13 +128,19 @@ impl Runtime {
         self.config.load_full()
     }
 
-    /// Starts what starts by itself: the default customer's links, those of customers with
-    /// `autostart`, and all that were triggered once.
+    /// Takes back what the last process held, and starts what starts by itself. Once in a process: a
+    /// claim that is taken back while its worker lives would be delivered twice.
     pub async fn start(self: &Arc<Self>) -> Result<(), StartError> {
         let rescued = self.store.rescue((self.clock)(), true).await?;
         if rescued > 0 {
             tracing::warn!(event = "lease.rescued", count = rescued, "took back what the last process left");
         }
+        self.start_all().await
+    }
+
+    /// Starts what starts by itself and does not run yet: the default customer's links, those of
+    /// customers with `autostart`, and all that were triggered once.
+    pub(super) async fn start_all(self: &Arc<Self>) -> Result<(), StartError> {
         let config = self.config();
         let mut keys: Vec<LinkKey> = Vec::new();
         for customer in config.autostarted() {

@@ -129,7 +129,8 @@ pub struct Commit {
     /// A sync job that is born dead replaces the dead sync letter that stands for its (direction, key).
     pub jobs: Vec<NewJob>,
     /// Active sync jobs that have become senseless: the difference is gone. Leased ones and pushes
-    /// are left alone. They count as superseded. Comes before `jobs`.
+    /// are left alone. They count as superseded. Dead sync letters of the same (direction, key) go too,
+    /// they are counted already. Comes before `jobs`.
     pub obsolete: Vec<(Direction, Key)>,
     pub cursor: Option<(Side, Option<Cursor>)>,
     /// A new scan of a side began under this number.

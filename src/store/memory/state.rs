@@ -168,6 +168,10 @@ impl State {
                 self.jobs.remove(&row.job.id);
                 counted.superseded += 1;
             }
+            self.jobs.retain(|_, row| {
+                let letter = row.job.state == JobState::Dead && row.job.origin == Origin::Sync;
+                !(letter && row.link == link && row.job.direction == *direction && row.job.key == *key)
+            });
         }
         let mut jobs = Vec::new();
         for new in commit.jobs {

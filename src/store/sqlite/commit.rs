@@ -29,6 +29,9 @@ pub(super) fn commit(
             job_row::remove(db, row.job.id)?;
             counted.superseded += 1;
         }
+        while let Some(letter) = job_row::dead_sync(db, link, *direction, key)? {
+            job_row::remove(db, letter.job.id)?;
+        }
     }
     let mut jobs = Vec::with_capacity(commit.jobs.len());
     for new in commit.jobs {
