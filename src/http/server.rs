@@ -32,7 +32,8 @@ const CORRELATION_BYTES_MAX: usize = 128;
 pub fn router(app: App) -> Router {
     let body_max = app.runtime.config().service.body_bytes_max;
     let mocks = app.mocks.router();
-    let routes = api::router(app)
+    let (routes, page) = api::routers(app);
+    let routes = routes
         .fallback(async || Problem::not_found("there is no such path").remedy("see /docs"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path knows other methods").remedy("see /docs")
@@ -45,8 +46,10 @@ pub fn router(app: App) -> Router {
                 .into_response()
         }))
         .layer(middleware::from_fn(correlate));
-    // The mocks see paths as they were sent; the API does not care for a slash at the end.
-    mocks.fallback_service(NormalizePath::trim_trailing_slash(routes))
+    let page = page.layer(middleware::from_fn(correlate));
+    // The mocks see paths as they were sent, and the page sends `/docs` on to `/docs/`; the API does not
+    // care for a slash at the end.
+    mocks.merge(page).fallback_service(NormalizePath::trim_trailing_slash(routes))
 }
 
 /// Gives every request a correlation id and every answer the same one.

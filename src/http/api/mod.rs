@@ -54,8 +54,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     described().split_for_parts().1
 }
 
-/// Returns the API's routes, the description and the page that shows it.
-pub fn router(app: App) -> Router {
+/// Returns the API's routes, and those of the description and the page that shows it.
+pub fn routers(app: App) -> (Router, Router) {
     let (routes, description) = described().split_for_parts();
-    routes.with_state(app).merge(SwaggerUi::new("/docs").url("/openapi.json", description))
+    let page = Router::new().merge(SwaggerUi::new("/docs").url("/openapi.json", description));
+    (routes.with_state(app), page)
 }
