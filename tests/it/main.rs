@@ -14,5 +14,6 @@ mod config;
 mod file;
 mod outreach;
 mod salesforce;
+mod scenario;
 mod sqlite;
 mod store;

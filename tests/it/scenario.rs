@@ -1,0 +1,20 @@
+//! The whole program as a user meets it: the real binary in a folder of its own, real HTTP, real files.
+//!
+//! These tests prove the wiring; what each part decides is tested where it stands. Nothing here measures
+//! time: whatever is waited for has a generous end.
+
+mod api;
+mod check;
+mod crash;
+mod daemon;
+mod examples;
+mod home;
+mod live;
+mod push;
+mod triangle;
+mod window;
+
+use std::time::Duration;
+
+/// Nothing that is waited for takes this long on any machine, unless it is broken.
+pub const PATIENCE: Duration = Duration::from_secs(40);
