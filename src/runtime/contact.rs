@@ -56,10 +56,20 @@ async fn load(ctx: &Arc<LinkContext>, direction: Direction, poller: &mut Poller)
     let end = ctx.end(direction.to());
     let id = ctx.store.begin_load(ctx.id, direction).await.map_err(storage)?;
     let mut load = end.destination.open_load(ctx.rules.shape(direction.to())).await?;
-    let tally = poller.pass(PassMode::Load(direction, id, &mut load)).await?;
-    load.finish().await?;
+    let loaded = match poller.pass(PassMode::Load(direction, id, &mut load)).await {
+        Ok(tally) => load.finish().await.map(|()| tally),
+        Err(fault) => Err(fault),
+    };
+    if loaded.is_err() {
+        // What was staged never came to be.
+        let (presence, _) = page::measure(ctx.store.as_ref(), ctx.id).await.map_err(storage)?;
+        for (side, presence) in Side::BOTH.into_iter().zip(presence) {
+            *lock(at(&ctx.presence, side)) = presence;
+        }
+        return loaded;
+    }
     ctx.store.end_load(id).await.map_err(storage)?;
-    Ok(tally)
+    loaded
 }
 
 /// Plans all pairs anew from what is known of them; `changed` says that the rules mean something
@@ -77,7 +87,7 @@ pub async fn walk(ctx: &LinkContext, changed: bool) -> Result<Tally, Fault> {
             .filter(|pair| changed || pair.rules_version == 0 || unsettled(pair))
             .map(|pair| (pair.key, fact.clone()))
             .collect();
-        total.add(page::take(ctx, Side::A, facts, None, Mode::Plan).await?);
+        total.add(page::take(ctx, Side::A, facts, ctx.now(), None, Mode::Plan).await?);
         if !full {
             return Ok(total);
         }

@@ -142,6 +142,7 @@ fn confirm(
         id,
         revision,
         stored,
+        compared: true,
         epoch,
         now,
     };

@@ -1,5 +1,6 @@
 //! One link at work: everything that its pollers and workers share.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::FuseConfig;
 use crate::connectors::{Call, Class, Clock, Destination, Features, StreamSpec, System};
 use crate::engine::job::RetryPolicy;
-use crate::engine::record::{Cursor, Direction, Side, Timestamp};
+use crate::engine::record::{Cursor, Direction, Key, Side, Timestamp};
 use crate::engine::rules::LinkRules;
 use crate::store::{LinkId, Store};
 
@@ -81,6 +82,8 @@ pub struct LinkContext {
     pub bells: [Arc<Notify>; 2],
     /// The next sweep of this side may delete whatever is missing: a person approved it.
     pub approved: [AtomicBool; 2],
+    /// Pairs that were forgotten lately: a page that was read before shows them still.
+    pub forgotten: Mutex<HashMap<Key, Timestamp>>,
     pub view: Arc<LinkView>,
     names: AtomicU64,
 }
@@ -195,6 +198,7 @@ impl LinkContext {
             due: Default::default(),
             bells: parts.bells,
             approved: Default::default(),
+            forgotten: Default::default(),
             view: parts.view,
             names: AtomicU64::new(0),
         }
@@ -224,6 +228,18 @@ impl LinkContext {
     /// Begins a new scan of a side.
     pub fn next_epoch(&self, side: Side) -> u32 {
         at(&self.epochs, side).fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// Remembers that a pair was forgotten, for longer than any page is on its way.
+    pub fn forget(&self, key: &Key) {
+        const KEPT: Duration = Duration::from_secs(3600);
+        const TIDY_AT: usize = 4096;
+        let now = self.now();
+        let mut forgotten = lock(&self.forgotten);
+        if forgotten.len() >= TIDY_AT {
+            forgotten.retain(|_, at| now.since(*at) < KEPT);
+        }
+        forgotten.insert(key.clone(), now);
     }
 
     /// Says what the link is doing.

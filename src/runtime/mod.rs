@@ -16,6 +16,7 @@ pub mod page;
 pub mod pass;
 pub mod poller;
 pub mod push;
+mod recheck;
 pub mod reload;
 pub mod scan;
 pub mod supervisor;

@@ -7,14 +7,15 @@
 use std::collections::HashMap;
 
 use super::inline::{self, Inline};
-use super::link::{LinkContext, Presence, at, lock};
+use super::link::{LinkContext, Presence, along, at, lock};
+use super::recheck;
 use crate::connectors::Load;
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::job::{JobError, JobState, Origin};
 use crate::engine::plan::{
     Action, Observation, Occasion, Pair, Projected, Status, mark, observe, observe_deleted, reconcile,
 };
-use crate::engine::record::{Cursor, Direction, Key, Malformed, Side, Timestamp};
+use crate::engine::record::{Cursor, Direction, Key, Malformed, RemoteId, Side, Timestamp};
 use crate::store::{Commit, LinkId, LoadId, NewJob, Store, StoreError};
 
 /// How often a page is planned again because pairs moved on, before it is a fault.
@@ -24,7 +25,8 @@ const ROUNDS_MAX: usize = 16;
 #[derive(Clone, Debug)]
 pub enum Fact {
     Seen(Projected),
-    Gone(Option<Timestamp>),
+    /// Deleted; where an id is named, only the record under that id.
+    Gone(Option<Timestamp>, Option<RemoteId>),
     /// Nothing new was seen, but the rules mean something else now.
     Replan,
     /// Nothing new was seen; plan it as it is known.
@@ -72,7 +74,8 @@ pub struct Entry {
     pub actions: [Action; 2],
     pub dirty: bool,
     pub forget: bool,
-    pub malformed: Option<Malformed>,
+    /// The direction that starts at what can't be read.
+    pub malformed: Option<(Direction, Malformed)>,
 }
 
 /// What a pair was like when it was read.
@@ -84,7 +87,8 @@ pub struct Before {
 }
 
 impl Entry {
-    fn new(pair: Pair) -> Self {
+    /// Begins with what the store gave out.
+    pub fn new(pair: Pair) -> Self {
         let before = Before {
             version: pair.version,
             present: [pair.a.now().is_some(), pair.b.now().is_some()],
@@ -95,11 +99,12 @@ impl Entry {
     }
 }
 
-/// Takes in a page of one side.
+/// Takes in a page of one side, whose reading began at `read_at`.
 pub async fn take(
     ctx: &LinkContext,
     side: Side,
     facts: Vec<(Key, Fact)>,
+    read_at: Timestamp,
     cursor: Option<Option<Cursor>>,
     mut mode: Mode<'_>,
 ) -> Result<Tally, Fault> {
@@ -107,7 +112,7 @@ pub async fn take(
         return Ok(Tally::default());
     }
     for _ in 0..ROUNDS_MAX {
-        let mut entries = gather(ctx, side, &facts, matches!(mode, Mode::Note)).await?;
+        let mut entries = gather(ctx, side, &facts, read_at, matches!(mode, Mode::Note)).await?;
         let mut tally = Tally { facts: facts.len() as u64, ..Tally::default() };
         tally.changed = entries.iter().filter(|entry| entry.dirty).count() as u64;
         let delivered = match &mut mode {
@@ -115,7 +120,10 @@ pub async fn take(
             Mode::Plan => inline::deliver(ctx, &mut entries).await,
             Mode::Load(direction, _, load) => inline::stage(ctx, *direction, &mut entries, load).await?,
         };
-        let mut commit = build(ctx, &mut entries, &mut tally, delivered.failed);
+        let mut commit = match mode {
+            Mode::Note => noted(&entries),
+            Mode::Plan | Mode::Load(..) => build(ctx, &mut entries, &mut tally, delivered.failed),
+        };
         commit.counted.accepted += delivered.count;
         commit.counted.delivered += delivered.count;
         tally.delivered = delivered.count;
@@ -136,13 +144,20 @@ pub async fn take(
             let committed = ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
             drop(delivered.guards);
             if !committed.stale.is_empty() {
+                if let Mode::Load(..) = mode {
+                    // Staging the page again would load its records twice: the load starts anew.
+                    return Err(Fault::transient(
+                        FaultCode::Conflict,
+                        "pairs moved while they were loaded in bulk",
+                    ));
+                }
                 continue;
             }
         }
         count_presence(ctx, &entries);
         for (direction, queued) in Direction::BOTH.into_iter().zip(queued) {
             if queued {
-                super::link::along(&ctx.due, direction).notify_one();
+                along(&ctx.due, direction).notify_one();
             }
         }
         return Ok(tally);
@@ -160,21 +175,24 @@ async fn gather(
     ctx: &LinkContext,
     side: Side,
     facts: &[(Key, Fact)],
+    read_at: Timestamp,
     only_note: bool,
 ) -> Result<Vec<Entry>, Fault> {
     let keys: Vec<Key> = facts.iter().map(|(key, _)| key.clone()).collect();
     let known = ctx.store.known(ctx.id, keys).await.map_err(storage)?;
+    let renewed = recheck::renew(ctx, side, facts, &known, read_at).await?;
     let now = ctx.now();
     let epoch = ctx.epoch(side);
     let mut entries: Vec<Entry> = Vec::with_capacity(facts.len());
     let mut places: HashMap<&Key, usize> = HashMap::with_capacity(facts.len());
-    for ((key, fact), known) in facts.iter().zip(known) {
+    for (at, ((key, fact), known)) in facts.iter().zip(known).enumerate() {
+        let fact = renewed.get(&at).unwrap_or(fact);
         let place = *places.entry(key).or_insert_with(|| {
             entries.push(Entry::new(known.unwrap_or_else(|| Pair::new(key.clone()))));
             entries.len() - 1
         });
         if let Some(entry) = entries.get_mut(place) {
-            take_in(side, entry, fact, epoch, now);
+            take_in(ctx, side, entry, fact, epoch, now);
         }
     }
     if only_note {
@@ -189,17 +207,22 @@ async fn gather(
     for entry in &mut entries {
         if (entry.dirty || only_new) && entry.malformed.is_none() {
             decide(ctx, entry, occasion, now);
+            // A walk mends what it finds: whatever is to be written gets its job, should it have none.
+            entry.dirty |= only_new && entry.actions.iter().any(Action::is_write);
         }
     }
     Ok(entries)
 }
 
-fn take_in(side: Side, entry: &mut Entry, fact: &Fact, epoch: u32, now: Timestamp) {
+fn take_in(ctx: &LinkContext, side: Side, entry: &mut Entry, fact: &Fact, epoch: u32, now: Timestamp) {
     match fact {
         Fact::Seen(projected) => {
             entry.dirty |= observe(&mut entry.pair, side, projected.clone(), epoch, now) == Observation::News;
+            entry.dirty |= mended(ctx, &entry.pair, side);
         }
-        Fact::Gone(at) => {
+        // The record has another id by now: what was deleted is the one before it.
+        Fact::Gone(_, Some(id)) if entry.pair.side(side).id.as_ref().is_some_and(|known| known != id) => {}
+        Fact::Gone(at, _) => {
             entry.dirty |= observe_deleted(&mut entry.pair, side, *at, epoch, now) == Observation::News
         }
         Fact::Replan | Fact::Plan => {}
@@ -210,10 +233,21 @@ fn take_in(side: Side, entry: &mut Entry, fact: &Fact, epoch: u32, now: Timestam
             }
             way.status = Status::Dead;
             way.error = Some(malformed.reason.clone());
-            entry.malformed = Some(malformed.clone());
+            entry.malformed = Some((side.outward(), malformed.clone()));
             entry.dirty = true;
         }
     }
+}
+
+/// Tells whether a record that is dead has nothing left to be delivered: it was malformed for a
+/// while and looks as before again.
+fn mended(ctx: &LinkContext, pair: &Pair, side: Side) -> bool {
+    let direction = side.outward();
+    if pair.way(direction).status != Status::Dead {
+        return false;
+    }
+    let decision = reconcile(&mut pair.clone(), &ctx.rules, Occasion::Change);
+    matches!(decision.action(direction), Action::Nothing(_))
 }
 
 /// Plans one pair; whatever that changes in it is to be stored.
@@ -224,6 +258,12 @@ pub fn decide(ctx: &LinkContext, entry: &mut Entry, occasion: Occasion, now: Tim
     entry.forget = decision.forget;
     entry.actions = [decision.a_to_b, decision.b_to_a];
     entry.dirty |= before.is_some_and(|before| before != entry.pair);
+}
+
+/// Stores what was seen and decides nothing: jobs that stand for these pairs stay.
+fn noted(entries: &[Entry]) -> Commit {
+    let pairs = entries.iter().filter(|entry| entry.dirty && !entry.forget).map(|entry| entry.pair.clone());
+    Commit { pairs: pairs.collect(), ..Commit::default() }
 }
 
 /// Turns what is left to do into jobs, and everything into one commit.
@@ -240,8 +280,12 @@ fn build(
             continue;
         }
         for direction in Direction::BOTH {
+            // A malformed record says nothing of the other direction, whose job stands on.
+            if entry.malformed.as_ref().is_some_and(|(malformed, _)| *malformed != direction) {
+                continue;
+            }
             let job = job_for(ctx, entry, direction, now, failed.get(&place));
-            let had = super::link::along(&entry.before.status, direction);
+            let had = along(&entry.before.status, direction);
             // What was a dead letter is planned anew: the letter has nothing more to tell.
             if *had == Status::Dead && entry.pair.way(direction).status != Status::Dead {
                 commit.obsolete.push((direction, entry.pair.key.clone()));
@@ -279,7 +323,8 @@ fn build(
     commit
 }
 
-fn job_for(
+/// Makes the job that a direction of a planned pair needs, if any.
+pub fn job_for(
     ctx: &LinkContext,
     entry: &Entry,
     direction: Direction,
@@ -287,7 +332,7 @@ fn job_for(
     failed: Option<&Fault>,
 ) -> Option<NewJob> {
     let status = entry.pair.way(direction).status;
-    let action = super::link::along(&entry.actions, direction);
+    let action = along(&entry.actions, direction);
     let mut job = NewJob {
         direction,
         key: entry.pair.key.clone(),
@@ -306,13 +351,13 @@ fn job_for(
         Some(JobError { code, message: message.cloned().unwrap_or_default() })
     };
     match (&entry.malformed, action) {
-        (Some(malformed), _) if status == Status::Dead => {
+        (Some((_, malformed)), _) if status == Status::Dead => {
             job.state = JobState::Dead;
             job.payload = Some(malformed.raw.clone());
             job.error = error(FaultCode::Validation, Some(&malformed.reason));
             Some(job)
         }
-        (_, Action::Invalid(_)) if *super::link::along(&entry.before.status, direction) != Status::Dead => {
+        (_, Action::Invalid(_)) if *along(&entry.before.status, direction) != Status::Dead => {
             job.state = JobState::Dead;
             let image = entry.pair.side(direction.from()).now();
             job.payload = image.map(image_text);
@@ -345,6 +390,7 @@ pub fn image_text(image: &crate::engine::record::Image) -> String {
 }
 
 fn count_presence(ctx: &LinkContext, entries: &[Entry]) {
+    entries.iter().filter(|entry| entry.dirty && entry.forget).for_each(|entry| ctx.forget(&entry.pair.key));
     for (place, side) in Side::BOTH.into_iter().enumerate() {
         let mut presence = lock(at(&ctx.presence, side));
         for entry in entries.iter().filter(|entry| entry.dirty) {

@@ -12,7 +12,7 @@ use super::scan::{self, Missing, Shown};
 use crate::connectors::{Class, Deletes, End, Page, Source};
 use crate::engine::fault::{Fault, FaultKind};
 use crate::engine::plan::Projector;
-use crate::engine::record::{Change, Cursor, Key, Malformed, Side, Tombstone};
+use crate::engine::record::{Change, Cursor, Key, Malformed, RemoteId, Side, Timestamp, Tombstone};
 
 /// Records of a page: enough for one cheap commit, few enough for flat memory.
 const PAGE_LOCAL: usize = 4000;
@@ -153,6 +153,8 @@ impl Poller {
         let epoch = if whole { ctx.next_epoch(self.side) } else { ctx.epoch(self.side) };
         let mut shown = whole.then(|| Shown::new(features.keys_unique));
         let mut total = Tally::default();
+        let began = ctx.now();
+        let mut read_at = began;
         let mut page = self.read(cursor.as_ref()).await?;
         loop {
             let end = page.end;
@@ -162,15 +164,18 @@ impl Poller {
             cursor = at_cursor.or(cursor);
             // The next page is read while this one is decided and delivered; its cursor is stored
             // only with its own decisions.
+            let next_at = ctx.now();
             let (taken, next) = if end == End::More {
                 let (taken, next) = tokio::join!(
-                    page::take(&ctx, self.side, facts, stored.clone(), mode.page()),
+                    page::take(&ctx, self.side, facts, read_at, stored.clone(), mode.page()),
                     read_page(&ctx, self.side, &mut self.source, cursor.as_ref()),
                 );
                 (taken?, Some(next?))
             } else {
-                (page::take(&ctx, self.side, facts, stored.clone(), mode.page()).await?, None)
+                (page::take(&ctx, self.side, facts, read_at, stored.clone(), mode.page()).await?, None)
             };
+            // A scan may show everything as it was when it began.
+            read_at = if scanned { began } else { next_at };
             total.add(taken);
             at(&ctx.view.seen, self.side).fetch_add(taken.facts, Ordering::Relaxed);
             if let Some(stored) = stored {
@@ -234,6 +239,7 @@ impl Poller {
     /// Takes in what a complete scan or listing has not shown.
     async fn sweep(&mut self, shown: Shown, epoch: u32, mut mode: Mode<'_>) -> Result<Tally, Fault> {
         let ctx = &self.ctx;
+        let looked_at = ctx.now();
         let missing = scan::missing(ctx, self.side, shown, epoch).await?;
         self.held_back = matches!(missing, Missing::Fuse { .. });
         match missing {
@@ -249,7 +255,7 @@ impl Poller {
                         Mode::Note => Mode::Note,
                         Mode::Plan | Mode::Load(..) => Mode::Plan,
                     };
-                    total.add(page::take(ctx, self.side, chunk.to_vec(), None, mode).await?);
+                    total.add(page::take(ctx, self.side, chunk.to_vec(), looked_at, None, mode).await?);
                 }
                 Ok(total)
             }
@@ -263,11 +269,15 @@ impl Poller {
         mut shown: Option<&mut Shown>,
     ) -> Result<Vec<(Key, Fact)>, Fault> {
         let mut facts = Vec::with_capacity(changes.len());
+        let reported = self.ctx.end(self.side).features.deletes == Deletes::Reported;
         let mut by_id = Vec::new();
         for change in changes {
             match change {
                 Change::Upsert(record) => match self.projector.project(record) {
                     Ok(projected) => {
+                        if let Some(id) = projected.meta.id.as_ref().filter(|_| reported) {
+                            by_id.push((facts.len(), id.clone(), None));
+                        }
                         if shown.as_mut().is_some_and(|shown| !shown.note(&projected.key)) {
                             facts.push(duplicate(&projected.key));
                         } else {
@@ -276,8 +286,10 @@ impl Poller {
                     }
                     Err(malformed) => facts.push(nameless(malformed)?),
                 },
-                Change::Delete(Tombstone { key: Some(key), at, .. }) => facts.push((key, Fact::Gone(at))),
-                Change::Delete(Tombstone { id: Some(id), at, .. }) => by_id.push((id, at)),
+                Change::Delete(Tombstone { key: Some(key), at, .. }) => {
+                    facts.push((key, Fact::Gone(at, None)))
+                }
+                Change::Delete(Tombstone { id: Some(id), at, .. }) => by_id.push((facts.len(), id, at)),
                 Change::Delete(_) => {}
                 Change::Malformed(malformed) => match &malformed.key {
                     Some(key) => {
@@ -290,15 +302,37 @@ impl Poller {
                 },
             }
         }
-        if !by_id.is_empty() {
-            let ids = by_id.iter().map(|(id, _)| id.clone()).collect();
-            let keys = self.ctx.store.keys_by_id(self.ctx.id, self.side, ids).await.map_err(storage)?;
-            // A deletion of what we never knew is no news.
-            let known = keys.into_iter().zip(by_id).filter_map(|(key, (_, at))| Some((key?, Fact::Gone(at))));
-            facts.extend(known);
+        if by_id.is_empty() {
+            return Ok(facts);
         }
-        Ok(facts)
+        let ids = by_id.iter().map(|(_, id, _)| id.clone()).collect();
+        let keys = self.ctx.store.keys_by_id(self.ctx.id, self.side, ids).await.map_err(storage)?;
+        Ok(with_gone(facts, by_id.into_iter().zip(keys)))
     }
+}
+
+/// Puts what is gone by its id in its place among the facts of a page: deleted, or shown there under
+/// another key than it had. A deletion of what we never knew is no news.
+fn with_gone(
+    facts: Vec<(Key, Fact)>,
+    by_id: impl Iterator<Item = ((usize, RemoteId, Option<Timestamp>), Option<Key>)>,
+) -> Vec<(Key, Fact)> {
+    let mut all = Vec::with_capacity(facts.len());
+    let mut facts = facts.into_iter().enumerate().peekable();
+    for ((place, id, at), key) in by_id {
+        while let Some((_, fact)) = facts.next_if(|(at, _)| *at < place) {
+            all.push(fact);
+        }
+        let shown = facts.peek().and_then(|(_, (key, fact))| match fact {
+            Fact::Seen(projected) if projected.meta.id.as_ref() == Some(&id) => Some(key),
+            _ => None,
+        });
+        if let Some(key) = key.filter(|key| shown != Some(key)) {
+            all.push((key, Fact::Gone(at, Some(id))));
+        }
+    }
+    all.extend(facts.map(|(_, fact)| fact));
+    all
 }
 
 async fn read_page(

@@ -12,6 +12,7 @@ use super::page::{Fact, storage};
 use crate::config::FuseConfig;
 use crate::connectors::{Class, Wanted};
 use crate::engine::fault::Fault;
+use crate::engine::plan::Projector;
 use crate::engine::record::{Key, Side};
 
 const WALK: usize = 2000;
@@ -152,11 +153,18 @@ fn implausible(deletes: u64, present: u64, fuse: &FuseConfig) -> bool {
 /// Looks each missing record up by itself: a scan that was short by mistake deletes nothing.
 async fn confirm(ctx: &LinkContext, side: Side, keys: Vec<Wanted>) -> Result<Vec<(Key, Fact)>, Fault> {
     let end = ctx.end(side);
+    let mut projector = Projector::new(&ctx.rules, side);
     let mut gone = Vec::with_capacity(keys.len());
     for chunk in keys.chunks(end.features.batch_max.clamp(1, 500)) {
         let found = end.destination.look_up(chunk, &ctx.call(Class::Backfill)).await?;
-        let absent = chunk.iter().zip(found).filter(|(_, found)| found.is_none());
-        gone.extend(absent.map(|(wanted, _)| (wanted.key.clone(), Fact::Gone(None))));
+        for (wanted, found) in chunk.iter().zip(found) {
+            // Found by its id under another key, it is another record now.
+            let is_there = found
+                .is_some_and(|record| projector.project(record).is_ok_and(|found| found.key == wanted.key));
+            if !is_there {
+                gone.push((wanted.key.clone(), Fact::Gone(None, None)));
+            }
+        }
     }
     Ok(gone)
 }

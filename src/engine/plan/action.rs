@@ -59,6 +59,9 @@ pub struct Decision {
     /// Positions (at `a`, at `b`) whose base must not move yet, because their difference has still
     /// to travel. All others are agreed on as they are. `None`: no base moves at all.
     pub(super) open: Option<[Vec<bool>; 2]>,
+    /// What the rules map anew although nobody worked on it: (side, position, what its base shall
+    /// say until it was delivered), so that the difference outlives this moment.
+    pub(super) again: Vec<(Side, usize, Value)>,
     /// No side has the record any more: nothing is left to be known.
     pub forget: bool,
 }
@@ -77,7 +80,7 @@ impl Decision {
             Direction::AToB => (action, other),
             Direction::BToA => (other, action),
         };
-        Self { a_to_b, b_to_a, open: None, forget: false }
+        Self { a_to_b, b_to_a, open: None, again: Vec::new(), forget: false }
     }
 
     pub(super) fn open_at(&self, side: Side) -> Option<&[bool]> {

@@ -18,6 +18,8 @@ pub struct Written<'w> {
     pub revision: Option<Revision>,
     /// How the destination stored it, where it said so.
     pub stored: Option<Image>,
+    /// The destination compared in the same moment as it wrote: what it stored is all our doing.
+    pub compared: bool,
     /// The scan of the destination that is under way, if any.
     pub epoch: u32,
     pub now: Timestamp,
@@ -68,6 +70,17 @@ fn write_at(to: &mut SideState, values: &[Value], shape: &Arc<Schema>, written: 
     to.seen_at = written.now;
     to.epoch = written.epoch;
     let base = to.base.get_or_insert_with(|| nothing_known(shape));
+    let creates = matches!(written.action, Action::Create(_));
+    if let (Some(stored), Seen::AsBase, false) = (&written.stored, &to.seen, written.compared) {
+        // Somebody may have worked on the other fields just before: that has still to travel.
+        let mut image = base.clone();
+        for (place, value) in image.values.iter_mut().zip(&stored.values) {
+            if !value.is_missing() {
+                place.clone_from(value);
+            }
+        }
+        to.seen = Seen::Changed(image);
+    }
     let mut also = match &mut to.seen {
         Seen::Changed(image) => Some(image),
         Seen::Never | Seen::Deleted(_) | Seen::AsBase => None,
@@ -87,7 +100,9 @@ fn write_at(to: &mut SideState, values: &[Value], shape: &Arc<Schema>, written: 
             }
         }
     }
-    if matches!(to.seen, Seen::Never | Seen::Deleted(_)) {
+    // Only a create brings a record back: an update that was settled after the deletion was seen
+    // had arrived before it.
+    if creates && matches!(to.seen, Seen::Never | Seen::Deleted(_)) {
         to.seen = Seen::AsBase;
     }
     settle_seen(to);
@@ -151,6 +166,7 @@ pub fn mark(pair: &mut Pair, decision: &Decision, rules: &LinkRules, now: Timest
             }
             Action::Conflict(fields) => (Status::Conflict, Some(conflict_text(fields))),
             Action::Nothing(Why::Agreed) => (Status::Synced, None),
+            Action::Nothing(Why::NoWay) => (Status::None, None),
             Action::Nothing(_) => match state.status {
                 Status::Synced => (Status::Synced, None),
                 _ => (Status::None, None),

@@ -9,6 +9,7 @@
 //! | no  | yes | nothing; the way back carries it, where there is one |
 //! | yes | yes | a conflict: the policy; without a way back the source wins |
 //! | no base | no base | first contact: the policy; without a way back the source wins |
+//! | any | gone, or never seen | write: what is missing can't travel, so it wins nothing |
 //! | no  | no  | nothing, unless the rules have changed: then map anew |
 
 use std::cmp::Ordering;
@@ -78,29 +79,40 @@ struct Wish {
     writes: bool,
 }
 
+/// What both directions leave behind, gathered field by field.
+struct Notes {
+    open: [Vec<bool>; 2],
+    conflicts: Vec<ConflictField>,
+    again: Vec<(Side, usize, Value)>,
+}
+
 /// Merges two records that are both there.
 pub(super) fn merge(pair: &Pair, a: &Image, b: &Image, rules: &LinkRules, occasion: Occasion) -> Decision {
     let sides = Sides { a: (&pair.a, a), b: (&pair.b, b) };
     let legs = Direction::BOTH.map(|direction| leg(direction, &sides, rules));
-    let mut open = [vec![false; a.values.len()], vec![false; b.values.len()]];
-    let mut conflicts = Vec::new();
+    let mut notes = Notes {
+        open: [vec![false; a.values.len()], vec![false; b.values.len()]],
+        conflicts: Vec::new(),
+        again: Vec::new(),
+    };
     let [mut forth, mut back] =
         [&b, &a].map(|image| Wish { values: vec![Value::Absent; image.values.len()], writes: false });
     for (at, wish) in [&mut forth, &mut back].into_iter().enumerate() {
         let (Some(Some(this)), Some(other)) = (legs.get(at), legs.get(1 - at)) else { continue };
         for &target in this.way.targets() {
-            field(this, other.as_ref(), target, &sides, rules, occasion, wish, &mut open, &mut conflicts);
+            field(this, other.as_ref(), target, &sides, rules, occasion, wish, &mut notes);
         }
     }
+    let Notes { open, conflicts, again } = notes;
     if !conflicts.is_empty() {
         let parked = Action::Conflict(conflicts);
-        return Decision { a_to_b: parked.clone(), b_to_a: parked, open: None, forget: false };
+        return Decision { a_to_b: parked.clone(), b_to_a: parked, open: None, again, forget: false };
     }
     let [a_to_b, b_to_a] = [(forth, 0), (back, 1)].map(|(wish, at)| {
         let Some(Some(leg)) = legs.get(at) else { return Action::Nothing(Why::NoWay) };
         finish(leg, wish)
     });
-    Decision { a_to_b, b_to_a, open: Some(open), forget: false }
+    Decision { a_to_b, b_to_a, open: Some(open), again, forget: false }
 }
 
 fn leg<'r>(direction: Direction, sides: &Sides<'_>, rules: &'r LinkRules) -> Option<Leg<'r>> {
@@ -119,7 +131,7 @@ fn finish(leg: &Leg<'_>, wish: Wish) -> Action {
         Err(Stop::Held(held)) => Action::Skip(held.clone()),
         Err(Stop::Invalid(invalid)) => Action::Invalid(invalid.clone()),
         Ok(_) if !wish.writes => Action::Nothing(Why::Agreed),
-        Ok(_) if !leg.way.operations.update => Action::Nothing(Why::NoWay),
+        Ok(_) if !leg.way.operations.update => Action::Skip(Held { rule: "operations.update".to_owned() }),
         Ok(_) => Action::Update(wish.values),
     }
 }
@@ -134,15 +146,14 @@ fn field(
     rules: &LinkRules,
     occasion: Occasion,
     wish: &mut Wish,
-    open: &mut [Vec<bool>; 2],
-    conflicts: &mut Vec<ConflictField>,
+    notes: &mut Notes,
 ) {
     let (from, to) = (this.direction.from(), this.direction.to());
     let sources = this.way.reads(target);
     let Ok(mapped) = &this.mapped else {
         // Held back: what changed here may travel once the rule lets it.
         if sources.iter().any(|&source| sides.changed(from, source) != Some(false)) {
-            sources.iter().for_each(|&source| mark(open, from, source));
+            sources.iter().for_each(|&source| mark(&mut notes.open, from, source));
         }
         return;
     };
@@ -158,17 +169,30 @@ fn field(
     });
     let here = changed_any(sides, from, sources);
     let there = sides.changed(to, target);
+    // What the destination has there can't travel back: it is missing, or nothing was seen of it yet.
+    let uncontested = counterpart.is_some_and(|source| {
+        other
+            .and_then(|other| other.mapped.as_ref().ok())
+            .is_some_and(|back| back.get(source).is_none_or(Value::is_missing))
+    });
     let value = match (here, there, counterpart) {
         (Some(true), Some(false), _) => Some(want.clone()),
+        (Some(false), Some(true), _) if uncontested => return,
         (Some(false), Some(true), _) => None,
         (Some(false), Some(false), counterpart) => {
             let again = occasion == Occasion::NewRules && (counterpart.is_none() || from == Side::A);
             if !again {
                 return;
             }
+            notes.again.push(match counterpart {
+                // The base says something else than stands there, so that the source has moved.
+                Some(source) => (from, source, other_than(sides.at(from).1.at(source))),
+                None => (to, target, Value::Unknown),
+            });
             Some(want.clone())
         }
         (_, _, None) => Some(want.clone()),
+        (_, _, Some(_)) if uncontested => Some(want.clone()),
         (_, _, Some(source)) => {
             if !(here == Some(true) && there == Some(true)) && agrees_backwards(other, source, sides, from) {
                 return;
@@ -179,7 +203,7 @@ fn field(
                 Winner::Both(value) => Some(value).filter(|value| !value.agrees(have)),
                 Winner::Nobody => {
                     if from == Side::A {
-                        conflicts.push(conflict(source, target, sides));
+                        notes.conflicts.push(conflict(source, target, sides));
                     }
                     None
                 }
@@ -190,14 +214,19 @@ fn field(
         // Only the destination moved, and nothing carries it back: agreed as it is.
         return;
     }
-    sources.iter().for_each(|&source| mark(open, from, source));
-    mark(open, to, target);
+    sources.iter().for_each(|&source| mark(&mut notes.open, from, source));
+    mark(&mut notes.open, to, target);
     if let Some(value) = value {
         wish.writes = true;
         if let Some(place) = wish.values.get_mut(target) {
             *place = value;
         }
     }
+}
+
+/// Gives a value that is not this one.
+fn other_than(value: &Value) -> Value {
+    if matches!(value, Value::Absent) { Value::Null } else { Value::Absent }
 }
 
 /// `None` where there is no base for one of them.

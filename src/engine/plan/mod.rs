@@ -15,6 +15,8 @@ mod observe;
 mod pair;
 mod project;
 mod reconcile;
+#[cfg(test)]
+mod tests;
 
 pub use action::{Action, ConflictField, Decision, Why};
 pub use deliver::{Written, delivered, mark};

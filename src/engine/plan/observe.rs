@@ -22,7 +22,17 @@ pub fn observe(pair: &mut Pair, side: Side, projected: Projected, epoch: u32, no
     let Projected { image, meta, .. } = projected;
     let state = pair.side_mut(side);
     if state.now().is_some_and(|known| alike(known, &image)) {
-        return Observation::Same;
+        // The version may have moved although no field did that the rules know: the next write has
+        // to be compared with it.
+        if meta.revision.is_some() {
+            state.revision = meta.revision;
+        }
+        // The same key under another id is another record there: it has to be found by that one.
+        let moved = meta.id.is_some() && meta.id != state.id;
+        if moved {
+            state.id = meta.id;
+        }
+        return if moved { Observation::News } else { Observation::Same };
     }
     let ours =
         matches!(state.seen, Seen::AsBase) && meta.revision.is_some() && meta.revision == state.revision;

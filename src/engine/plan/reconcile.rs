@@ -5,15 +5,15 @@
 //! | there    | there    | merge field by field (`merge.rs`) |
 //! | there    | never    | create at `b` |
 //! | there, as base  | deleted | the delete policy of b→a at `a` |
-//! | there, changed  | deleted | the edit wins: create at `b` again |
+//! | there, changed where `a`→`b` reads | deleted | the edit wins: create at `b` again |
 //! | gone     | gone     | forget the pair |
 //!
 //! and the same with the sides exchanged.
 
 use super::action::{Action, Decision, Why};
-use super::{Pair, Seen, merge, observe};
+use super::{Pair, Seen, SideState, merge, observe};
 use crate::engine::record::{Direction, Image, Side, Value};
-use crate::engine::rules::{DeletePolicy, LinkRules, Way};
+use crate::engine::rules::{DeletePolicy, Held, LinkRules, Way};
 
 /// On what occasion a pair is planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,7 @@ pub fn reconcile(pair: &mut Pair, rules: &LinkRules, occasion: Occasion) -> Deci
     }
     let decision = decide(pair, rules, occasion);
     agree(pair, &decision);
+    expect_again(pair, &decision);
     decision
 }
 
@@ -53,8 +54,7 @@ fn one_sided(pair: &Pair, side: Side, image: &Image, rules: &LinkRules) -> Decis
     let outward = side.outward();
     let inward = side.other().outward();
     let deleted_there = matches!(pair.side(side.other()).seen, Seen::Deleted(_));
-    let untouched_here = matches!(pair.side(side).seen, Seen::AsBase);
-    if deleted_there && untouched_here {
+    if deleted_there && !edited(pair.side(side), image, rules.way(outward)) {
         let action = delete(pair.side(side.other()).base.as_ref(), image, inward, rules);
         return Decision::of(inward, action, Action::Nothing(Why::OtherDirection));
     }
@@ -65,9 +65,27 @@ fn one_sided(pair: &Pair, side: Side, image: &Image, rules: &LinkRules) -> Decis
     Decision::of(outward, action, Action::Nothing(Why::NothingThere))
 }
 
+/// Tells whether somebody worked on what travels from here. What does not travel is no reason to keep
+/// a record that the other side deleted: it would depend on which side was looked at first.
+fn edited(state: &SideState, image: &Image, outward: Option<&Way>) -> bool {
+    match (&state.seen, &state.base, outward) {
+        (Seen::Changed(_), Some(base), Some(way)) => {
+            let mut reads = way.targets().iter().flat_map(|&target| way.reads(target));
+            reads.any(|&source| base.at(source) != image.at(source))
+        }
+        // Never agreed on with the other side, so its deletion does not mean this record.
+        (Seen::Changed(_), None, _) => true,
+        _ => false,
+    }
+}
+
+fn not_allowed(operation: &str) -> Action {
+    Action::Skip(Held { rule: format!("operations.{operation}") })
+}
+
 fn create(way: &Way, image: &Image) -> Action {
     if !way.operations.create {
-        return Action::Nothing(Why::NoWay);
+        return not_allowed("create");
     }
     if let Err(held) = way.admits(image, None) {
         return Action::Skip(held);
@@ -88,8 +106,11 @@ fn delete(gone: Option<&Image>, image: &Image, direction: Direction, rules: &Lin
     match rules.deletes(direction) {
         DeletePolicy::Ignore => Action::Nothing(Why::DeleteIgnored),
         DeletePolicy::Propagate if way.operations.delete => Action::Delete,
-        DeletePolicy::Propagate => Action::Nothing(Why::NoWay),
-        DeletePolicy::Archive(fields) => archive(fields, image),
+        DeletePolicy::Propagate => not_allowed("delete"),
+        DeletePolicy::Archive(fields) => match archive(fields, image) {
+            Action::Update(_) if !way.operations.update => not_allowed("update"),
+            action => action,
+        },
     }
 }
 
@@ -105,6 +126,20 @@ fn archive(fields: &[(usize, Value)], image: &Image) -> Action {
         }
     }
     if differs { Action::Update(values) } else { Action::Nothing(Why::Agreed) }
+}
+
+/// Keeps in the bases what the rules want delivered although nobody worked on it.
+fn expect_again(pair: &mut Pair, decision: &Decision) {
+    for (side, position, value) in &decision.again {
+        let state = pair.side_mut(*side);
+        let Some(base) = &mut state.base else { continue };
+        if matches!(state.seen, Seen::AsBase) {
+            state.seen = Seen::Changed(base.clone());
+        }
+        if let Some(place) = base.values.get_mut(*position) {
+            place.clone_from(value);
+        }
+    }
 }
 
 /// Moves the base of every field whose difference needs not travel.

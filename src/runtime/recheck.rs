@@ -1,0 +1,72 @@
+//! Facts that were read before something newer became known of their records.
+//!
+//! A page is on its way for a while. What we wrote meanwhile, or deleted, it shows as it was before;
+//! taken at its word it would look like an edit that takes ours back.
+//!
+//! Invariant: such a fact is never taken in; the record is looked up as it is now.
+
+use std::collections::HashMap;
+
+use super::link::{LinkContext, lock};
+use super::page::Fact;
+use crate::connectors::{Class, Wanted};
+use crate::engine::fault::Fault;
+use crate::engine::plan::{Pair, Projector};
+use crate::engine::record::{Key, Side, Timestamp};
+
+/// Looks up what can't be believed; gives new facts by their places in the page.
+pub async fn renew(
+    ctx: &LinkContext,
+    side: Side,
+    facts: &[(Key, Fact)],
+    known: &[Option<Pair>],
+    read_at: Timestamp,
+) -> Result<HashMap<usize, Fact>, Fault> {
+    let doubtful: Vec<(usize, Wanted)> = facts
+        .iter()
+        .zip(known)
+        .enumerate()
+        .filter(|(_, ((key, fact), known))| is_doubtful(ctx, side, key, fact, known.as_ref(), read_at))
+        .map(|(at, ((key, _), known))| {
+            let id = known.as_ref().and_then(|pair| pair.side(side).id.clone());
+            (at, Wanted { key: key.clone(), id })
+        })
+        .collect();
+    let mut renewed = HashMap::with_capacity(doubtful.len());
+    let end = ctx.end(side);
+    let mut projector = Projector::new(&ctx.rules, side);
+    for chunk in doubtful.chunks(end.features.batch_max.clamp(1, 500)) {
+        let wanted: Vec<Wanted> = chunk.iter().map(|(_, wanted)| wanted.clone()).collect();
+        let found = end.destination.look_up(&wanted, &ctx.call(Class::Live)).await?;
+        for ((at, wanted), found) in chunk.iter().zip(found) {
+            let fact = match found.map(|record| projector.project(record)) {
+                Some(Ok(projected)) if projected.key == wanted.key => Fact::Seen(projected),
+                Some(_) | None => Fact::Gone(None, None),
+            };
+            renewed.insert(*at, fact);
+        }
+    }
+    Ok(renewed)
+}
+
+/// The page says something else than we know, and we learnt what we know after it was read.
+fn is_doubtful(
+    ctx: &LinkContext,
+    side: Side,
+    key: &Key,
+    fact: &Fact,
+    known: Option<&Pair>,
+    read_at: Timestamp,
+) -> bool {
+    let newer = match known {
+        Some(pair) => pair.side(side).seen_at >= read_at,
+        None => lock(&ctx.forgotten).get(key).is_some_and(|at| *at >= read_at),
+    };
+    let now = known.and_then(|pair| pair.side(side).now());
+    newer
+        && match fact {
+            Fact::Seen(projected) => now != Some(&projected.image),
+            Fact::Gone(..) => now.is_some(),
+            Fact::Replan | Fact::Plan | Fact::Malformed(_) => false,
+        }
+}
