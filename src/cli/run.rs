@@ -48,7 +48,12 @@ async fn serve(opened: Service, globals: &Globals, flags: &[(&'static str, Strin
     let Service { runtime, mocks, metrics, listener, address, log, .. } = opened;
     let mut signals = Signals::listen();
     let upkeep = metrics.clone();
-    let app = App { runtime: Arc::clone(&runtime), mocks, metrics: Arc::new(move || metrics.render()) };
+    let app = App {
+        runtime: Arc::clone(&runtime),
+        mocks,
+        once: Arc::default(),
+        metrics: Arc::new(move || metrics.render()),
+    };
     let stop = runtime.stopping().clone();
     let router = server::router(app);
     runtime.spawn(async move {

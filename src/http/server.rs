@@ -21,6 +21,8 @@ use crate::runtime::supervisor::Runtime;
 pub struct App {
     pub runtime: Arc<Runtime>,
     pub mocks: Mocks,
+    /// Held while a request with an Idempotency-Key is carried out: its twin waits and gets its answer.
+    pub once: Arc<tokio::sync::Mutex<()>>,
     /// Renders the metrics as Prometheus text.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }

@@ -147,8 +147,8 @@ impl Source {
             self.code.match_indices(&word).any(|(at, _)| ends(&self.code[at + word.len()..]))
         };
         let imported = |(at, word): (usize, &str)| {
-            word == name && self.code[..at].trim_end().ends_with("super::")
-                || word == name && self.code[..at].ends_with("crate::")
+            let before = &self.code[..at];
+            word == name && (before.trim_end().ends_with("super::") || before.ends_with("crate::"))
         };
         declared("mod ") || words(&self.code).into_iter().any(imported)
     }

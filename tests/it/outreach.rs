@@ -278,11 +278,11 @@ async fn a_create_whose_reply_was_lost_makes_no_second_record() {
         world.faults(&Faults { rate_lost_reply: 0.3, ..Faults::default() });
         for key in &keys {
             let batch = world.batch(vec![create(key)]);
-            if let Ok(outcomes) = destination.write(&batch, &call()).await {
-                if let Outcome::Failed(fault) = &outcomes[0] {
-                    assert!(fault.may_have_happened, "{fault}");
-                    lost += 1;
-                }
+            if let Ok(outcomes) = destination.write(&batch, &call()).await
+                && let Outcome::Failed(fault) = &outcomes[0]
+            {
+                assert!(fault.may_have_happened, "{fault}");
+                lost += 1;
             }
         }
     }

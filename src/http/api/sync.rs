@@ -20,6 +20,7 @@ use crate::runtime::operate::{Push, key};
 const WAIT_MAX: Duration = Duration::from_secs(600);
 /// How long a one-way pass is waited for.
 const MANUAL_WAIT: Duration = Duration::from_secs(60);
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY_SPACE: &str = "idempotency";
 const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
 
@@ -96,6 +97,8 @@ pub async fn push(
         Operation::Update => "update",
         Operation::Delete => "delete",
     };
+    let keyed = headers.contains_key(IDEMPOTENCY_KEY);
+    let _alone = if keyed { Some(app.once.lock().await) } else { None };
     let once = Once::begin(&app, &customer, &headers, &request).await?;
     if let Some(answer) = once.answer {
         return Ok((StatusCode::ACCEPTED, Json(answer)).into_response());
@@ -146,7 +149,7 @@ impl Once {
                 .as_bytes()
             )
         );
-        let Some(given) = headers.get("idempotency-key").and_then(|value| value.to_str().ok()) else {
+        let Some(given) = headers.get(IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok()) else {
             return Ok(Self { name: None, print, answer: None });
         };
         let name = format!("{customer}/{given}");
