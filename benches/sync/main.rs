@@ -6,6 +6,13 @@
 //!
 //! `RECORD_SYNC_BENCH_ROWS` and `RECORD_SYNC_BENCH_ROUNDS` change the size.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a benchmark measures real time, and what it can't do has to stop it loudly"
+)]
+
 mod bare;
 mod data;
 
