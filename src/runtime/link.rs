@@ -51,6 +51,12 @@ impl Presence {
         self.sum = self.sum.wrapping_add(hash);
     }
 
+    /// Adds what was counted elsewhere.
+    pub fn merge(&mut self, other: Self) {
+        self.count = self.count.wrapping_add(other.count);
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+
     /// Takes one key out.
     pub fn remove(&mut self, hash: u64) {
         self.count = self.count.wrapping_sub(1);

@@ -120,9 +120,10 @@ pub async fn take(
             Mode::Plan => inline::deliver(ctx, &mut entries).await,
             Mode::Load(direction, _, load) => inline::stage(ctx, *direction, &mut entries, load).await?,
         };
+        let moved = moved(&entries);
         let mut commit = match mode {
-            Mode::Note => noted(&entries),
-            Mode::Plan | Mode::Load(..) => build(ctx, &mut entries, &mut tally, delivered.failed),
+            Mode::Note => noted(entries),
+            Mode::Plan | Mode::Load(..) => build(ctx, entries, &mut tally, delivered.failed),
         };
         commit.counted.accepted += delivered.count;
         commit.counted.delivered += delivered.count;
@@ -154,7 +155,9 @@ pub async fn take(
                 continue;
             }
         }
-        count_presence(ctx, &entries);
+        for (side, moved) in Side::BOTH.into_iter().zip(moved) {
+            lock(at(&ctx.presence, side)).merge(moved);
+        }
         for (direction, queued) in Direction::BOTH.into_iter().zip(queued) {
             if queued {
                 along(&ctx.due, direction).notify_one();
@@ -217,7 +220,11 @@ async fn gather(
 fn take_in(ctx: &LinkContext, side: Side, entry: &mut Entry, fact: &Fact, epoch: u32, now: Timestamp) {
     match fact {
         Fact::Seen(projected) => {
-            entry.dirty |= observe(&mut entry.pair, side, projected.clone(), epoch, now) == Observation::News;
+            // Nearly all of a scan is as known: nothing is copied for it.
+            if entry.pair.side(side).now() != Some(&projected.image) {
+                let news = observe(&mut entry.pair, side, projected.clone(), epoch, now);
+                entry.dirty |= news == Observation::News;
+            }
             entry.dirty |= mended(ctx, &entry.pair, side);
         }
         // The record has another id by now: what was deleted is the one before it.
@@ -261,21 +268,16 @@ pub fn decide(ctx: &LinkContext, entry: &mut Entry, occasion: Occasion, now: Tim
 }
 
 /// Stores what was seen and decides nothing: jobs that stand for these pairs stay.
-fn noted(entries: &[Entry]) -> Commit {
-    let pairs = entries.iter().filter(|entry| entry.dirty && !entry.forget).map(|entry| entry.pair.clone());
+fn noted(entries: Vec<Entry>) -> Commit {
+    let pairs = entries.into_iter().filter(|entry| entry.dirty && !entry.forget).map(|entry| entry.pair);
     Commit { pairs: pairs.collect(), ..Commit::default() }
 }
 
 /// Turns what is left to do into jobs, and everything into one commit.
-fn build(
-    ctx: &LinkContext,
-    entries: &mut [Entry],
-    tally: &mut Tally,
-    failed: HashMap<usize, Fault>,
-) -> Commit {
+fn build(ctx: &LinkContext, entries: Vec<Entry>, tally: &mut Tally, failed: HashMap<usize, Fault>) -> Commit {
     let now = ctx.now();
     let mut commit = Commit::default();
-    for (place, entry) in entries.iter_mut().enumerate() {
+    for (place, entry) in entries.into_iter().enumerate() {
         if !entry.dirty {
             continue;
         }
@@ -284,7 +286,7 @@ fn build(
             if entry.malformed.as_ref().is_some_and(|(malformed, _)| *malformed != direction) {
                 continue;
             }
-            let job = job_for(ctx, entry, direction, now, failed.get(&place));
+            let job = job_for(ctx, &entry, direction, now, failed.get(&place));
             let had = along(&entry.before.status, direction);
             // What was a dead letter is planned anew: the letter has nothing more to tell.
             if *had == Status::Dead && entry.pair.way(direction).status != Status::Dead {
@@ -317,7 +319,7 @@ fn build(
         if entry.forget && entry.before.version > 0 {
             commit.forgotten.push((entry.pair.key.clone(), entry.before.version));
         } else if !entry.forget {
-            commit.pairs.push(entry.pair.clone());
+            commit.pairs.push(entry.pair);
         }
     }
     commit
@@ -389,15 +391,16 @@ pub fn image_text(image: &crate::engine::record::Image) -> String {
     })
 }
 
-fn count_presence(ctx: &LinkContext, entries: &[Entry]) {
-    entries.iter().filter(|entry| entry.dirty && entry.forget).for_each(|entry| ctx.forget(&entry.pair.key));
-    for (place, side) in Side::BOTH.into_iter().enumerate() {
-        let mut presence = lock(at(&ctx.presence, side));
+/// By how much the keys that each side has change with a page.
+fn moved(entries: &[Entry]) -> [Presence; 2] {
+    Side::BOTH.map(|side| {
+        let mut moved = Presence::default();
         for entry in entries.iter().filter(|entry| entry.dirty) {
             let now = !entry.forget && entry.pair.side(side).now().is_some();
-            shift(&mut presence, entry.before.present.get(place) == Some(&true), now, &entry.pair.key);
+            shift(&mut moved, *at(&entry.before.present, side), now, &entry.pair.key);
         }
-    }
+        moved
+    })
 }
 
 /// Moves a key in or out.

@@ -15,7 +15,7 @@ use crate::engine::plan::Projector;
 use crate::engine::record::{Change, Cursor, Key, Malformed, RemoteId, Side, Timestamp, Tombstone};
 
 /// Records of a page: enough for one cheap commit, few enough for flat memory.
-const PAGE_LOCAL: usize = 4000;
+const PAGE_LOCAL: usize = 2000;
 const PAGE_REMOTE: usize = 2000;
 const LIST_PAGE: usize = 1000;
 const TROUBLE_DELAY_MAX: Duration = Duration::from_secs(60);
