@@ -13,6 +13,7 @@ mod conformance;
 mod config;
 mod file;
 mod outreach;
+mod reconcile;
 mod salesforce;
 mod scenario;
 mod sqlite;

@@ -1,0 +1,198 @@
+//! Two databases kept in step by the real runtime: pages, workers, store and connector together.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use record_sync::runtime::clock;
+use record_sync::runtime::gate::Gates;
+use record_sync::runtime::overrides::Overrides;
+use record_sync::runtime::supervisor::{Runtime, RuntimeParts};
+use record_sync::runtime::watch::FileWatcher;
+use record_sync::store::Store;
+use record_sync::store::sqlite::{SqliteOptions, SqliteStore};
+use record_sync::{cli, config};
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+const SETTINGS: &str = r#"
+[service]
+state = "sqlite:state.sqlite"
+rules = "rules.json"
+[default]
+flush_interval = 0.0
+[default.systems.left]
+connector = "sqlite"
+path = "left.sqlite"
+[default.systems.right]
+connector = "sqlite"
+path = "right.sqlite"
+[default.links.both]
+a = { system = "left", stream = "t", key = "id" }
+b = { system = "right", stream = "t", key = "id" }
+direction = "both"
+poll_interval = 0.1
+"#;
+const RULES: &str = r#"{"links": {"both": {"fields": {"id": "id", "x": "x", "y": "y"}}}}"#;
+
+/// Two databases and the state between them.
+struct Place(TempDir);
+
+impl Place {
+    fn new(left: &str, right: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("customer_settings.toml"), SETTINGS).unwrap();
+        std::fs::write(folder.path().join("rules.json"), RULES).unwrap();
+        let place = Self(folder);
+        for (side, rows) in [("left", left), ("right", right)] {
+            let table = "PRAGMA journal_mode = wal; CREATE TABLE t (id TEXT PRIMARY KEY, x TEXT, y TEXT);";
+            place.run(side, &format!("{table} {rows}"));
+        }
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn run(&self, side: &str, sql: &str) {
+        let db = Connection::open(self.path().join(format!("{side}.sqlite"))).unwrap();
+        db.busy_timeout(Duration::from_secs(5)).unwrap();
+        db.execute_batch(sql).unwrap();
+    }
+
+    fn rows(&self, side: &str) -> String {
+        let db = Connection::open(self.path().join(format!("{side}.sqlite"))).unwrap();
+        db.busy_timeout(Duration::from_secs(5)).unwrap();
+        let rows =
+            "SELECT coalesce(group_concat(id || ':' || coalesce(x, '-') || ',' || coalesce(y, '-'), ' '), '')
+            FROM (SELECT * FROM t ORDER BY id)";
+        db.query_row(rows, [], |row| row.get(0)).unwrap()
+    }
+
+    /// Starts the service over what stands here; with what was left, if it ran before.
+    async fn start(&self) -> Arc<Runtime> {
+        let path = self.path().join("customer_settings.toml");
+        let config = config::load_file(&path, &|_| None, &cli::catalogue()).unwrap();
+        let state = SqliteStore::open(&self.path().join("state.sqlite"), SqliteOptions::default()).unwrap();
+        let store: Arc<dyn Store> = Arc::new(state);
+        let clock = clock::real();
+        let stop = CancellationToken::new();
+        let runtime = Runtime::new(RuntimeParts {
+            gates: Gates::new(Arc::clone(&clock), None, stop.clone()),
+            overrides: Overrides::open(Arc::clone(&store), clock()).await.unwrap(),
+            store,
+            clock,
+            config,
+            rules: None,
+            mock_url: Arc::new(|_, _, _| None),
+            watcher: FileWatcher::new(),
+            stop,
+        });
+        runtime.start().await.unwrap();
+        runtime
+    }
+
+    /// Waits until both sides show these rows.
+    async fn until(&self, rows: &str, why: &str) {
+        for _ in 0..300 {
+            if self.rows("left") == rows && self.rows("right") == rows {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{why}: left {:?}, right {:?}, not {rows:?}", self.rows("left"), self.rows("right"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_come_together_whatever_is_done_to_them() {
+    let place = Place::new(
+        "INSERT INTO t VALUES ('1', 'a', 'a'), ('2', 'b', 'b')",
+        "INSERT INTO t VALUES ('3', 'c', 'c')",
+    );
+    let runtime = place.start().await;
+    place.until("1:a,a 2:b,b 3:c,c", "first contact").await;
+    // (what is done at left, at right, what both show then, why)
+    let cases = [
+        ("UPDATE t SET x = 'A' WHERE id = '1'", "", "1:A,a 2:b,b 3:c,c", "an edit"),
+        ("", "UPDATE t SET x = 'B' WHERE id = '2'", "1:A,a 2:B,b 3:c,c", "and back"),
+        (
+            "UPDATE t SET x = 'l' WHERE id = '3'",
+            "UPDATE t SET y = 'r' WHERE id = '3'",
+            "1:A,a 2:B,b 3:l,r",
+            "different fields",
+        ),
+        ("DELETE FROM t WHERE id = '2'", "", "1:A,a 3:l,r", "a deletion"),
+        (
+            "INSERT INTO t VALUES ('2', 'new', 'new')",
+            "",
+            "1:A,a 2:new,new 3:l,r",
+            "re-created after its deletion",
+        ),
+        ("UPDATE t SET id = '4' WHERE id = '2'", "", "1:A,a 3:l,r 4:new,new", "another key"),
+    ];
+    for (left, right, rows, why) in cases {
+        place.run("left", left);
+        place.run("right", right);
+        place.until(rows, why).await;
+    }
+    runtime.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_while_it_is_down_is_settled_when_it_is_back() {
+    let place = Place::new("INSERT INTO t VALUES ('1', 'a', 'a'), ('2', 'b', 'b'), ('3', 'c', 'c')", "");
+    let runtime = place.start().await;
+    place.until("1:a,a 2:b,b 3:c,c", "first contact").await;
+    runtime.drain(Duration::from_secs(5)).await;
+    drop(runtime);
+    place.run(
+        "left",
+        "UPDATE t SET x = 'L' WHERE id = '1'; DELETE FROM t WHERE id = '2'; DELETE FROM t WHERE id = '3'",
+    );
+    place.run("right", "UPDATE t SET y = 'R' WHERE id = '1'; UPDATE t SET x = 'kept' WHERE id = '2'");
+    let runtime = place.start().await;
+    place.until("1:L,R 2:kept,b", "edits of both, an edit that beats a deletion, a deletion").await;
+    runtime.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_deletions_at_once_are_not_believed() {
+    let rows: Vec<String> = (10..40).map(|id| format!("('{id}', 'x', 'y')")).collect();
+    let place = Place::new(&format!("INSERT INTO t VALUES {}", rows.join(",")), "");
+    let runtime = place.start().await;
+    let full = place.rows("left");
+    place.until(&full, "first contact").await;
+    place.run("left", "DELETE FROM t");
+    for _ in 0..200 {
+        let frozen = runtime.store.link("default", "both").await.unwrap().frozen;
+        if frozen[0].is_some() {
+            assert_eq!(place.rows("right"), full, "nothing is deleted until somebody approves");
+            runtime.drain(Duration::from_secs(5)).await;
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the fuse did not blow; right shows {:?}", place.rows("right"));
+}
+
+/// Writers on both sides at once, on fields of their own: nothing of theirs is ever taken back by a page
+/// that was read before our own write.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_edit_is_lost_among_concurrent_ones() {
+    let rows: Vec<String> = (10..40).map(|id| format!("('{id}', '0', '0')")).collect();
+    let place = Place::new(&format!("INSERT INTO t VALUES {}", rows.join(",")), "");
+    let runtime = place.start().await;
+    let full = place.rows("left");
+    place.until(&full, "first contact").await;
+    for round in 1..=15 {
+        place.run("left", &format!("UPDATE t SET x = '{round}'"));
+        place.run("right", &format!("UPDATE t SET y = '{round}'"));
+        tokio::time::sleep(Duration::from_millis(7 * round)).await;
+    }
+    let last: Vec<String> = (10..40).map(|id| format!("{id}:15,15")).collect();
+    place.until(&last.join(" "), "the last edits of both").await;
+    runtime.drain(Duration::from_secs(5)).await;
+}
