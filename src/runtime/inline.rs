@@ -15,27 +15,49 @@ use crate::engine::record::{Direction, Image, Record, Side, Value};
 
 /// What was delivered while a page was planned.
 #[derive(Default)]
-pub struct Inline<'l> {
+pub struct Inline {
     pub count: u64,
     /// Records that the destination refused for good, by their place in the page.
     pub failed: HashMap<usize, Fault>,
-    /// Held until the page is committed, so that no worker delivers the same pairs meanwhile.
-    pub guards: Vec<tokio::sync::MutexGuard<'l, ()>>,
+}
+
+/// Tells whether a page delivers in this direction by itself.
+fn at_once(ctx: &LinkContext, direction: Direction) -> bool {
+    let end = ctx.end(direction.to());
+    !end.remote && end.features.compare_and_set && ctx.rules.way(direction).is_some()
+}
+
+/// Waits until nothing is on its way to `side`, nor in a direction that its page delivers in.
+///
+/// What a write that is not settled yet has left at `side` would look like an edit made there, and
+/// could win against an edit that was really made. Taken in one order by all pages; `held` is a
+/// direction that the caller holds already.
+pub async fn quiet(
+    ctx: &LinkContext,
+    side: Side,
+    held: Option<Direction>,
+) -> Vec<tokio::sync::MutexGuard<'_, ()>> {
+    let mut guards = Vec::with_capacity(2);
+    for direction in Direction::BOTH {
+        if Some(direction) != held && (direction.to() == side || at_once(ctx, direction)) {
+            guards.push(along(&ctx.delivery, direction).lock().await);
+        }
+    }
+    guards
 }
 
 /// Delivers what can be delivered at once; the rest keeps its status `queued` and becomes jobs.
-pub async fn deliver<'l>(ctx: &'l LinkContext, entries: &mut [Entry]) -> Inline<'l> {
+pub async fn deliver(ctx: &LinkContext, entries: &mut [Entry]) -> Inline {
     let mut inline = Inline::default();
     for direction in Direction::BOTH {
         let end = ctx.end(direction.to());
-        if end.remote || !end.features.compare_and_set {
+        if !at_once(ctx, direction) {
             continue;
         }
         let places = places(entries, direction);
         if places.is_empty() {
             continue;
         }
-        inline.guards.push(along(&ctx.delivery, direction).lock().await);
         for chunk in places.chunks(end.features.batch_max.max(1)) {
             deliver_chunk(ctx, direction, entries, chunk, &mut inline).await;
         }
@@ -64,7 +86,7 @@ async fn deliver_chunk(
     direction: Direction,
     entries: &mut [Entry],
     places: &[usize],
-    inline: &mut Inline<'_>,
+    inline: &mut Inline,
 ) {
     let end = ctx.end(direction.to());
     let deliveries: Vec<Delivery> = places
@@ -100,7 +122,7 @@ fn take_outcome(
     place: usize,
     outcome: Outcome,
     projector: &mut Projector,
-    inline: &mut Inline<'_>,
+    inline: &mut Inline,
 ) {
     match outcome {
         Outcome::Delivered { id, revision, stored } => {
@@ -205,7 +227,7 @@ pub async fn stage(
     direction: Direction,
     entries: &mut [Entry],
     load: &mut Box<dyn Load>,
-) -> Result<Inline<'static>, Fault> {
+) -> Result<Inline, Fault> {
     let mut inline = Inline::default();
     let places: Vec<usize> = places(entries, direction)
         .into_iter()

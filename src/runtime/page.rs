@@ -111,6 +111,11 @@ pub async fn take(
     if facts.is_empty() && cursor.is_none() {
         return Ok(Tally::default());
     }
+    let held = match &mode {
+        Mode::Load(direction, ..) => Some(*direction),
+        Mode::Note | Mode::Plan => None,
+    };
+    let _quiet = inline::quiet(ctx, side, held).await;
     for _ in 0..ROUNDS_MAX {
         let mut entries = gather(ctx, side, &facts, read_at, matches!(mode, Mode::Note)).await?;
         let mut tally = Tally { facts: facts.len() as u64, ..Tally::default() };
@@ -143,7 +148,6 @@ pub async fn take(
             || commit.cursor.is_some();
         if worth {
             let committed = ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
-            drop(delivered.guards);
             if !committed.stale.is_empty() {
                 if let Mode::Load(..) = mode {
                     // Staging the page again would load its records twice: the load starts anew.

@@ -252,8 +252,9 @@ impl Poller {
                 let mut total = Tally::default();
                 for chunk in facts.chunks(PAGE_LOCAL) {
                     let mode = match &mut mode {
-                        Mode::Note => Mode::Note,
-                        Mode::Plan | Mode::Load(..) => Mode::Plan,
+                        // The walk that follows a load plans what is noted here.
+                        Mode::Note | Mode::Load(..) => Mode::Note,
+                        Mode::Plan => Mode::Plan,
                     };
                     total.add(page::take(ctx, self.side, chunk.to_vec(), looked_at, None, mode).await?);
                 }
