@@ -19,6 +19,8 @@ pub mod push;
 mod recheck;
 pub mod reload;
 pub mod scan;
+mod settle;
 pub mod supervisor;
+mod verdict;
 pub mod watch;
 pub mod worker;

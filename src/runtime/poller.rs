@@ -17,6 +17,13 @@ use crate::engine::record::{Change, Cursor, Key, Malformed, RemoteId, Side, Time
 /// Records of a page: enough for one cheap commit, few enough for flat memory.
 const PAGE_LOCAL: usize = 2000;
 const PAGE_REMOTE: usize = 2000;
+/// Waits between the looks after a bell.
+const SECOND_LOOKS: [Duration; 4] = [
+    Duration::from_millis(2),
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(250),
+];
 const LIST_PAGE: usize = 1000;
 const TROUBLE_DELAY_MAX: Duration = Duration::from_secs(60);
 
@@ -98,7 +105,21 @@ impl Poller {
             tokio::select! {
                 () = ctx.stop.cancelled() => return,
                 () = tokio::time::sleep(delay) => {}
-                () = bell.notified() => {}
+                () = bell.notified() => self.listen().await,
+            }
+        }
+    }
+
+    /// A bell may ring a moment before the change can be seen: SQLite writes its log first and says
+    /// so in shared memory, which nobody is told of. So it is looked at a few times before the poll.
+    async fn listen(&mut self) {
+        for wait in SECOND_LOOKS {
+            if self.source.may_have_changed() {
+                return;
+            }
+            tokio::select! {
+                () = self.ctx.stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }

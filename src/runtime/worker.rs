@@ -4,49 +4,25 @@
 //! intent never overtakes a newer one; and every delivery of a batch gets exactly one outcome.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::inline::{delivery, observe_there};
-use super::link::{LinkContext, along, at, lock};
-use super::page::{Before, Entry, decide, image_text, job_for, shift, storage};
+use super::link::{LinkContext, along};
+use super::page::{Entry, storage};
 use super::push;
+use super::settle::settle;
+use super::verdict::{Ending, FATAL_REST, Parcel, conclude, dead, exhausted, no_write, plan};
 use crate::connectors::{Batch, Call, Class, Delivery, Outcome, Wanted};
-use crate::engine::fault::{Fault, FaultCode, FaultKind};
-use crate::engine::job::{self, Ended, Job, JobError, JobNext, JobState, Origin};
-use crate::engine::plan::{Action, Occasion, Pair, Projector, Seen, Status, Written, delivered};
-use crate::engine::record::{Direction, Image, Side};
-use crate::store::{Commit, LeaseRequest, Leased, NewJob, Settlement, StoreError, Transition};
+use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::job::{self, JobNext, Origin};
+use crate::engine::plan::{Pair, Projector};
+use crate::engine::record::Direction;
+use crate::store::{LeaseRequest, Leased};
 
 /// How long a claim holds; a call times out long before.
 const LEASE: Duration = Duration::from_secs(300);
-/// How long a direction rests after a fault that only a person can mend.
-const FATAL_REST: Duration = Duration::from_secs(15);
-/// How long a direction rests at most because a server asked for patience; then it asks again.
-const REST_MAX: Duration = Duration::from_secs(60);
-/// How often a settlement is made again because its pair moved on.
-const ROUNDS_MAX: usize = 16;
 /// A worker looks at the queue this often although nobody called it.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-
-/// One job on its way out.
-struct Parcel {
-    job: Job,
-    entry: Entry,
-    action: Action,
-    /// The source as it looked when the action was made.
-    made_from: Option<Image>,
-}
-
-/// The end of one lease.
-struct Ending {
-    settlement: Settlement,
-    before: Before,
-    /// What a closer look brought up for the other direction.
-    other: Option<NewJob>,
-    /// The conflict that stands for the other direction is none any more.
-    other_is_over: bool,
-}
 
 /// Works until the link stops.
 pub async fn run(ctx: Arc<LinkContext>, direction: Direction) {
@@ -171,7 +147,8 @@ fn pack(ctx: &LinkContext, direction: Direction, leased: Leased) -> Result<Parce
     }
     if job.origin == Origin::Push {
         return match push::action(ctx, direction, &job, &entry.pair) {
-            Ok(action) => Ok(Parcel { job, entry, action, made_from: None }),
+            Ok(action) if action.is_write() => Ok(Parcel { job, entry, action, made_from: None }),
+            Ok(action) => Err(Box::new(no_write(ctx, &job, entry, &action))),
             Err(error) => Err(Box::new(dead(&job, entry.before, error))),
         };
     }
@@ -181,94 +158,6 @@ fn pack(ctx: &LinkContext, direction: Direction, leased: Leased) -> Result<Parce
         return Ok(Parcel { job, entry, action, made_from });
     }
     Err(Box::new(no_write(ctx, &job, entry, &action)))
-}
-
-/// The attempts were used up by processes that died in the middle of them.
-fn exhausted(
-    ctx: &LinkContext,
-    direction: Direction,
-    job: &Job,
-    mut entry: Entry,
-    error: JobError,
-) -> Ending {
-    tracing::error!(event = "job.dead", customer = %ctx.customer, link = %ctx.name,
-        direction = direction.as_str(), key = %job.key, job_id = job.id, attempt = job.attempts,
-        error = %error.message, "the attempts are used up");
-    let pair = &mut entry.pair;
-    let payload = job.payload.clone().or_else(|| pair.side(direction.from()).now().map(image_text));
-    let way = pair.way_mut(direction);
-    way.status = Status::Dead;
-    way.attempts = job.attempts;
-    way.error = Some(error.message.clone());
-    ending(ctx, job, Transition::Dead { error, payload }, entry, false)
-}
-
-fn plan(ctx: &LinkContext, direction: Direction, entry: &mut Entry) -> Action {
-    decide(ctx, entry, Occasion::Change, ctx.now());
-    along(&entry.actions, direction).clone()
-}
-
-/// The job turns out to write nothing.
-fn no_write(ctx: &LinkContext, job: &Job, entry: Entry, action: &Action) -> Ending {
-    let pair = &entry.pair;
-    let transition = match action {
-        Action::Conflict(_) => {
-            let message = pair.way(job.direction).error.clone().unwrap_or_default();
-            Transition::Conflict { error: JobError { code: FaultCode::Conflict, message } }
-        }
-        Action::Invalid(_) => {
-            let message = pair.way(job.direction).error.clone().unwrap_or_default();
-            let payload = pair.side(job.direction.from()).now().map(image_text);
-            Transition::Dead { error: JobError { code: FaultCode::Validation, message }, payload }
-        }
-        _ => Transition::Obsolete,
-    };
-    let forget = pair.a.now().is_none() && pair.b.now().is_none();
-    ending(ctx, job, transition, entry, forget)
-}
-
-fn dead(job: &Job, before: Before, error: JobError) -> Ending {
-    let transition = Transition::Dead { error, payload: job.payload.clone() };
-    let settlement = Settlement { job_id: job.id, fence: fence(job), transition, pair: None, forget: false };
-    Ending { settlement, before, other: None, other_is_over: false }
-}
-
-fn fence(job: &Job) -> u64 {
-    job.lease.as_ref().map_or(0, |lease| lease.fence)
-}
-
-/// A pair that was never stored and that nothing was learnt of is not stored now either.
-fn ending(ctx: &LinkContext, job: &Job, transition: Transition, entry: Entry, forget: bool) -> Ending {
-    let arrived = matches!(transition, Transition::Synced | Transition::Again { .. });
-    let forget = forget && job.origin == Origin::Sync;
-    let told = job.origin == Origin::Sync && (entry.pair.version > 0 || (arrived && !forget));
-    let forget = forget && told;
-    let (other, other_is_over) =
-        if told && !forget { for_the_other(ctx, job.direction, &entry) } else { (None, false) };
-    let settlement = Settlement {
-        job_id: job.id,
-        fence: fence(job),
-        transition,
-        pair: told.then_some(entry.pair),
-        forget,
-    };
-    Ending { settlement, before: entry.before, other, other_is_over }
-}
-
-/// What the pair, looked at more closely, means for the direction that this worker does not serve:
-/// nobody else would notice, because the next poll shows nothing new.
-fn for_the_other(ctx: &LinkContext, direction: Direction, entry: &Entry) -> (Option<NewJob>, bool) {
-    let other = direction.to().outward();
-    let had = along(&entry.before.status, other);
-    if matches!(had, Status::Queued | Status::Retrying | Status::Waiting) {
-        // A job stands there and finds out for itself.
-        return (None, false);
-    }
-    let job = job_for(ctx, entry, other, ctx.now(), None).filter(|job| job.state != JobState::Conflict);
-    let is_over = *had == Status::Conflict
-        && job.is_none()
-        && !matches!(along(&entry.actions, other), Action::Conflict(_));
-    (job, is_over)
 }
 
 /// Reads the destination just before the write, one call for the batch, where it can't compare for
@@ -392,254 +281,4 @@ async fn push_again(
     ended.0.extend(sent.0);
     ended.1.extend(sent.1);
     ended
-}
-
-/// What is needed to settle a delivery again on a pair that moved on meanwhile.
-struct Retold {
-    job: Job,
-    action: Action,
-    made_from: Option<Image>,
-    arrived: Option<Arrived>,
-}
-
-#[derive(Clone)]
-struct Arrived {
-    id: Option<crate::engine::record::RemoteId>,
-    revision: Option<crate::engine::record::Revision>,
-    stored: Option<Image>,
-}
-
-fn conclude(
-    ctx: &LinkContext,
-    direction: Direction,
-    parcel: Parcel,
-    outcome: Outcome,
-    projector: &mut Projector,
-    rest: &mut Option<Duration>,
-) -> (Ending, Retold) {
-    let Parcel { job, mut entry, action, made_from } = parcel;
-    let mut retold = Retold { job: job.clone(), action, made_from, arrived: None };
-    let ending = match outcome {
-        Outcome::Delivered { id, revision, stored } => {
-            let stored = stored.and_then(|record| projector.project(record).ok()).map(|record| record.image);
-            retold.arrived = Some(Arrived { id, revision, stored });
-            ctx.view.last_success.store(ctx.now().0, Ordering::Relaxed);
-            tracing::info!(event = "job.delivered", customer = %ctx.customer, link = %ctx.name,
-                direction = direction.as_str(), key = %job.key, job_id = job.id, attempt = job.attempts,
-                correlation_id = %job.correlation_id, rules_version = ctx.rules.version, "delivered");
-            arrived(ctx, direction, entry, &retold)
-        }
-        Outcome::Stale(current) => {
-            let known = entry.pair.side(direction.to()).clone();
-            observe_there(ctx, &mut entry.pair, direction.to(), current, projector);
-            let is_news = *entry.pair.side(direction.to()) != known;
-            let action = if job.origin == Origin::Sync {
-                plan(ctx, direction, &mut entry)
-            } else {
-                retold.action.clone()
-            };
-            if !action.is_write() {
-                no_write(ctx, &job, entry, &action)
-            } else if is_news && job.origin == Origin::Sync {
-                // The attempt told us something new, so it is given back; it can't go on for ever,
-                // because each round needs another edit over there.
-                ending_of(ctx, &job, Transition::Snoozed { due_at: ctx.now() }, entry)
-            } else {
-                let fault = Fault::transient(
-                    FaultCode::Conflict,
-                    "the destination says that the record moved, and shows it as we know it",
-                );
-                failed(ctx, direction, &job, entry, &fault, rest)
-            }
-        }
-        Outcome::Failed(fault) => failed(ctx, direction, &job, entry, &fault, rest),
-    };
-    (ending, retold)
-}
-
-/// A confirmed write moves the base; what still differs is due again at once.
-fn arrived(ctx: &LinkContext, direction: Direction, mut entry: Entry, retold: &Retold) -> Ending {
-    let Some(arrived) = retold.arrived.clone() else {
-        return ending_of(ctx, &retold.job, Transition::Snoozed { due_at: ctx.now() }, entry);
-    };
-    if retold.job.origin == Origin::Push {
-        // The destination's own poll takes the change from there to the other side.
-        at(&ctx.bells, direction.to()).notify_one();
-        return ending_of(ctx, &retold.job, Transition::Synced, entry);
-    }
-    let now = ctx.now();
-    delivered(
-        &mut entry.pair,
-        &ctx.rules,
-        Written {
-            direction,
-            action: &retold.action,
-            made_from: retold.made_from.as_ref(),
-            id: arrived.id,
-            revision: arrived.revision,
-            stored: arrived.stored,
-            compared: ctx.end(direction.to()).features.compare_and_set,
-            epoch: ctx.epoch(direction.to()),
-            now,
-        },
-    );
-    let way = entry.pair.way_mut(direction);
-    way.status = Status::Synced;
-    way.synced_at = Some(now);
-    way.attempts = retold.job.attempts;
-    way.error = None;
-    let transition = if plan(ctx, direction, &mut entry).is_write() {
-        Transition::Again { due_at: now }
-    } else {
-        Transition::Synced
-    };
-    let forget = entry.forget;
-    ending(ctx, &retold.job, transition, entry, forget)
-}
-
-fn ending_of(ctx: &LinkContext, job: &Job, transition: Transition, entry: Entry) -> Ending {
-    ending(ctx, job, transition, entry, false)
-}
-
-fn failed(
-    ctx: &LinkContext,
-    direction: Direction,
-    job: &Job,
-    mut entry: Entry,
-    fault: &Fault,
-    rest: &mut Option<Duration>,
-) -> Ending {
-    let now = ctx.now();
-    ctx.view.last_failure.store(now.0, Ordering::Relaxed);
-    let end = ctx.end(direction.to());
-    let next = job::settle(job, Ended::Failed(fault), &end.retry, now);
-    let (transition, status, event) = match next {
-        JobNext::Retrying { due_at, error } => {
-            (Transition::Retrying { due_at, error }, Status::Retrying, "job.retrying")
-        }
-        JobNext::Snoozed { due_at } => {
-            // The whole destination asks for patience: the other jobs wait as well.
-            *rest = Some(due_at.since(now).min(REST_MAX).max(rest.unwrap_or_default()));
-            (Transition::Snoozed { due_at }, Status::Queued, "job.snoozed")
-        }
-        JobNext::Dead { error } => {
-            let image = entry.pair.side(direction.from()).now();
-            let payload = job.payload.clone().or_else(|| image.map(image_text));
-            (Transition::Dead { error, payload }, Status::Dead, "job.dead")
-        }
-        JobNext::PauseStream { due_at, .. } => {
-            *rest = Some(FATAL_REST);
-            (Transition::Snoozed { due_at: due_at.min(now.plus(FATAL_REST)) }, Status::Queued, "job.paused")
-        }
-        // Planning again is what the next lease does anyway.
-        JobNext::Replan | JobNext::Synced => {
-            (Transition::Snoozed { due_at: now }, Status::Queued, "job.planned_again")
-        }
-    };
-    tracing::warn!(event, customer = %ctx.customer, link = %ctx.name, direction = direction.as_str(),
-        key = %job.key, job_id = job.id, attempt = job.attempts, correlation_id = %job.correlation_id,
-        error = %fault, "a delivery failed");
-    let way = entry.pair.way_mut(direction);
-    way.status = status;
-    way.attempts = job.attempts;
-    way.error = Some(fault.to_string());
-    if fault.kind == FaultKind::Fatal {
-        ctx.trouble_writing(direction, Some(fault.to_string()));
-    }
-    ending_of(ctx, job, transition, entry)
-}
-
-/// Stores the ends of the leases; a pair that moved on is read and told again.
-async fn settle(
-    ctx: &LinkContext,
-    direction: Direction,
-    mut left: Vec<Ending>,
-    retold: Vec<Retold>,
-) -> Result<(), Fault> {
-    for _ in 0..ROUNDS_MAX {
-        if left.is_empty() {
-            return Ok(());
-        }
-        tell_the_other(ctx, direction, &left).await?;
-        let settlements = left.iter().map(|ending| ending.settlement.clone()).collect();
-        let settled = ctx.store.settle(ctx.id, settlements, ctx.now()).await.map_err(storage)?;
-        let (stale, ended): (Vec<Ending>, Vec<Ending>) =
-            left.into_iter().partition(|ending| settled.stale.contains(&ending.settlement.job_id));
-        let held: Vec<&Ending> =
-            ended.iter().filter(|ending| !settled.lost.contains(&ending.settlement.job_id)).collect();
-        held.iter().for_each(|ending| count(ctx, ending));
-        let over = held.iter().filter(|ending| ending.other_is_over);
-        let obsolete: Vec<_> = over
-            .filter_map(|ending| ending.settlement.pair.as_ref())
-            .map(|pair| (direction.to().outward(), pair.key.clone()))
-            .collect();
-        if !obsolete.is_empty() {
-            let commit = Commit { obsolete, ..Commit::default() };
-            ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
-        }
-        left = again(ctx, direction, stale, &retold).await.map_err(storage)?;
-    }
-    // Their leases run out and are rescued; nothing is lost, some work is done twice.
-    Err(Fault::transient(FaultCode::Conflict, "pairs kept moving while their deliveries were settled"))
-}
-
-/// Makes the jobs of the other direction durable before the pairs say that they stand. Should the
-/// settlement turn out stale, such a job finds nothing to do.
-async fn tell_the_other(ctx: &LinkContext, direction: Direction, endings: &[Ending]) -> Result<(), Fault> {
-    let jobs: Vec<NewJob> = endings.iter().filter_map(|ending| ending.other.clone()).collect();
-    if jobs.is_empty() {
-        return Ok(());
-    }
-    let commit = Commit { jobs, ..Commit::default() };
-    ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
-    along(&ctx.due, direction.to().outward()).notify_one();
-    Ok(())
-}
-
-/// Tells settlements again on the pairs as they are now.
-async fn again(
-    ctx: &LinkContext,
-    direction: Direction,
-    stale: Vec<Ending>,
-    retold: &[Retold],
-) -> Result<Vec<Ending>, StoreError> {
-    let mut fresh = Vec::with_capacity(stale.len());
-    for Ending { settlement, before, .. } in stale {
-        let Some(key) = settlement.pair.as_ref().map(|pair| pair.key.clone()) else { continue };
-        let known = ctx.store.known(ctx.id, vec![key.clone()]).await?;
-        let pair = known.into_iter().flatten().next().unwrap_or_else(|| {
-            // Forgotten while the write was on its way: the source has deleted it, and what arrived
-            // has to go again.
-            let mut pair = Pair::new(key);
-            pair.side_mut(direction.from()).seen = Seen::Deleted(None);
-            pair
-        });
-        let told = retold.iter().find(|retold| retold.job.id == settlement.job_id);
-        fresh.push(match told {
-            Some(told) if told.arrived.is_some() => arrived(ctx, direction, Entry::new(pair), told),
-            _ => {
-                let transition = match settlement.transition {
-                    Transition::Retrying { .. } | Transition::Dead { .. } => settlement.transition,
-                    // Whatever was concluded, the pair is another now: look at it again.
-                    _ => Transition::Snoozed { due_at: ctx.now() },
-                };
-                let settlement = Settlement { transition, pair: None, forget: false, ..settlement };
-                Ending { settlement, before, other: None, other_is_over: false }
-            }
-        });
-    }
-    Ok(fresh)
-}
-
-/// Keeps the sums of present keys in step with what was settled.
-fn count(ctx: &LinkContext, ending: &Ending) {
-    let Some(pair) = &ending.settlement.pair else { return };
-    if ending.settlement.forget {
-        ctx.forget(&pair.key);
-    }
-    let [before_a, before_b] = ending.before.present;
-    for (side, before) in [(Side::A, before_a), (Side::B, before_b)] {
-        let now = !ending.settlement.forget && pair.side(side).now().is_some();
-        shift(&mut lock(at(&ctx.presence, side)), before, now, &pair.key);
-    }
 }

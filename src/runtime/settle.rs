@@ -1,0 +1,107 @@
+//! Stores what became of a batch.
+
+use super::link::{LinkContext, along, at, lock};
+use super::page::{Entry, shift, storage};
+use super::verdict::{Ending, Retold, arrived};
+use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::plan::{Pair, Seen};
+use crate::engine::record::{Direction, Side};
+use crate::store::{Commit, NewJob, Settlement, StoreError, Transition};
+
+/// How often a settlement is made again because its pair moved on.
+const ROUNDS_MAX: usize = 16;
+
+/// Stores the ends of the leases; a pair that moved on is read and told again.
+pub(super) async fn settle(
+    ctx: &LinkContext,
+    direction: Direction,
+    mut left: Vec<Ending>,
+    retold: Vec<Retold>,
+) -> Result<(), Fault> {
+    for _ in 0..ROUNDS_MAX {
+        if left.is_empty() {
+            return Ok(());
+        }
+        tell_the_other(ctx, direction, &left).await?;
+        let settlements = left.iter().map(|ending| ending.settlement.clone()).collect();
+        let settled = ctx.store.settle(ctx.id, settlements, ctx.now()).await.map_err(storage)?;
+        let (stale, ended): (Vec<Ending>, Vec<Ending>) =
+            left.into_iter().partition(|ending| settled.stale.contains(&ending.settlement.job_id));
+        let held: Vec<&Ending> =
+            ended.iter().filter(|ending| !settled.lost.contains(&ending.settlement.job_id)).collect();
+        held.iter().for_each(|ending| count(ctx, ending));
+        let over = held.iter().filter(|ending| ending.other_is_over);
+        let obsolete: Vec<_> = over
+            .filter_map(|ending| ending.settlement.pair.as_ref())
+            .map(|pair| (direction.to().outward(), pair.key.clone()))
+            .collect();
+        if !obsolete.is_empty() {
+            let commit = Commit { obsolete, ..Commit::default() };
+            ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
+        }
+        left = again(ctx, direction, stale, &retold).await.map_err(storage)?;
+    }
+    // Their leases run out and are rescued; nothing is lost, some work is done twice.
+    Err(Fault::transient(FaultCode::Conflict, "pairs kept moving while their deliveries were settled"))
+}
+
+/// Makes the jobs of the other direction durable before the pairs say that they stand. Should the
+/// settlement turn out stale, such a job finds nothing to do.
+async fn tell_the_other(ctx: &LinkContext, direction: Direction, endings: &[Ending]) -> Result<(), Fault> {
+    let jobs: Vec<NewJob> = endings.iter().filter_map(|ending| ending.other.clone()).collect();
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let commit = Commit { jobs, ..Commit::default() };
+    ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
+    along(&ctx.due, direction.to().outward()).notify_one();
+    Ok(())
+}
+
+/// Tells settlements again on the pairs as they are now.
+async fn again(
+    ctx: &LinkContext,
+    direction: Direction,
+    stale: Vec<Ending>,
+    retold: &[Retold],
+) -> Result<Vec<Ending>, StoreError> {
+    let mut fresh = Vec::with_capacity(stale.len());
+    for Ending { settlement, before, .. } in stale {
+        let Some(key) = settlement.pair.as_ref().map(|pair| pair.key.clone()) else { continue };
+        let known = ctx.store.known(ctx.id, vec![key.clone()]).await?;
+        let pair = known.into_iter().flatten().next().unwrap_or_else(|| {
+            // Forgotten while the write was on its way: the source has deleted it, and what arrived
+            // has to go again.
+            let mut pair = Pair::new(key);
+            pair.side_mut(direction.from()).seen = Seen::Deleted(None);
+            pair
+        });
+        let told = retold.iter().find(|retold| retold.job.id == settlement.job_id);
+        fresh.push(match told {
+            Some(told) if told.arrived.is_some() => arrived(ctx, direction, Entry::new(pair), told),
+            _ => {
+                let transition = match settlement.transition {
+                    Transition::Retrying { .. } | Transition::Dead { .. } => settlement.transition,
+                    // Whatever was concluded, the pair is another now: look at it again.
+                    _ => Transition::Snoozed { due_at: ctx.now() },
+                };
+                let settlement = Settlement { transition, pair: None, forget: false, ..settlement };
+                Ending { settlement, before, other: None, other_is_over: false }
+            }
+        });
+    }
+    Ok(fresh)
+}
+
+/// Keeps the sums of present keys in step with what was settled.
+fn count(ctx: &LinkContext, ending: &Ending) {
+    let Some(pair) = &ending.settlement.pair else { return };
+    if ending.settlement.forget {
+        ctx.forget(&pair.key);
+    }
+    let [before_a, before_b] = ending.before.present;
+    for (side, before) in [(Side::A, before_a), (Side::B, before_b)] {
+        let now = !ending.settlement.forget && pair.side(side).now().is_some();
+        shift(&mut lock(at(&ctx.presence, side)), before, now, &pair.key);
+    }
+}

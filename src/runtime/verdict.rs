@@ -1,0 +1,291 @@
+//! What became of one job: the pair as it stands after it, and where the job goes from here.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::inline::observe_there;
+use super::link::{LinkContext, along, at};
+use super::page::{Before, Entry, decide, image_text, job_for};
+use crate::connectors::Outcome;
+use crate::engine::fault::{Fault, FaultCode, FaultKind};
+use crate::engine::job::{self, Ended, Job, JobError, JobNext, JobState, Origin};
+use crate::engine::plan::{Action, Occasion, Projector, Status, Written, delivered};
+use crate::engine::record::{Direction, Image, RemoteId, Revision};
+use crate::store::{NewJob, Settlement, Transition};
+
+/// How long a direction rests after a fault that only a person can mend.
+pub(super) const FATAL_REST: Duration = Duration::from_secs(15);
+/// How long a direction rests at most because a server asked for patience; then it asks again.
+const REST_MAX: Duration = Duration::from_secs(60);
+
+/// One job on its way out.
+pub(super) struct Parcel {
+    pub(super) job: Job,
+    pub(super) entry: Entry,
+    pub(super) action: Action,
+    /// The source as it looked when the action was made.
+    pub(super) made_from: Option<Image>,
+}
+
+/// The end of one lease.
+pub(super) struct Ending {
+    pub(super) settlement: Settlement,
+    pub(super) before: Before,
+    /// What a closer look brought up for the other direction.
+    pub(super) other: Option<NewJob>,
+    /// The conflict that stands for the other direction is none any more.
+    pub(super) other_is_over: bool,
+}
+
+pub(super) fn plan(ctx: &LinkContext, direction: Direction, entry: &mut Entry) -> Action {
+    decide(ctx, entry, Occasion::Change, ctx.now());
+    along(&entry.actions, direction).clone()
+}
+
+/// The attempts were used up by processes that died in the middle of them.
+pub(super) fn exhausted(
+    ctx: &LinkContext,
+    direction: Direction,
+    job: &Job,
+    mut entry: Entry,
+    error: JobError,
+) -> Ending {
+    tracing::error!(event = "job.dead", customer = %ctx.customer, link = %ctx.name,
+        direction = direction.as_str(), key = %job.key, job_id = job.id, attempt = job.attempts,
+        error = %error.message, "the attempts are used up");
+    let pair = &mut entry.pair;
+    let payload = job.payload.clone().or_else(|| pair.side(direction.from()).now().map(image_text));
+    let way = pair.way_mut(direction);
+    way.status = Status::Dead;
+    way.attempts = job.attempts;
+    way.error = Some(error.message.clone());
+    ending(ctx, job, Transition::Dead { error, payload }, entry, false)
+}
+
+/// The job turns out to write nothing.
+pub(super) fn no_write(ctx: &LinkContext, job: &Job, entry: Entry, action: &Action) -> Ending {
+    let pair = &entry.pair;
+    let transition = match action {
+        Action::Conflict(_) => {
+            let message = pair.way(job.direction).error.clone().unwrap_or_default();
+            Transition::Conflict { error: JobError { code: FaultCode::Conflict, message } }
+        }
+        Action::Invalid(_) => {
+            let message = pair.way(job.direction).error.clone().unwrap_or_default();
+            let payload = pair.side(job.direction.from()).now().map(image_text);
+            Transition::Dead { error: JobError { code: FaultCode::Validation, message }, payload }
+        }
+        _ => Transition::Obsolete,
+    };
+    let forget = pair.a.now().is_none() && pair.b.now().is_none();
+    ending(ctx, job, transition, entry, forget)
+}
+
+pub(super) fn dead(job: &Job, before: Before, error: JobError) -> Ending {
+    let transition = Transition::Dead { error, payload: job.payload.clone() };
+    let settlement = Settlement { job_id: job.id, fence: fence(job), transition, pair: None, forget: false };
+    Ending { settlement, before, other: None, other_is_over: false }
+}
+
+pub(super) fn fence(job: &Job) -> u64 {
+    job.lease.as_ref().map_or(0, |lease| lease.fence)
+}
+
+/// A pair that was never stored and that nothing was learnt of is not stored now either.
+pub(super) fn ending(
+    ctx: &LinkContext,
+    job: &Job,
+    transition: Transition,
+    entry: Entry,
+    forget: bool,
+) -> Ending {
+    let arrived = matches!(transition, Transition::Synced | Transition::Again { .. });
+    let forget = forget && job.origin == Origin::Sync;
+    let told = job.origin == Origin::Sync && (entry.pair.version > 0 || (arrived && !forget));
+    let forget = forget && told;
+    let (other, other_is_over) =
+        if told && !forget { for_the_other(ctx, job.direction, &entry) } else { (None, false) };
+    let settlement = Settlement {
+        job_id: job.id,
+        fence: fence(job),
+        transition,
+        pair: told.then_some(entry.pair),
+        forget,
+    };
+    Ending { settlement, before: entry.before, other, other_is_over }
+}
+
+/// What the pair, looked at more closely, means for the direction that this worker does not serve:
+/// nobody else would notice, because the next poll shows nothing new.
+pub(super) fn for_the_other(
+    ctx: &LinkContext,
+    direction: Direction,
+    entry: &Entry,
+) -> (Option<NewJob>, bool) {
+    let other = direction.to().outward();
+    let had = along(&entry.before.status, other);
+    if matches!(had, Status::Queued | Status::Retrying | Status::Waiting) {
+        // A job stands there and finds out for itself.
+        return (None, false);
+    }
+    let job = job_for(ctx, entry, other, ctx.now(), None).filter(|job| job.state != JobState::Conflict);
+    let is_over = *had == Status::Conflict
+        && job.is_none()
+        && !matches!(along(&entry.actions, other), Action::Conflict(_));
+    (job, is_over)
+}
+
+/// What is needed to settle a delivery again on a pair that moved on meanwhile.
+pub(super) struct Retold {
+    pub(super) job: Job,
+    pub(super) action: Action,
+    pub(super) made_from: Option<Image>,
+    pub(super) arrived: Option<Arrived>,
+}
+
+#[derive(Clone)]
+pub(super) struct Arrived {
+    pub(super) id: Option<RemoteId>,
+    pub(super) revision: Option<Revision>,
+    pub(super) stored: Option<Image>,
+}
+
+pub(super) fn conclude(
+    ctx: &LinkContext,
+    direction: Direction,
+    parcel: Parcel,
+    outcome: Outcome,
+    projector: &mut Projector,
+    rest: &mut Option<Duration>,
+) -> (Ending, Retold) {
+    let Parcel { job, mut entry, action, made_from } = parcel;
+    let mut retold = Retold { job: job.clone(), action, made_from, arrived: None };
+    let ending = match outcome {
+        Outcome::Delivered { id, revision, stored } => {
+            let stored = stored.and_then(|record| projector.project(record).ok()).map(|record| record.image);
+            retold.arrived = Some(Arrived { id, revision, stored });
+            ctx.view.last_success.store(ctx.now().0, Ordering::Relaxed);
+            tracing::info!(event = "job.delivered", customer = %ctx.customer, link = %ctx.name,
+                direction = direction.as_str(), key = %job.key, job_id = job.id, attempt = job.attempts,
+                correlation_id = %job.correlation_id, rules_version = ctx.rules.version, "delivered");
+            arrived(ctx, direction, entry, &retold)
+        }
+        Outcome::Stale(current) => {
+            let known = entry.pair.side(direction.to()).clone();
+            observe_there(ctx, &mut entry.pair, direction.to(), current, projector);
+            let is_news = *entry.pair.side(direction.to()) != known;
+            let action = if job.origin == Origin::Sync {
+                plan(ctx, direction, &mut entry)
+            } else {
+                retold.action.clone()
+            };
+            if !action.is_write() {
+                no_write(ctx, &job, entry, &action)
+            } else if is_news && job.origin == Origin::Sync {
+                // The attempt told us something new, so it is given back; it can't go on for ever,
+                // because each round needs another edit over there.
+                ending_of(ctx, &job, Transition::Snoozed { due_at: ctx.now() }, entry)
+            } else {
+                let fault = Fault::transient(
+                    FaultCode::Conflict,
+                    "the destination says that the record moved, and shows it as we know it",
+                );
+                failed(ctx, direction, &job, entry, &fault, rest)
+            }
+        }
+        Outcome::Failed(fault) => failed(ctx, direction, &job, entry, &fault, rest),
+    };
+    (ending, retold)
+}
+
+/// A confirmed write moves the base; what still differs is due again at once.
+pub(super) fn arrived(ctx: &LinkContext, direction: Direction, mut entry: Entry, retold: &Retold) -> Ending {
+    let Some(arrived) = retold.arrived.clone() else {
+        return ending_of(ctx, &retold.job, Transition::Snoozed { due_at: ctx.now() }, entry);
+    };
+    if retold.job.origin == Origin::Push {
+        // The destination's own poll takes the change from there to the other side.
+        at(&ctx.bells, direction.to()).notify_one();
+        return ending_of(ctx, &retold.job, Transition::Synced, entry);
+    }
+    let now = ctx.now();
+    delivered(
+        &mut entry.pair,
+        &ctx.rules,
+        Written {
+            direction,
+            action: &retold.action,
+            made_from: retold.made_from.as_ref(),
+            id: arrived.id,
+            revision: arrived.revision,
+            stored: arrived.stored,
+            compared: ctx.end(direction.to()).features.compare_and_set,
+            epoch: ctx.epoch(direction.to()),
+            now,
+        },
+    );
+    let way = entry.pair.way_mut(direction);
+    way.status = Status::Synced;
+    way.synced_at = Some(now);
+    way.attempts = retold.job.attempts;
+    way.error = None;
+    let transition = if plan(ctx, direction, &mut entry).is_write() {
+        Transition::Again { due_at: now }
+    } else {
+        Transition::Synced
+    };
+    let forget = entry.forget;
+    ending(ctx, &retold.job, transition, entry, forget)
+}
+
+pub(super) fn ending_of(ctx: &LinkContext, job: &Job, transition: Transition, entry: Entry) -> Ending {
+    ending(ctx, job, transition, entry, false)
+}
+
+pub(super) fn failed(
+    ctx: &LinkContext,
+    direction: Direction,
+    job: &Job,
+    mut entry: Entry,
+    fault: &Fault,
+    rest: &mut Option<Duration>,
+) -> Ending {
+    let now = ctx.now();
+    ctx.view.last_failure.store(now.0, Ordering::Relaxed);
+    let end = ctx.end(direction.to());
+    let next = job::settle(job, Ended::Failed(fault), &end.retry, now);
+    let (transition, status, event) = match next {
+        JobNext::Retrying { due_at, error } => {
+            (Transition::Retrying { due_at, error }, Status::Retrying, "job.retrying")
+        }
+        JobNext::Snoozed { due_at } => {
+            // The whole destination asks for patience: the other jobs wait as well.
+            *rest = Some(due_at.since(now).min(REST_MAX).max(rest.unwrap_or_default()));
+            (Transition::Snoozed { due_at }, Status::Queued, "job.snoozed")
+        }
+        JobNext::Dead { error } => {
+            let image = entry.pair.side(direction.from()).now();
+            let payload = job.payload.clone().or_else(|| image.map(image_text));
+            (Transition::Dead { error, payload }, Status::Dead, "job.dead")
+        }
+        JobNext::PauseStream { due_at, .. } => {
+            *rest = Some(FATAL_REST);
+            (Transition::Snoozed { due_at: due_at.min(now.plus(FATAL_REST)) }, Status::Queued, "job.paused")
+        }
+        // Planning again is what the next lease does anyway.
+        JobNext::Replan | JobNext::Synced => {
+            (Transition::Snoozed { due_at: now }, Status::Queued, "job.planned_again")
+        }
+    };
+    tracing::warn!(event, customer = %ctx.customer, link = %ctx.name, direction = direction.as_str(),
+        key = %job.key, job_id = job.id, attempt = job.attempts, correlation_id = %job.correlation_id,
+        error = %fault, "a delivery failed");
+    let way = entry.pair.way_mut(direction);
+    way.status = status;
+    way.attempts = job.attempts;
+    way.error = Some(fault.to_string());
+    if fault.kind == FaultKind::Fatal {
+        ctx.trouble_writing(direction, Some(fault.to_string()));
+    }
+    ending_of(ctx, job, transition, entry)
+}
