@@ -15,7 +15,7 @@ ARGS ?=
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Build, make the demo data where missing, sync it with the built-in mocks; API and page on port 8000
+run: ## Build, make the demo data where missing, sync it with the built-in mocks; API on port 8000 (its description at /docs)
 	@cargo build --release --locked
 	@cargo run --release --locked --quiet -- --config $(CONFIG) demo insert --count 0
 	@exec cargo run --release --locked --quiet -- --config $(CONFIG) run $(ARGS)

@@ -34,11 +34,13 @@ pub enum FaultCode {
     Protocol,
     Configuration,
     Storage,
+    /// Nothing is wrong: the process ends, and what was asked for is done after the next start.
+    Stopping,
 }
 
 impl FaultCode {
     /// Every code.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Timeout,
         Self::Connect,
         Self::RateLimited,
@@ -50,6 +52,7 @@ impl FaultCode {
         Self::Protocol,
         Self::Configuration,
         Self::Storage,
+        Self::Stopping,
     ];
 
     /// Finds the code of a word that [`Self::as_str`] gave.
@@ -71,6 +74,7 @@ impl FaultCode {
             Self::Protocol => "protocol",
             Self::Configuration => "configuration",
             Self::Storage => "storage",
+            Self::Stopping => "stopping",
         }
     }
 }
@@ -119,6 +123,17 @@ impl Fault {
     /// Builds a fault that only a person can mend.
     pub fn fatal(code: FaultCode, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { remedy: Some(remedy.into()), ..Self::new(FaultKind::Fatal, code, message) }
+    }
+
+    /// Builds the fault of a call that is not made because the process ends.
+    pub fn stopping() -> Self {
+        let message = "record-sync is stopping; no more calls go out";
+        Self::new(FaultKind::Throttled { retry_after: None }, FaultCode::Stopping, message)
+    }
+
+    /// Tells whether only the end of the process is in the way: no trouble, nothing to be logged.
+    pub fn is_stopping(&self) -> bool {
+        self.code == FaultCode::Stopping
     }
 
     /// Marks that the effect may have happened although no reply says so.

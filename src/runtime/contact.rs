@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use super::link::{LinkContext, Phase, along, at, lock};
+use super::meter;
 use super::page::{self, Fact, Mode, Tally, storage};
 use super::poller::{PassMode, Poller};
 use crate::engine::fault::Fault;
-use crate::engine::plan::{Pair, Seen};
+use crate::engine::plan::{Pair, Seen, Status};
 use crate::engine::record::{Direction, Key, Side};
 
 const WALK: usize = 2000;
@@ -69,6 +70,9 @@ async fn load(ctx: &Arc<LinkContext>, direction: Direction, poller: &mut Poller)
         return loaded;
     }
     ctx.store.end_load(id).await.map_err(storage)?;
+    if let Ok(tally) = &loaded {
+        meter::records(ctx, direction, Status::Synced, tally.delivered);
+    }
     loaded
 }
 

@@ -80,7 +80,7 @@ impl Gate for GateKeeper {
                     tokio::select! {
                         () = bell.notified() => {}
                         () = tokio::time::sleep(wait) => {}
-                        () = self.stop.cancelled() => break Err(stopping()),
+                        () = self.stop.cancelled() => break Err(Fault::stopping()),
                     }
                 }
             }
@@ -200,7 +200,7 @@ impl GateKeeper {
         let mut inner = self.lock();
         let inner = &mut *inner;
         if inner.closed || self.stop.is_cancelled() {
-            return Step::Refused(stopping());
+            return Step::Refused(Fault::stopping());
         }
         let window = inner.policy.limits.window;
         let foremost = inner.queue.is_foremost(*place, urgency, window, now);
@@ -385,14 +385,6 @@ fn facts(report: &Report) -> Facts {
         resets_in: quota.resets_in,
     });
     Facts { ended, retry_after: report.retry_after, budget }
-}
-
-fn stopping() -> Fault {
-    Fault::new(
-        FaultKind::Throttled { retry_after: None },
-        FaultCode::Unavailable,
-        "record-sync is stopping; no more calls go out",
-    )
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::link::{LinkContext, along, lock};
+use super::meter;
 use super::page::{Entry, decide};
 use crate::connectors::{Batch, Class, Delivery, Load, Outcome, Write};
 use crate::engine::fault::{Fault, FaultKind};
@@ -58,9 +59,12 @@ pub async fn deliver(ctx: &LinkContext, entries: &mut [Entry]) -> Inline {
         if places.is_empty() {
             continue;
         }
+        let before = inline.count;
         for chunk in places.chunks(end.features.batch_max.max(1)) {
             deliver_chunk(ctx, direction, entries, chunk, &mut inline).await;
         }
+        // They arrived, whatever becomes of the page.
+        meter::records(ctx, direction, Status::Synced, inline.count - before);
     }
     inline
 }
@@ -95,7 +99,9 @@ async fn deliver_chunk(
         .filter_map(|entry| delivery(&entry.pair, direction, along(&entry.actions, direction)))
         .collect();
     let batch = Batch { shape: Arc::clone(ctx.rules.shape(direction.to())), deliveries };
+    let began = tokio::time::Instant::now();
     let answer = end.destination.write(&batch, &ctx.call(Class::Live)).await;
+    meter::attempted(ctx, direction, began.elapsed());
     let outcomes = match answer {
         Ok(outcomes) if outcomes.len() == places.len() => outcomes,
         Ok(outcomes) => {

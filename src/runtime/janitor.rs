@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::supervisor::Runtime;
-use crate::engine::record::Direction;
 
 const EVERY: Duration = Duration::from_secs(30);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// Takes expired leases back, prunes what ended long ago, and measures the queue, until everything stops.
+/// Takes expired leases back, and prunes what ended long ago, until everything stops.
 pub async fn run(runtime: Arc<Runtime>) {
     loop {
         tokio::select! {
@@ -29,7 +28,6 @@ pub async fn run(runtime: Arc<Runtime>) {
         if let Err(error) = runtime.store.tidy(now, false).await {
             tracing::error!(event = "state.tidy_failed", error = %error, "the state was not tidied");
         }
-        measure(&runtime).await;
     }
 }
 
@@ -39,25 +37,6 @@ pub async fn upkeep(runtime: Arc<Runtime>, tidy: impl Fn() + Send + 'static) {
         tokio::select! {
             () = runtime.stopping().cancelled() => return,
             () = tokio::time::sleep(UPKEEP_EVERY) => tidy(),
-        }
-    }
-}
-
-/// Sets the gauges that are measured rather than counted.
-pub async fn measure(runtime: &Runtime) {
-    let Ok(links) = runtime.store.links().await else { return };
-    for link in links {
-        let Ok(depth) = runtime.store.depth(link.id).await else { continue };
-        for (direction, depth) in Direction::BOTH.into_iter().zip(depth) {
-            let labels = [
-                ("customer", link.customer.clone()),
-                ("link", link.link.clone()),
-                ("direction", direction.as_str().to_owned()),
-            ];
-            let active = depth.pending + depth.leased + depth.retrying + depth.waiting;
-            metrics::gauge!("record_sync_queue_depth", &labels).set(active as f64);
-            metrics::gauge!("record_sync_dead_letters", &labels).set(depth.dead as f64);
-            metrics::gauge!("record_sync_conflicts", &labels).set(depth.conflict as f64);
         }
     }
 }

@@ -100,6 +100,8 @@ pub struct LinkView {
     pub phase: Mutex<Phase>,
     /// When each side was last read to its end, in milliseconds; 0 for never.
     pub polled_at: [AtomicI64; 2],
+    /// The time up to which each side that is watched was taken in, in milliseconds; 0 for never.
+    pub complete_to: [AtomicI64; 2],
     pub last_success: AtomicI64,
     pub last_failure: AtomicI64,
     /// The last fault of each side's reads and each direction's writes.

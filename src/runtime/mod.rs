@@ -9,6 +9,7 @@ pub mod inline;
 pub mod janitor;
 mod limits;
 pub mod link;
+pub mod meter;
 pub mod open;
 pub mod operate;
 pub mod overrides;

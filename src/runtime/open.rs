@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::book::{BookError, RuleBook};
 use super::contact;
 use super::link::{End, LinkContext, LinkParts, Phase, Tuning, at, lock};
+use super::meter;
 use super::page::{measure, storage};
 use super::poller::Poller;
 use super::supervisor::{LinkKey, OpenedSystem, Running, Runtime};
@@ -53,6 +54,7 @@ pub async fn keep(runtime: Arc<Runtime>, key: LinkKey, running: Arc<Running>, st
                 *lock(&running.view.phase) = Phase::Paused;
                 stop.cancelled().await;
             }
+            Err(fault) if fault.is_stopping() => break,
             Err(fault) => {
                 *lock(&running.view.phase) = Phase::Blocked(fault.to_string());
                 tracing::warn!(event = "link.blocked", customer = %key.0, link = %key.1, error = %fault,
@@ -72,6 +74,7 @@ pub async fn keep(runtime: Arc<Runtime>, key: LinkKey, running: Arc<Running>, st
 /// of them broke down; then all have ended, and the link can be opened again.
 async fn work(ctx: &Arc<LinkContext>, running: &Running, state: &LinkState) -> bool {
     running.context.store(Some(Arc::clone(ctx)));
+    meter::begin(ctx);
     let mut tasks = JoinSet::new();
     for direction in Direction::BOTH {
         if ctx.rules.way(direction).is_some() {
@@ -114,6 +117,7 @@ async fn matched(ctx: &Arc<LinkContext>, state: &LinkState) -> Option<[Poller; 2
                 Side::BOTH.iter().for_each(|&side| ctx.trouble_reading(side, None));
                 return Some(pollers);
             }
+            Err(fault) if fault.is_stopping() => return None,
             Err(fault) => {
                 ctx.trouble_reading(Side::A, Some(fault.to_string()));
                 tracing::warn!(event = "link.matching_failed", customer = %ctx.customer, link = %ctx.name,
@@ -132,9 +136,11 @@ async fn try_match(ctx: &Arc<LinkContext>, state: &LinkState) -> Result<[Poller;
     let mut pollers = [Poller::open(ctx, Side::A)?, Poller::open(ctx, Side::B)?];
     let planned = state.planned_under == Some(ctx.rules.fingerprint);
     if !state.matched || state.planned_under.is_none() {
+        let began = tokio::time::Instant::now();
         let tally = contact::matching(ctx, &mut pollers, false).await?;
         tracing::info!(event = "link.matched", customer = %ctx.customer, link = %ctx.name,
             records = tally.facts, delivered = tally.delivered, queued = tally.queued, skipped = tally.skipped,
+            rules_version = ctx.rules.version, duration_ms = meter::millis(began.elapsed()),
             "matched both sides");
     } else if !planned {
         // Fields that were never looked at have to be read first; else what is known is enough.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use super::inline::{self, Inline};
 use super::link::{LinkContext, Presence, along, at, lock};
+use super::meter::Outcomes;
 use super::recheck;
 use crate::connectors::Load;
 use crate::engine::fault::{Fault, FaultCode};
@@ -118,6 +119,7 @@ pub async fn take(
     let _quiet = inline::quiet(ctx, side, held).await;
     for _ in 0..ROUNDS_MAX {
         let mut entries = gather(ctx, side, &facts, read_at, matches!(mode, Mode::Note)).await?;
+        let mut outcomes = Outcomes::default();
         let mut tally = Tally { facts: facts.len() as u64, ..Tally::default() };
         tally.changed = entries.iter().filter(|entry| entry.dirty).count() as u64;
         let delivered = match &mut mode {
@@ -128,7 +130,7 @@ pub async fn take(
         let moved = moved(&entries);
         let mut commit = match mode {
             Mode::Note => noted(entries),
-            Mode::Plan | Mode::Load(..) => build(ctx, entries, &mut tally, delivered.failed),
+            Mode::Plan | Mode::Load(..) => build(ctx, entries, &mut tally, &mut outcomes, delivered.failed),
         };
         commit.counted.accepted += delivered.count;
         commit.counted.delivered += delivered.count;
@@ -159,6 +161,7 @@ pub async fn take(
                 continue;
             }
         }
+        outcomes.count(ctx);
         for (side, moved) in Side::BOTH.into_iter().zip(moved) {
             lock(at(&ctx.presence, side)).merge(moved);
         }
@@ -278,7 +281,13 @@ fn noted(entries: Vec<Entry>) -> Commit {
 }
 
 /// Turns what is left to do into jobs, and everything into one commit.
-fn build(ctx: &LinkContext, entries: Vec<Entry>, tally: &mut Tally, failed: HashMap<usize, Fault>) -> Commit {
+fn build(
+    ctx: &LinkContext,
+    entries: Vec<Entry>,
+    tally: &mut Tally,
+    outcomes: &mut Outcomes,
+    failed: HashMap<usize, Fault>,
+) -> Commit {
     let now = ctx.now();
     let mut commit = Commit::default();
     for (place, entry) in entries.into_iter().enumerate() {
@@ -300,6 +309,7 @@ fn build(ctx: &LinkContext, entries: Vec<Entry>, tally: &mut Tally, failed: Hash
                 Some(job) => {
                     if job.state == JobState::Dead {
                         tally.failed += 1;
+                        outcomes.note(direction, Status::Dead);
                     } else {
                         tally.queued += 1;
                     }
@@ -314,8 +324,11 @@ fn build(ctx: &LinkContext, entries: Vec<Entry>, tally: &mut Tally, failed: Hash
                 }
                 None => {}
             }
-            let skipped = entry.pair.way(direction).status == Status::SkippedByRule;
-            if skipped && *had != Status::SkippedByRule {
+            let status = entry.pair.way(direction).status;
+            if matches!(status, Status::SkippedByRule | Status::Conflict) && status != *had {
+                outcomes.note(direction, status);
+            }
+            if status == Status::SkippedByRule && *had != Status::SkippedByRule {
                 tally.skipped += 1;
                 commit.counted.skipped += 1;
             }

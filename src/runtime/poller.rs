@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::link::{LinkContext, at, lock};
+use super::meter;
 use super::page::{self, Fact, Mode, Tally, storage};
 use super::scan::{self, Missing, Shown};
 use crate::connectors::{Class, Deletes, End, Page, Source};
@@ -25,6 +26,8 @@ const SECOND_LOOKS: [Duration; 4] = [
     Duration::from_millis(250),
 ];
 const LIST_PAGE: usize = 1000;
+/// Failures in a row beyond which no more are told apart.
+const TROUBLES_MAX: u32 = 16;
 const TROUBLE_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// One side's reading end at work.
@@ -82,13 +85,16 @@ impl Poller {
         let mut troubles = 0;
         loop {
             let wanted = at(&ctx.view.wanted, self.side).load(Ordering::Acquire);
+            let began = tokio::time::Instant::now();
             // A pass that is under way when the link stops ends at its page; what it did not
             // commit is read again.
             let ended = tokio::select! {
                 () = ctx.stop.cancelled() => return,
                 ended = self.poll() => ended,
             };
-            troubles = self.report(ended, troubles);
+            let took = began.elapsed();
+            meter::polled(&ctx, self.side, took);
+            troubles = self.report(ended, took, troubles);
             // Whoever waits for a pass waits for one that came to its end.
             if troubles == 0 {
                 at(&ctx.view.passes, self.side).fetch_max(wanted, Ordering::Release);
@@ -124,7 +130,7 @@ impl Poller {
         }
     }
 
-    fn report(&self, ended: Result<Tally, Fault>, troubles: u32) -> u32 {
+    fn report(&self, ended: Result<Tally, Fault>, took: Duration, troubles: u32) -> u32 {
         let ctx = &self.ctx;
         let now = ctx.now();
         match ended {
@@ -135,17 +141,20 @@ impl Poller {
                     tracing::info!(event = "poll.read", customer = %ctx.customer, link = %ctx.name,
                         side = self.side.as_str(), records = tally.facts, changed = tally.changed,
                         delivered = tally.delivered, queued = tally.queued, skipped = tally.skipped,
+                        rules_version = ctx.rules.version, duration_ms = meter::millis(took),
                         "read {} records, {} changed", tally.facts, tally.changed);
                 }
                 0
             }
+            Err(fault) if fault.is_stopping() => (troubles + 1).min(TROUBLES_MAX),
             Err(fault) => {
                 ctx.view.last_failure.store(now.0, Ordering::Relaxed);
                 ctx.trouble_reading(self.side, Some(fault.to_string()));
                 let throttled = matches!(fault.kind, FaultKind::Throttled { .. });
                 tracing::warn!(event = "poll.failed", customer = %ctx.customer, link = %ctx.name,
-                    side = self.side.as_str(), error = %fault, throttled, "a poll failed");
-                (troubles + 1).min(16)
+                    side = self.side.as_str(), duration_ms = meter::millis(took), error = %fault, throttled,
+                    "a poll failed");
+                (troubles + 1).min(TROUBLES_MAX)
             }
         }
     }
@@ -153,7 +162,9 @@ impl Poller {
     /// One poll: nothing where nothing can have changed, else one pass.
     async fn poll(&mut self) -> Result<Tally, Fault> {
         let approved = self.held_back && at(&self.ctx.approved, self.side).load(Ordering::Relaxed);
+        let now = self.ctx.now();
         if !self.source.may_have_changed() && !self.unfinished && !approved {
+            self.complete(now);
             return Ok(Tally::default());
         }
         // A source that has shown everything may say that nothing changed although the last page
@@ -220,7 +231,15 @@ impl Poller {
         if features.deletes == Deletes::Listed {
             total.add(self.list(&mut mode).await?);
         }
+        self.complete(began);
         Ok(total)
+    }
+
+    /// Notes up to when all changes of a side that is watched have been taken in.
+    fn complete(&self, to: Timestamp) {
+        if self.ctx.rules.way(self.side.outward()).is_some() {
+            at(&self.ctx.view.complete_to, self.side).store(to.0, Ordering::Relaxed);
+        }
     }
 
     async fn read(&mut self, after: Option<&Cursor>) -> Result<Page, Fault> {

@@ -67,14 +67,12 @@ impl Runtime {
             Ok(checked) => checked,
             Err(error) => {
                 book.refuse(&error, now);
-                metrics::gauge!("record_sync_rules_last_reload_successful").set(0.0);
                 tracing::error!(event = "rules.refused", error = %error.in_file(&book.path.display().to_string()),
                     rules_version = book.current().version, "the last good rules stay in force");
                 return Err(error.into());
             }
         };
         report.version = book.adopt(file, text, self.store.as_ref(), now).await?;
-        metrics::gauge!("record_sync_rules_last_reload_successful").set(1.0);
         tracing::info!(
             event = "rules.reloaded",
             rules_version = report.version,
@@ -117,7 +115,6 @@ impl Runtime {
                 Err(problems) => {
                     tracing::error!(event = "config.refused", error = %problems,
                         "the last good configuration stays in force");
-                    metrics::gauge!("record_sync_config_last_reload_successful").set(0.0);
                     *lock(&self.config_problem) = Some(problems);
                 }
             }
@@ -157,7 +154,6 @@ impl Runtime {
     async fn reload_config(self: &Arc<Self>, new: Config) {
         let old = self.config();
         *lock(&self.config_problem) = None;
-        metrics::gauge!("record_sync_config_last_reload_successful").set(1.0);
         if *old == new {
             return;
         }

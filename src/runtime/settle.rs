@@ -1,10 +1,11 @@
 //! Stores what became of a batch.
 
 use super::link::{LinkContext, along, at, lock};
+use super::meter::Outcomes;
 use super::page::{Entry, shift, storage};
 use super::verdict::{Ending, Retold, arrived};
 use crate::engine::fault::{Fault, FaultCode};
-use crate::engine::plan::{Pair, Seen};
+use crate::engine::plan::{Pair, Seen, Status};
 use crate::engine::record::{Direction, Side};
 use crate::store::{Commit, NewJob, Settlement, StoreError, Transition};
 
@@ -30,6 +31,7 @@ pub(super) async fn settle(
         let held: Vec<&Ending> =
             ended.iter().filter(|ending| !settled.lost.contains(&ending.settlement.job_id)).collect();
         held.iter().for_each(|ending| count(ctx, ending));
+        outcomes(direction, &held).count(ctx);
         let over = held.iter().filter(|ending| ending.other_is_over);
         let obsolete: Vec<_> = over
             .filter_map(|ending| ending.settlement.pair.as_ref())
@@ -91,6 +93,26 @@ async fn again(
         });
     }
     Ok(fresh)
+}
+
+/// What the metrics count of ends that are stored.
+fn outcomes(direction: Direction, held: &[&Ending]) -> Outcomes {
+    let mut outcomes = Outcomes::default();
+    for ending in held {
+        let had = *along(&ending.before.status, direction);
+        let status = ending.settlement.pair.as_ref().map(|pair| pair.way(direction).status);
+        match ending.settlement.transition {
+            Transition::Synced | Transition::Again { .. } => outcomes.note(direction, Status::Synced),
+            Transition::Retrying { .. } => outcomes.note(direction, Status::Retrying),
+            Transition::Dead { .. } => outcomes.note(direction, Status::Dead),
+            Transition::Conflict { .. } => outcomes.note(direction, Status::Conflict),
+            Transition::Obsolete if status == Some(Status::SkippedByRule) && had != Status::SkippedByRule => {
+                outcomes.note(direction, Status::SkippedByRule);
+            }
+            _ => {}
+        }
+    }
+    outcomes
 }
 
 /// Keeps the sums of present keys in step with what was settled.

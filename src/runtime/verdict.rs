@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::inline::observe_there;
 use super::link::{LinkContext, along, at};
+use super::meter::millis;
 use super::page::{Before, Entry, decide, image_text, job_for};
 use crate::connectors::Outcome;
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
@@ -154,7 +155,7 @@ pub(super) fn conclude(
     ctx: &LinkContext,
     direction: Direction,
     parcel: Parcel,
-    outcome: Outcome,
+    (outcome, took): (Outcome, Duration),
     projector: &mut Projector,
     rest: &mut Option<Duration>,
 ) -> (Ending, Retold) {
@@ -167,7 +168,8 @@ pub(super) fn conclude(
             ctx.view.last_success.store(ctx.now().0, Ordering::Relaxed);
             tracing::info!(event = "job.delivered", customer = %ctx.customer, link = %ctx.name,
                 direction = direction.as_str(), key = %job.key, job_id = job.id, attempt = job.attempts,
-                correlation_id = %job.correlation_id, rules_version = ctx.rules.version, "delivered");
+                correlation_id = %job.correlation_id, rules_version = ctx.rules.version,
+                duration_ms = millis(took), "delivered");
             arrived(ctx, direction, entry, &retold)
         }
         Outcome::Stale(current) => {
@@ -190,10 +192,14 @@ pub(super) fn conclude(
                     FaultCode::Conflict,
                     "the destination says that the record moved, and shows it as we know it",
                 );
-                failed(ctx, direction, &job, entry, &fault, rest)
+                failed(ctx, &job, entry, (&fault, took), rest)
             }
         }
-        Outcome::Failed(fault) => failed(ctx, direction, &job, entry, &fault, rest),
+        Outcome::Failed(fault) if fault.is_stopping() => {
+            // Nothing was tried and nothing is wrong: the next start goes on where this one was.
+            ending_of(ctx, &job, Transition::Snoozed { due_at: ctx.now() }, entry)
+        }
+        Outcome::Failed(fault) => failed(ctx, &job, entry, (&fault, took), rest),
     };
     (ending, retold)
 }
@@ -244,13 +250,12 @@ pub(super) fn ending_of(ctx: &LinkContext, job: &Job, transition: Transition, en
 
 pub(super) fn failed(
     ctx: &LinkContext,
-    direction: Direction,
     job: &Job,
     mut entry: Entry,
-    fault: &Fault,
+    (fault, took): (&Fault, Duration),
     rest: &mut Option<Duration>,
 ) -> Ending {
-    let now = ctx.now();
+    let (direction, now) = (job.direction, ctx.now());
     ctx.view.last_failure.store(now.0, Ordering::Relaxed);
     let end = ctx.end(direction.to());
     let next = job::settle(job, Ended::Failed(fault), &end.retry, now);
@@ -279,7 +284,7 @@ pub(super) fn failed(
     };
     tracing::warn!(event, customer = %ctx.customer, link = %ctx.name, direction = direction.as_str(),
         key = %job.key, job_id = job.id, attempt = job.attempts, correlation_id = %job.correlation_id,
-        error = %fault, "a delivery failed");
+        rules_version = ctx.rules.version, duration_ms = millis(took), error = %fault, "a delivery failed");
     let way = entry.pair.way_mut(direction);
     way.status = status;
     way.attempts = job.attempts;

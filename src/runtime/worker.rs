@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::inline::{delivery, observe_there};
 use super::link::{LinkContext, along};
+use super::meter;
 use super::page::{Entry, storage};
 use super::push;
 use super::settle::settle;
@@ -117,6 +118,7 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
             Err(ending) => settlements.push(*ending),
         }
     }
+    let began = tokio::time::Instant::now();
     let looked = look_first(ctx, direction, parcels, &mut settlements, &call).await;
     let (outcomes, parcels) = match looked {
         Ok(parcels) => {
@@ -125,11 +127,15 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         }
         Err((fault, parcels)) => (parcels.iter().map(|_| Outcome::Failed(fault.clone())).collect(), parcels),
     };
+    let took = began.elapsed();
+    if !parcels.is_empty() {
+        meter::attempted(ctx, direction, took);
+    }
     let mut rest = None;
     let mut projector = Projector::new(&ctx.rules, direction.to());
     let mut retold = Vec::new();
     for (parcel, outcome) in parcels.into_iter().zip(outcomes) {
-        let (ending, again) = conclude(ctx, direction, parcel, outcome, &mut projector, &mut rest);
+        let (ending, again) = conclude(ctx, direction, parcel, (outcome, took), &mut projector, &mut rest);
         retold.push(again);
         settlements.push(ending);
     }

@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::Dropped;
 
-/// Labels `customer`, `link`, `direction`, `outcome`.
+/// Labels `customer`, `link`, `direction`, `outcome`: the status that the record took up, or met again.
 pub const RECORDS: &str = "record_sync_records_total";
 /// Labels `customer`, `link`, `direction`, `state`.
 pub const QUEUE_DEPTH: &str = "record_sync_queue_depth";
@@ -27,12 +27,10 @@ pub const CALL_WAIT: &str = "record_sync_call_wait_seconds";
 pub const WINDOW_UTILISATION: &str = "record_sync_window_utilisation_ratio";
 /// Labels `customer`, `system`; 0 closed, 1 half open, 2 open.
 pub const BREAKER_STATE: &str = "record_sync_breaker_state";
-/// Labels `customer`, `link`.
-pub const DEAD_LETTERS: &str = "record_sync_dead_letters";
-/// Labels `customer`, `link`.
-pub const CONFLICTS: &str = "record_sync_conflicts";
 /// Labels `customer`, `link`, `direction`.
-pub const ECHO_WRITES: &str = "record_sync_echo_writes_total";
+pub const DEAD_LETTERS: &str = "record_sync_dead_letters";
+/// Labels `customer`, `link`, `direction`.
+pub const CONFLICTS: &str = "record_sync_conflicts";
 /// Labels `customer`, `link`, `direction`; 1 while frozen.
 pub const FUSE_BLOWN: &str = "record_sync_fuse_blown";
 /// 1 where the last change of the configuration was taken over, 0 where it was refused.
@@ -94,7 +92,7 @@ fn install_recorder() -> Result<PrometheusHandle, Box<dyn std::error::Error>> {
 /// Says what each metric means, for the `# HELP` lines.
 fn describe() {
     use ::metrics::{describe_counter, describe_gauge, describe_histogram};
-    describe_counter!(RECORDS, "Records decided or delivered, by link, direction and outcome");
+    describe_counter!(RECORDS, "Records that were decided on or sent, by link, direction and outcome");
     describe_gauge!(QUEUE_DEPTH, "Jobs that are not done yet, by link, direction and state");
     describe_gauge!(LAG, "Seconds between now and the time up to which a stream is complete");
     describe_histogram!(POLL_DURATION, "Seconds that one poll of a stream took");
@@ -105,7 +103,6 @@ fn describe() {
     describe_gauge!(BREAKER_STATE, "Circuit breaker of a system: 0 closed, 1 half open, 2 open");
     describe_gauge!(DEAD_LETTERS, "Dead letters that nobody has replayed or dropped");
     describe_gauge!(CONFLICTS, "Conflicts that wait for a person");
-    describe_counter!(ECHO_WRITES, "Writes that travelled back because a system stored something else");
     describe_gauge!(FUSE_BLOWN, "Whether a direction is frozen by a fuse");
     describe_gauge!(CONFIG_RELOAD, "Whether the last change of the configuration was taken over");
     describe_gauge!(RULES_RELOAD, "Whether the last change of the rules was taken over");
@@ -128,7 +125,7 @@ mod tests {
         metrics.upkeep();
         let text = metrics.render();
         for expected in [
-            "# HELP record_sync_records_total Records decided",
+            "# HELP record_sync_records_total Records that",
             "record_sync_records_total{customer=\"default\",outcome=\"synced\"} 2",
             "record_sync_poll_duration_seconds_bucket{le=\"0.25\"} 1",
             "record_sync_log_lines_dropped_total 0",

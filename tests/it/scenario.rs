@@ -10,6 +10,7 @@ mod daemon;
 mod examples;
 mod home;
 mod live;
+mod metrics;
 mod push;
 mod triangle;
 mod window;

@@ -7,7 +7,7 @@ use axum::response::IntoResponse;
 
 use crate::http::problem::Problem;
 use crate::http::server::App;
-use crate::runtime::janitor;
+use crate::runtime::meter;
 
 /// Tells that the process answers.
 #[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, description = "alive")))]
@@ -30,6 +30,6 @@ pub async fn ready(State(app): State<App>) -> Result<Json<serde_json::Value>, Pr
 #[utoipa::path(get, path = "/metrics", tag = "health",
     responses((status = 200, description = "Prometheus text", content_type = "text/plain")))]
 pub async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    janitor::measure(&app.runtime).await;
+    meter::measure(&app.runtime).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (app.metrics)())
 }

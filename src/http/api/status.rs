@@ -87,6 +87,11 @@ pub async fn link_view(app: &App, state: &LinkState) -> Result<Value, Problem> {
     let polled = |side: Side| {
         running.as_ref().map_or(0, |running| at(&running.view.polled_at, side).load(Ordering::Relaxed))
     };
+    let lag = |side: Side| {
+        let running = running.as_ref()?;
+        let complete_to = at(&running.view.complete_to, side).load(Ordering::Relaxed);
+        (complete_to > 0).then(|| now.since(Timestamp(complete_to)).as_secs_f64())
+    };
     let config = app.runtime.config();
     let link =
         config.customer(&state.customer).ok().and_then(|customer| customer.links.get(&state.link).cloned());
@@ -95,10 +100,9 @@ pub async fn link_view(app: &App, state: &LinkState) -> Result<Value, Problem> {
             Side::A => &link.a,
             Side::B => &link.b,
         });
-        let at = polled(side);
         json!({
             "system": end.map(|end| &end.system), "stream": end.map(|end| &end.stream),
-            "polled_at": moment(at), "lag_seconds": (at > 0).then(|| now.since(Timestamp(at)).as_secs_f64()),
+            "polled_at": moment(polled(side)), "lag_seconds": lag(side),
             "error": trouble(usize::from(side == Side::B)),
             "gate": end.and_then(|end| app.runtime.gate_view(&state.customer, &end.system)),
         })
