@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use super::link::{LinkContext, Phase, along, at, lock};
 use super::meter;
-use super::page::{self, Fact, Mode, Tally, storage};
+use super::page::{self, Fact, Facts, Mode, Tally, storage};
 use super::poller::{PassMode, Poller};
 use crate::engine::fault::Fault;
 use crate::engine::plan::{Pair, Seen, Status};
 use crate::engine::record::{Direction, Key, Side};
 
-const WALK: usize = 2000;
+const WALK: usize = 1000;
 
 /// Which side is only noted first: the one that is written to, so that the reading of the other can
 /// deliver at once.
@@ -38,7 +38,9 @@ pub async fn matching(
         Side::A => (a, b),
         Side::B => (b, a),
     };
+    let was_empty = ctx.presence.iter().all(|presence| lock(presence).count == 0);
     let mut total = first_poller.pass(PassMode::Note).await?;
+    let noted = total.changed > 0;
     let direction = first.other().outward();
     let empty = lock(at(&ctx.presence, first)).count == 0;
     if empty && ctx.end(first).features.loads && ctx.rules.way(direction).is_some() {
@@ -46,7 +48,10 @@ pub async fn matching(
     } else {
         total.add(second_poller.pass(PassMode::Plan).await?);
     }
-    total.add(walk(ctx, changed).await?);
+    // A first fill leaves nothing unplanned.
+    if noted || !was_empty {
+        total.add(walk(ctx, changed).await?);
+    }
     done(ctx).await?;
     Ok(total)
 }
@@ -63,8 +68,8 @@ async fn load(ctx: &Arc<LinkContext>, direction: Direction, poller: &mut Poller)
     };
     if loaded.is_err() {
         // What was staged never came to be.
-        let (presence, _) = page::measure(ctx.store.as_ref(), ctx.id).await.map_err(storage)?;
-        for (side, presence) in Side::BOTH.into_iter().zip(presence) {
+        let sums = page::measure(ctx.store.as_ref(), ctx.id).await.map_err(storage)?;
+        for (side, presence) in Side::BOTH.into_iter().zip(sums.presence) {
             *lock(at(&ctx.presence, side)) = presence;
         }
         return loaded;
@@ -82,6 +87,9 @@ pub async fn walk(ctx: &LinkContext, changed: bool) -> Result<Tally, Fault> {
     let mut total = Tally::default();
     let mut after: Option<Key> = None;
     loop {
+        if ctx.stop.is_cancelled() {
+            return Err(Fault::stopping());
+        }
         let pairs = ctx.store.walk(ctx.id, after, WALK).await.map_err(storage)?;
         let full = pairs.len() == WALK;
         after = pairs.last().map(|pair| pair.key.clone());
@@ -91,7 +99,8 @@ pub async fn walk(ctx: &LinkContext, changed: bool) -> Result<Tally, Fault> {
             .filter(|pair| changed || pair.rules_version == 0 || unsettled(pair))
             .map(|pair| (pair.key, fact.clone()))
             .collect();
-        total.add(page::take(ctx, Side::A, facts, ctx.now(), None, Mode::Plan).await?);
+        let facts = Facts { side: Side::A, list: facts, read_at: ctx.now(), cursor: None };
+        total.add(page::take(ctx, facts, Mode::Plan).await?);
         if !full {
             return Ok(total);
         }

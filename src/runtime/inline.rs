@@ -4,15 +4,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::link::{LinkContext, along, lock};
+use super::link::{LinkContext, along, along_mut, lock};
 use super::meter;
 use super::page::{Entry, decide};
 use crate::connectors::{Batch, Class, Delivery, Load, Outcome, Write};
 use crate::engine::fault::{Fault, FaultKind};
 use crate::engine::plan::{
-    Action, Occasion, Projector, Status, Written, delivered, observe, observe_deleted,
+    Action, MadeFrom, Occasion, Pair, Projector, Status, Why, Written, delivered, observe, observe_deleted,
 };
-use crate::engine::record::{Direction, Image, Record, Side, Value};
+use crate::engine::record::{Direction, Image, Record, RemoteId, Revision, Side, Value};
 
 /// What was delivered while a page was planned.
 #[derive(Default)]
@@ -93,15 +93,12 @@ async fn deliver_chunk(
     inline: &mut Inline,
 ) {
     let end = ctx.end(direction.to());
-    let deliveries: Vec<Delivery> = places
-        .iter()
-        .filter_map(|&place| entries.get(place))
-        .filter_map(|entry| delivery(&entry.pair, direction, along(&entry.actions, direction)))
-        .collect();
+    let deliveries = take_deliveries(entries, places, direction);
     let batch = Batch { shape: Arc::clone(ctx.rules.shape(direction.to())), deliveries };
     let began = tokio::time::Instant::now();
     let answer = end.destination.write(&batch, &ctx.call(Class::Live)).await;
     meter::attempted(ctx, direction, began.elapsed());
+    give_back(entries, places, direction, batch.deliveries);
     let outcomes = match answer {
         Ok(outcomes) if outcomes.len() == places.len() => outcomes,
         Ok(outcomes) => {
@@ -118,6 +115,29 @@ async fn deliver_chunk(
     for (&place, outcome) in places.iter().zip(outcomes) {
         let Some(entry) = entries.get_mut(place) else { continue };
         take_outcome(ctx, direction, entry, place, outcome, &mut projector, inline);
+    }
+}
+
+/// Makes the deliveries of these entries out of their actions, which copies no values.
+fn take_deliveries(entries: &mut [Entry], places: &[usize], direction: Direction) -> Vec<Delivery> {
+    let mut deliveries = Vec::with_capacity(places.len());
+    for &place in places {
+        let Some(entry) = entries.get_mut(place) else { continue };
+        let action = take_action(entry, direction);
+        deliveries.extend(delivery(&entry.pair, direction, action));
+    }
+    deliveries
+}
+
+/// Puts the actions back that became deliveries.
+fn give_back(entries: &mut [Entry], places: &[usize], direction: Direction, deliveries: Vec<Delivery>) {
+    for (&place, delivery) in places.iter().zip(deliveries) {
+        let Some(entry) = entries.get_mut(place) else { continue };
+        *along_mut(&mut entry.actions, direction) = match delivery.write {
+            Write::Create(values) => Action::Create(values),
+            Write::Update(values) => Action::Update(values),
+            Write::Delete => Action::Delete,
+        };
     }
 }
 
@@ -155,23 +175,20 @@ fn confirm(
     ctx: &LinkContext,
     direction: Direction,
     entry: &mut Entry,
-    id: Option<crate::engine::record::RemoteId>,
-    revision: Option<crate::engine::record::Revision>,
+    id: Option<RemoteId>,
+    revision: Option<Revision>,
     stored: Option<Image>,
 ) {
-    let made_from = entry.pair.side(direction.from()).now().cloned();
-    let action = along(&entry.actions, direction).clone();
     let now = ctx.now();
-    let epoch = ctx.epoch(direction.to());
     let written = Written {
         direction,
-        action: &action,
-        made_from: made_from.as_ref(),
+        action: take_action(entry, direction),
+        made_from: MadeFrom::Now,
         id,
         revision,
         stored,
         compared: true,
-        epoch,
+        epoch: ctx.epoch(direction.to()),
         now,
     };
     delivered(&mut entry.pair, &ctx.rules, written);
@@ -181,17 +198,17 @@ fn confirm(
     way.synced_at = Some(now);
     way.attempts = 1;
     way.error = None;
-    let done = Action::Nothing(crate::engine::plan::Why::Agreed);
-    match direction {
-        Direction::AToB => entry.actions[0] = done,
-        Direction::BToA => entry.actions[1] = done,
-    }
+}
+
+/// Takes the action of a direction out of an entry, and leaves that there is nothing more to do.
+fn take_action(entry: &mut Entry, direction: Direction) -> Action {
+    std::mem::replace(along_mut(&mut entry.actions, direction), Action::Nothing(Why::Agreed))
 }
 
 /// Takes in how the destination really looks.
 pub fn observe_there(
     ctx: &LinkContext,
-    pair: &mut crate::engine::plan::Pair,
+    pair: &mut Pair,
     side: Side,
     current: Option<Record>,
     projector: &mut Projector,
@@ -209,18 +226,18 @@ pub fn observe_there(
 }
 
 /// Makes the delivery of an action; `None` where there is nothing to write.
-pub fn delivery(pair: &crate::engine::plan::Pair, direction: Direction, action: &Action) -> Option<Delivery> {
+pub fn delivery(pair: &Pair, direction: Direction, action: Action) -> Option<Delivery> {
     let to = pair.side(direction.to());
     let there = || -> Option<Vec<Value>> { to.now().map(|image| image.values.clone()) };
     let (write, expected) = match action {
-        Action::Create(values) => (Write::Create(values.clone()), None),
-        Action::Update(values) => (Write::Update(values.clone()), there()),
+        Action::Create(values) => (Write::Create(values), None),
+        Action::Update(values) => (Write::Update(values), there()),
         Action::Delete => (Write::Delete, there()),
         Action::Nothing(_) | Action::Skip(_) | Action::Invalid(_) | Action::Conflict(_) => return None,
     };
     Some(Delivery {
         key: pair.key.clone(),
-        id: to.id.clone().filter(|_| !matches!(action, Action::Create(_))),
+        id: to.id.clone().filter(|_| !matches!(write, Write::Create(_))),
         write,
         expected,
         revision: to.revision.clone(),
@@ -243,15 +260,12 @@ pub async fn stage(
                 .is_some_and(|entry| matches!(along(&entry.actions, direction), Action::Create(_)))
         })
         .collect();
-    let deliveries: Vec<Delivery> = places
-        .iter()
-        .filter_map(|&place| entries.get(place))
-        .filter_map(|entry| delivery(&entry.pair, direction, along(&entry.actions, direction)))
-        .collect();
+    let deliveries = take_deliveries(entries, &places, direction);
     if deliveries.is_empty() {
         return Ok(inline);
     }
     let outcomes = load.stage(&deliveries).await?;
+    give_back(entries, &places, direction, deliveries);
     let mut projector = Projector::new(&ctx.rules, direction.to());
     for (&place, outcome) in places.iter().zip(outcomes) {
         if let Some(entry) = entries.get_mut(place) {

@@ -64,6 +64,14 @@ impl Presence {
     }
 }
 
+/// What has to be added up over all pairs: so it is carried on from one generation to the next.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sums {
+    pub presence: [Presence; 2],
+    /// The latest scan that a pair was touched in, a side each.
+    pub epochs: [u32; 2],
+}
+
 /// What a running link shares.
 pub struct LinkContext {
     pub customer: String,
@@ -167,6 +175,15 @@ pub fn along<T>(pair: &[T; 2], direction: Direction) -> &T {
     }
 }
 
+/// The same, to change it.
+pub fn along_mut<T>(pair: &mut [T; 2], direction: Direction) -> &mut T {
+    let [a_to_b, b_to_a] = pair;
+    match direction {
+        Direction::AToB => a_to_b,
+        Direction::BToA => b_to_a,
+    }
+}
+
 /// What [`LinkContext::new`] starts from.
 pub struct LinkParts {
     pub customer: String,
@@ -231,6 +248,14 @@ impl LinkContext {
     /// Returns the number of the scan of a side that is under way, or was last.
     pub fn epoch(&self, side: Side) -> u32 {
         at(&self.epochs, side).load(Ordering::Relaxed)
+    }
+
+    /// Returns the sums as they stand.
+    pub fn sums(&self) -> Sums {
+        Sums {
+            presence: Side::BOTH.map(|side| *lock(at(&self.presence, side))),
+            epochs: Side::BOTH.map(|side| self.epoch(side)),
+        }
     }
 
     /// Begins a new scan of a side.

@@ -18,6 +18,7 @@ pub mod pass;
 pub mod poller;
 pub mod push;
 mod recheck;
+mod relay;
 pub mod reload;
 pub mod scan;
 mod settle;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::book::{BookError, RuleBook};
 use super::contact;
-use super::link::{End, LinkContext, LinkParts, Phase, Tuning, at, lock};
+use super::link::{End, LinkContext, LinkParts, Phase, Sums, Tuning, at, lock};
 use super::meter;
 use super::page::{measure, storage};
 use super::poller::Poller;
@@ -73,6 +73,7 @@ pub async fn keep(runtime: Arc<Runtime>, key: LinkKey, running: Arc<Running>, st
 /// Runs an opened link: workers from the start, pollers once both sides are matched. False where one
 /// of them broke down; then all have ended, and the link can be opened again.
 async fn work(ctx: &Arc<LinkContext>, running: &Running, state: &LinkState) -> bool {
+    *lock(&running.sums) = None;
     running.context.store(Some(Arc::clone(ctx)));
     meter::begin(ctx);
     let mut tasks = JoinSet::new();
@@ -101,6 +102,7 @@ async fn work(ctx: &Arc<LinkContext>, running: &Running, state: &LinkState) -> b
         }
     }
     running.context.store(None);
+    *lock(&running.sums) = whole.then(|| ctx.sums());
     whole
 }
 
@@ -108,16 +110,13 @@ async fn work(ctx: &Arc<LinkContext>, running: &Running, state: &LinkState) -> b
 async fn matched(ctx: &Arc<LinkContext>, state: &LinkState) -> Option<[Poller; 2]> {
     let mut delay = BLOCKED_DELAY;
     loop {
-        let ended = tokio::select! {
-            () = ctx.stop.cancelled() => return None,
-            ended = try_match(ctx, state) => ended,
-        };
-        match ended {
+        match try_match(ctx, state).await {
             Ok(pollers) => {
                 Side::BOTH.iter().for_each(|&side| ctx.trouble_reading(side, None));
                 return Some(pollers);
             }
             Err(fault) if fault.is_stopping() => return None,
+            Err(_) if ctx.stop.is_cancelled() => return None,
             Err(fault) => {
                 ctx.trouble_reading(Side::A, Some(fault.to_string()));
                 tracing::warn!(event = "link.matching_failed", customer = %ctx.customer, link = %ctx.name,
@@ -202,7 +201,11 @@ async fn open(
     })?;
     *lock(&running.facts) = Some(facts);
     let rules = Arc::new(rules);
-    let (presence, [epoch_a, epoch_b]) = measure(runtime.store.as_ref(), state.id).await.map_err(storage)?;
+    let known = *lock(&running.sums);
+    let Sums { presence, epochs: [epoch_a, epoch_b] } = match known {
+        Some(sums) => sums,
+        None => measure(runtime.store.as_ref(), state.id).await.map_err(storage)?,
+    };
     let [system_a, system_b] = systems;
     let ends = [
         runtime.end(&customer, wanted, Side::A, system_a, &rules, running)?,

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::inline::{self, Inline};
-use super::link::{LinkContext, Presence, along, at, lock};
+use super::link::{LinkContext, Presence, Sums, along, at, lock};
 use super::meter::Outcomes;
 use super::recheck;
 use crate::connectors::Load;
@@ -43,6 +43,16 @@ pub enum Mode<'l> {
     Plan,
     /// Plan, and stage what is new in a bulk load towards this direction.
     Load(Direction, LoadId, &'l mut Box<dyn Load>),
+}
+
+impl Mode<'_> {
+    /// The direction whose deliveries the caller keeps to itself already.
+    pub fn held(&self) -> Option<Direction> {
+        match self {
+            Self::Load(direction, ..) => Some(*direction),
+            Self::Note | Self::Plan => None,
+        }
+    }
 }
 
 /// What became of a page.
@@ -100,79 +110,111 @@ impl Entry {
     }
 }
 
-/// Takes in a page of one side, whose reading began at `read_at`.
-pub async fn take(
-    ctx: &LinkContext,
-    side: Side,
-    facts: Vec<(Key, Fact)>,
-    read_at: Timestamp,
-    cursor: Option<Option<Cursor>>,
-    mut mode: Mode<'_>,
-) -> Result<Tally, Fault> {
-    if facts.is_empty() && cursor.is_none() {
+/// What a page of one side says.
+pub struct Facts {
+    pub side: Side,
+    pub list: Vec<(Key, Fact)>,
+    /// When its reading began.
+    pub read_at: Timestamp,
+    /// Where the source goes on behind it; `None` where that is not to be stored.
+    pub cursor: Option<Option<Cursor>>,
+}
+
+/// A page that is decided, and delivered as far as that goes at once; nothing of it is stored yet.
+pub struct Planned {
+    facts: Facts,
+    commit: Commit,
+    moved: [Presence; 2],
+    outcomes: Outcomes,
+    tally: Tally,
+}
+
+/// What became of a page that was to be stored.
+pub enum Stored {
+    Done(Tally),
+    /// A pair moved on meanwhile: nothing is stored, and the page is to be planned anew.
+    Overtaken(Facts),
+}
+
+/// Takes in a page, from its facts to its commit.
+pub async fn take(ctx: &LinkContext, facts: Facts, mut mode: Mode<'_>) -> Result<Tally, Fault> {
+    if facts.list.is_empty() && facts.cursor.is_none() {
         return Ok(Tally::default());
     }
-    let held = match &mode {
-        Mode::Load(direction, ..) => Some(*direction),
-        Mode::Note | Mode::Plan => None,
-    };
-    let _quiet = inline::quiet(ctx, side, held).await;
+    let _quiet = inline::quiet(ctx, facts.side, mode.held()).await;
+    take_quietly(ctx, facts, &mut mode).await
+}
+
+/// The same, for callers that keep the link quiet themselves ([`inline::quiet`]).
+pub async fn take_quietly(ctx: &LinkContext, mut facts: Facts, mode: &mut Mode<'_>) -> Result<Tally, Fault> {
     for _ in 0..ROUNDS_MAX {
-        let mut entries = gather(ctx, side, &facts, read_at, matches!(mode, Mode::Note)).await?;
-        let mut outcomes = Outcomes::default();
-        let mut tally = Tally { facts: facts.len() as u64, ..Tally::default() };
-        tally.changed = entries.iter().filter(|entry| entry.dirty).count() as u64;
-        let delivered = match &mut mode {
-            Mode::Note => Inline::default(),
-            Mode::Plan => inline::deliver(ctx, &mut entries).await,
-            Mode::Load(direction, _, load) => inline::stage(ctx, *direction, &mut entries, load).await?,
+        let planned = plan(ctx, facts, mode).await?;
+        facts = match store(ctx, planned).await? {
+            Stored::Done(tally) => return Ok(tally),
+            Stored::Overtaken(facts) => facts,
         };
-        let moved = moved(&entries);
-        let mut commit = match mode {
-            Mode::Note => noted(entries),
-            Mode::Plan | Mode::Load(..) => build(ctx, entries, &mut tally, &mut outcomes, delivered.failed),
-        };
-        commit.counted.accepted += delivered.count;
-        commit.counted.delivered += delivered.count;
-        tally.delivered = delivered.count;
-        commit.epoch = Some((side, ctx.epoch(side)));
-        commit.cursor = cursor.clone().map(|cursor| (side, cursor));
-        if let Mode::Load(_, load, _) = &mode {
-            commit.load = Some(*load);
-        }
-        let queued: [bool; 2] = Direction::BOTH.map(|direction| {
-            commit.jobs.iter().any(|job| job.direction == direction && job.state.is_active())
-        });
-        let worth = !commit.pairs.is_empty()
-            || !commit.jobs.is_empty()
-            || !commit.forgotten.is_empty()
-            || !commit.obsolete.is_empty()
-            || commit.cursor.is_some();
-        if worth {
-            let committed = ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
-            if !committed.stale.is_empty() {
-                if let Mode::Load(..) = mode {
-                    // Staging the page again would load its records twice: the load starts anew.
-                    return Err(Fault::transient(
-                        FaultCode::Conflict,
-                        "pairs moved while they were loaded in bulk",
-                    ));
-                }
-                continue;
-            }
-        }
-        outcomes.count(ctx);
-        for (side, moved) in Side::BOTH.into_iter().zip(moved) {
-            lock(at(&ctx.presence, side)).merge(moved);
-        }
-        for (direction, queued) in Direction::BOTH.into_iter().zip(queued) {
-            if queued {
-                along(&ctx.due, direction).notify_one();
-            }
-        }
-        return Ok(tally);
     }
     Err(Fault::transient(FaultCode::Conflict, "a page kept being overtaken by other changes of its pairs"))
+}
+
+/// Decides a page, and delivers what can be delivered at once.
+pub async fn plan(ctx: &LinkContext, facts: Facts, mode: &mut Mode<'_>) -> Result<Planned, Fault> {
+    let mut entries = gather(ctx, &facts, matches!(mode, Mode::Note)).await?;
+    let mut outcomes = Outcomes::default();
+    let mut tally = Tally { facts: facts.list.len() as u64, ..Tally::default() };
+    tally.changed = entries.iter().filter(|entry| entry.dirty).count() as u64;
+    let delivered = match mode {
+        Mode::Note => Inline::default(),
+        Mode::Plan => inline::deliver(ctx, &mut entries).await,
+        Mode::Load(direction, _, load) => inline::stage(ctx, *direction, &mut entries, load).await?,
+    };
+    let moved = moved(&entries);
+    let mut commit = match mode {
+        Mode::Note => noted(entries),
+        Mode::Plan | Mode::Load(..) => build(ctx, entries, &mut tally, &mut outcomes, delivered.failed),
+    };
+    commit.counted.accepted += delivered.count;
+    commit.counted.delivered += delivered.count;
+    tally.delivered = delivered.count;
+    commit.epoch = Some((facts.side, ctx.epoch(facts.side)));
+    commit.cursor = facts.cursor.clone().map(|cursor| (facts.side, cursor));
+    if let Mode::Load(_, load, _) = mode {
+        commit.load = Some(*load);
+    }
+    Ok(Planned { facts, commit, moved, outcomes, tally })
+}
+
+/// Stores what was decided.
+pub async fn store(ctx: &LinkContext, planned: Planned) -> Result<Stored, Fault> {
+    let Planned { facts, commit, moved, outcomes, tally } = planned;
+    let queued: [bool; 2] = Direction::BOTH
+        .map(|direction| commit.jobs.iter().any(|job| job.direction == direction && job.state.is_active()));
+    let worth = !commit.pairs.is_empty()
+        || !commit.jobs.is_empty()
+        || !commit.forgotten.is_empty()
+        || !commit.obsolete.is_empty()
+        || commit.cursor.is_some();
+    if worth {
+        let is_load = commit.load.is_some();
+        let committed = ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
+        if !committed.stale.is_empty() && is_load {
+            // Staging the page again would load its records twice: the load starts anew.
+            return Err(Fault::transient(FaultCode::Conflict, "pairs moved while they were loaded in bulk"));
+        }
+        if !committed.stale.is_empty() {
+            return Ok(Stored::Overtaken(facts));
+        }
+    }
+    outcomes.count(ctx);
+    for (side, moved) in Side::BOTH.into_iter().zip(moved) {
+        lock(at(&ctx.presence, side)).merge(moved);
+    }
+    for (direction, queued) in Direction::BOTH.into_iter().zip(queued) {
+        if queued {
+            along(&ctx.due, direction).notify_one();
+        }
+    }
+    Ok(Stored::Done(tally))
 }
 
 /// A state that can't be used is a transient fault for the stream: it pauses and tries again.
@@ -181,13 +223,9 @@ pub fn storage(error: StoreError) -> Fault {
 }
 
 /// Reads what is known, takes the facts in, and decides.
-async fn gather(
-    ctx: &LinkContext,
-    side: Side,
-    facts: &[(Key, Fact)],
-    read_at: Timestamp,
-    only_note: bool,
-) -> Result<Vec<Entry>, Fault> {
+async fn gather(ctx: &LinkContext, facts: &Facts, only_note: bool) -> Result<Vec<Entry>, Fault> {
+    let Facts { side, list: facts, read_at, .. } = facts;
+    let (side, read_at) = (*side, *read_at);
     let keys: Vec<Key> = facts.iter().map(|(key, _)| key.clone()).collect();
     let known = ctx.store.known(ctx.id, keys).await.map_err(storage)?;
     let renewed = recheck::renew(ctx, side, facts, &known, read_at).await?;
@@ -431,21 +469,22 @@ pub fn shift(presence: &mut Presence, before: bool, now: bool, key: &Key) {
 
 /// Adds up which keys a link's sides have, page by page, with the latest epoch that a pair was touched in:
 /// a scan that begins anew must count as younger than all of them, also where its number was never stored.
-pub async fn measure(store: &dyn Store, link: LinkId) -> Result<([Presence; 2], [u32; 2]), StoreError> {
-    const PAGE: usize = 2000;
-    let mut presence = [Presence::default(); 2];
-    let mut epochs = [0; 2];
+pub async fn measure(store: &dyn Store, link: LinkId) -> Result<Sums, StoreError> {
+    const PAGE: usize = 1000;
+    let mut sums = Sums::default();
     let mut after = None;
     loop {
         let pairs = store.walk(link, after, PAGE).await?;
         for pair in &pairs {
-            for ((side, presence), epoch) in Side::BOTH.into_iter().zip(&mut presence).zip(&mut epochs) {
+            for ((side, presence), epoch) in
+                Side::BOTH.into_iter().zip(&mut sums.presence).zip(&mut sums.epochs)
+            {
                 shift(presence, false, pair.side(side).now().is_some(), &pair.key);
                 *epoch = pair.side(side).epoch.max(*epoch);
             }
         }
         if pairs.len() < PAGE {
-            return Ok((presence, epochs));
+            return Ok(sums);
         }
         after = pairs.last().map(|pair| pair.key.clone());
     }

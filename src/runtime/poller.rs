@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::link::{LinkContext, at, lock};
 use super::meter;
-use super::page::{self, Fact, Mode, Tally, storage};
+use super::page::{self, Fact, Facts, Mode, Tally, storage};
+use super::relay::Relay;
 use super::scan::{self, Missing, Shown};
 use crate::connectors::{Class, Deletes, End, Page, Source};
 use crate::engine::fault::{Fault, FaultKind};
@@ -16,7 +17,7 @@ use crate::engine::plan::Projector;
 use crate::engine::record::{Change, Cursor, Key, Malformed, RemoteId, Side, Timestamp, Tombstone};
 
 /// Records of a page: enough for one cheap commit, few enough for flat memory.
-const PAGE_LOCAL: usize = 2000;
+const PAGE_LOCAL: usize = 1000;
 const PAGE_REMOTE: usize = 2000;
 /// Waits between the looks after a bell.
 const SECOND_LOOKS: [Duration; 4] = [
@@ -86,12 +87,11 @@ impl Poller {
         loop {
             let wanted = at(&ctx.view.wanted, self.side).load(Ordering::Acquire);
             let began = tokio::time::Instant::now();
-            // A pass that is under way when the link stops ends at its page; what it did not
-            // commit is read again.
-            let ended = tokio::select! {
-                () = ctx.stop.cancelled() => return,
-                ended = self.poll() => ended,
-            };
+            // A pass that is under way when the link stops ends behind its page.
+            let ended = self.poll().await;
+            if ctx.stop.is_cancelled() {
+                return;
+            }
             let took = began.elapsed();
             meter::polled(&ctx, self.side, took);
             troubles = self.report(ended, took, troubles);
@@ -185,6 +185,7 @@ impl Poller {
         let epoch = if whole { ctx.next_epoch(self.side) } else { ctx.epoch(self.side) };
         let mut shown = whole.then(|| Shown::new(features.keys_unique));
         let mut total = Tally::default();
+        let mut relay = Relay::new(&ctx, scanned);
         let began = ctx.now();
         let mut read_at = began;
         let mut page = self.read(cursor.as_ref()).await?;
@@ -197,19 +198,27 @@ impl Poller {
             // The next page is read while this one is decided and delivered; its cursor is stored
             // only with its own decisions.
             let next_at = ctx.now();
-            let (taken, next) = if end == End::More {
-                let (taken, next) = tokio::join!(
-                    page::take(&ctx, self.side, facts, read_at, stored.clone(), mode.page()),
-                    read_page(&ctx, self.side, &mut self.source, cursor.as_ref()),
-                );
-                (taken?, Some(next?))
-            } else {
-                (page::take(&ctx, self.side, facts, read_at, stored.clone(), mode.page()).await?, None)
+            let facts = Facts { side: self.side, list: facts, read_at, cursor: stored.clone() };
+            let next = async {
+                match end {
+                    End::More => {
+                        read_page(&ctx, self.side, &mut self.source, cursor.as_ref()).await.map(Some)
+                    }
+                    _ => Ok(None),
+                }
+            };
+            let (taken, next) = tokio::join!(relay.take(facts, mode.page()), next);
+            total.add(taken?);
+            let next = match next {
+                Ok(next) => next,
+                Err(fault) => {
+                    // What was delivered already must not be forgotten.
+                    relay.finish(mode.page()).await?;
+                    return Err(fault);
+                }
             };
             // A scan may show everything as it was when it began.
             read_at = if scanned { began } else { next_at };
-            total.add(taken);
-            at(&ctx.view.seen, self.side).fetch_add(taken.facts, Ordering::Relaxed);
             if let Some(stored) = stored {
                 if let Some(through) = &stored {
                     self.source.ack(through).await?;
@@ -219,6 +228,7 @@ impl Poller {
             match next {
                 Some(next) => page = next,
                 None => {
+                    total.add(relay.finish(mode.page()).await?);
                     if end == End::Complete
                         && let Some(shown) = shown.take()
                     {
@@ -261,7 +271,8 @@ impl Poller {
         let mut shown = Shown::new(false);
         let (mut cursor, mut calls) = (None, 0);
         loop {
-            let listing = self.source.list(cursor.as_ref(), LIST_PAGE, &ctx.call(Class::Backfill)).await?;
+            let call = ctx.call(Class::Backfill);
+            let listing = unless_stopped(&ctx, self.source.list(cursor.as_ref(), LIST_PAGE, &call)).await?;
             calls += 1;
             for key in &listing.keys {
                 shown.note(key);
@@ -280,7 +291,7 @@ impl Poller {
     async fn sweep(&mut self, shown: Shown, epoch: u32, mut mode: Mode<'_>) -> Result<Tally, Fault> {
         let ctx = &self.ctx;
         let looked_at = ctx.now();
-        let missing = scan::missing(ctx, self.side, shown, epoch).await?;
+        let missing = unless_stopped(ctx, scan::missing(ctx, self.side, shown, epoch)).await?;
         self.held_back = matches!(missing, Missing::Fuse { .. });
         match missing {
             Missing::Fuse { reason } => {
@@ -296,7 +307,9 @@ impl Poller {
                         Mode::Note | Mode::Load(..) => Mode::Note,
                         Mode::Plan => Mode::Plan,
                     };
-                    total.add(page::take(ctx, self.side, chunk.to_vec(), looked_at, None, mode).await?);
+                    let facts =
+                        Facts { side: self.side, list: chunk.to_vec(), read_at: looked_at, cursor: None };
+                    total.add(page::take(ctx, facts, mode).await?);
                 }
                 Ok(total)
             }
@@ -383,7 +396,19 @@ async fn read_page(
     after: Option<&Cursor>,
 ) -> Result<Page, Fault> {
     let limit = if ctx.end(side).remote { PAGE_REMOTE } else { PAGE_LOCAL };
-    source.read(after, limit, &ctx.call(Class::Backfill)).await
+    unless_stopped(ctx, source.read(after, limit, &ctx.call(Class::Backfill))).await
+}
+
+/// Gives up waiting for what only reads when the link stops.
+async fn unless_stopped<T>(
+    ctx: &LinkContext,
+    reading: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    tokio::select! {
+        biased;
+        () = ctx.stop.cancelled() => Err(Fault::stopping()),
+        read = reading => read,
+    }
 }
 
 /// A record without an identity is kept as a dead letter under a name made from its content.

@@ -15,7 +15,7 @@ use crate::engine::fault::Fault;
 use crate::engine::plan::Projector;
 use crate::engine::record::{Key, Side};
 
-const WALK: usize = 2000;
+const WALK: usize = 1000;
 
 /// The keys that a scan has shown, 8 bytes each.
 pub struct Shown {

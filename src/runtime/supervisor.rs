@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::book::{BookError, RuleBook};
 use super::gate::Gates;
-use super::link::{LinkContext, LinkView, Phase, Tuning, lock};
+use super::link::{LinkContext, LinkView, Phase, Sums, Tuning, lock};
 use super::open;
 use super::overrides::Overrides;
 use super::watch::FileWatcher;
@@ -64,6 +64,8 @@ pub struct Running {
     pub context: ArcSwapOption<LinkContext>,
     pub tunings: [Arc<ArcSwap<Tuning>>; 2],
     pub(super) facts: Mutex<Option<LinkFacts>>,
+    /// What the link's last generation knew of its keys and scans when it ended.
+    pub(super) sums: Mutex<Option<Sums>>,
     generation: Mutex<Generation>,
 }
 
@@ -208,6 +210,7 @@ impl Runtime {
                 Arc::new(ArcSwap::from_pointee(Tuning { batch_size: 100, flush_interval: Duration::ZERO }))
             }),
             facts: Mutex::new(None),
+            sums: Mutex::new(None),
             generation: Mutex::default(),
         });
         lock(&self.links).insert(key.clone(), Arc::clone(&running));

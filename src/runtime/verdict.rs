@@ -10,7 +10,7 @@ use super::page::{Before, Entry, decide, image_text, job_for};
 use crate::connectors::Outcome;
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::job::{self, Ended, Job, JobError, JobNext, JobState, Origin};
-use crate::engine::plan::{Action, Occasion, Projector, Status, Written, delivered};
+use crate::engine::plan::{Action, MadeFrom, Occasion, Projector, Status, Written, delivered};
 use crate::engine::record::{Direction, Image, RemoteId, Revision};
 use crate::store::{NewJob, Settlement, Transition};
 
@@ -220,8 +220,8 @@ pub(super) fn arrived(ctx: &LinkContext, direction: Direction, mut entry: Entry,
         &ctx.rules,
         Written {
             direction,
-            action: &retold.action,
-            made_from: retold.made_from.as_ref(),
+            action: retold.action.clone(),
+            made_from: MadeFrom::Then(retold.made_from.as_ref()),
             id: arrived.id,
             revision: arrived.revision,
             stored: arrived.stored,

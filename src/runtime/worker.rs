@@ -224,8 +224,10 @@ async fn send(ctx: &LinkContext, direction: Direction, parcels: &[Parcel], call:
         return Vec::new();
     }
     let end = ctx.end(direction.to());
-    let deliveries: Vec<Delivery> =
-        parcels.iter().filter_map(|parcel| delivery(&parcel.entry.pair, direction, &parcel.action)).collect();
+    let deliveries: Vec<Delivery> = parcels
+        .iter()
+        .filter_map(|parcel| delivery(&parcel.entry.pair, direction, parcel.action.clone()))
+        .collect();
     let batch = Batch { shape: Arc::clone(ctx.rules.shape(direction.to())), deliveries };
     let failed = |fault: Fault| parcels.iter().map(|_| Outcome::Failed(fault.clone())).collect();
     match end.destination.write(&batch, call).await {

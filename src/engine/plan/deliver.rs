@@ -11,9 +11,8 @@ use crate::engine::rules::LinkRules;
 #[derive(Debug)]
 pub struct Written<'w> {
     pub direction: Direction,
-    pub action: &'w Action,
-    /// The source's image from which the write was made; `None` where the source is gone.
-    pub made_from: Option<&'w Image>,
+    pub action: Action,
+    pub made_from: MadeFrom<'w>,
     pub id: Option<RemoteId>,
     pub revision: Option<Revision>,
     /// How the destination stored it, where it said so.
@@ -25,27 +24,48 @@ pub struct Written<'w> {
     pub now: Timestamp,
 }
 
+/// The source's image from which a write was made.
+#[derive(Clone, Copy, Debug)]
+pub enum MadeFrom<'w> {
+    /// As the source looks now: the pair has not changed since.
+    Now,
+    /// As it looked then; `None` where the source was gone.
+    Then(Option<&'w Image>),
+}
+
 /// Moves the bases by what was delivered, and by no more: an edit made while its push was in
 /// flight still differs afterwards, and is pushed again.
-pub fn delivered(pair: &mut Pair, rules: &LinkRules, written: Written<'_>) {
+pub fn delivered(pair: &mut Pair, rules: &LinkRules, mut written: Written<'_>) {
     let direction = written.direction;
-    match written.action {
+    let shape = rules.shape(direction.to());
+    match std::mem::replace(&mut written.action, Action::Nothing(Why::Agreed)) {
         Action::Create(values) => {
             let to = pair.side_mut(direction.to());
             to.base = None;
             to.id = None;
-            write_at(to, values, rules.shape(direction.to()), &written);
-            if let Some(image) = written.made_from {
-                let from = pair.side_mut(direction.from());
-                from.base = Some(image.clone());
-                settle_seen(from);
+            write_at(to, values, shape, &written, true);
+            let from = pair.side_mut(direction.from());
+            match written.made_from {
+                MadeFrom::Now => now_as_base(from),
+                MadeFrom::Then(Some(image)) => {
+                    from.base = Some(image.clone());
+                    settle_seen(from);
+                }
+                MadeFrom::Then(None) => {}
             }
         }
         Action::Update(values) => {
-            write_at(pair.side_mut(direction.to()), values, rules.shape(direction.to()), &written);
-            if let Some(image) = written.made_from {
-                moved_from(pair.side_mut(direction.from()), image, values, direction, rules);
+            let from = pair.side_mut(direction.from());
+            match written.made_from {
+                MadeFrom::Now => {
+                    if let Some(image) = from.now().cloned() {
+                        moved_from(from, &image, &values, direction, rules);
+                    }
+                }
+                MadeFrom::Then(Some(image)) => moved_from(from, image, &values, direction, rules),
+                MadeFrom::Then(None) => {}
             }
+            write_at(pair.side_mut(direction.to()), values, shape, &written, false);
         }
         Action::Delete => {
             let to = pair.side_mut(direction.to());
@@ -64,13 +84,18 @@ pub fn delivered(pair: &mut Pair, rules: &LinkRules, written: Written<'_>) {
 }
 
 /// The destination now shows the written values, or what it made of them.
-fn write_at(to: &mut SideState, values: &[Value], shape: &Arc<Schema>, written: &Written<'_>) {
+fn write_at(
+    to: &mut SideState,
+    values: Vec<Value>,
+    shape: &Arc<Schema>,
+    written: &Written<'_>,
+    creates: bool,
+) {
     to.id = written.id.clone().or_else(|| to.id.take());
     to.revision = written.revision.clone();
     to.seen_at = written.now;
     to.epoch = written.epoch;
     let base = to.base.get_or_insert_with(|| nothing_known(shape));
-    let creates = matches!(written.action, Action::Create(_));
     if let (Some(stored), Seen::AsBase, false) = (&written.stored, &to.seen, written.compared) {
         // Somebody may have worked on the other fields just before: that has still to travel.
         let mut image = base.clone();
@@ -88,14 +113,14 @@ fn write_at(to: &mut SideState, values: &[Value], shape: &Arc<Schema>, written: 
     match (&written.stored, also.is_some()) {
         (Some(stored), false) => base.values.clone_from(&stored.values),
         (stored, _) => {
-            for (position, value) in values.iter().enumerate() {
+            let places = base.values.iter_mut();
+            for (position, (place, value)) in places.zip(values).enumerate() {
                 if value.is_missing() {
                     continue;
                 }
-                let value = stored.as_ref().map_or(value, |stored| stored.at(position));
-                put(base, position, value);
+                *place = stored.as_ref().map_or(value, |stored| stored.at(position).clone());
                 if let Some(image) = also.as_deref_mut() {
-                    put(image, position, value);
+                    put(image, position, place);
                 }
             }
         }
@@ -127,6 +152,15 @@ fn moved_from(
         }
     }
     settle_seen(from);
+}
+
+/// All of what the side looks like now is agreed on.
+fn now_as_base(state: &mut SideState) {
+    if let Seen::Changed(image) = &mut state.seen {
+        let shape = Arc::clone(&image.shape);
+        state.base = Some(std::mem::replace(image, Image { shape, values: Vec::new() }));
+        state.seen = Seen::AsBase;
+    }
 }
 
 fn nothing_known(shape: &Arc<Schema>) -> Image {

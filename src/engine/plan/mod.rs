@@ -19,7 +19,7 @@ mod reconcile;
 mod tests;
 
 pub use action::{Action, ConflictField, Decision, Why};
-pub use deliver::{Written, delivered, mark};
+pub use deliver::{MadeFrom, Written, delivered, mark};
 pub use observe::{Observation, observe, observe_deleted};
 pub use pair::{DirectionState, Pair, Seen, SideState, Status};
 pub use project::{Projected, Projector};

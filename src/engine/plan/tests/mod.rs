@@ -5,7 +5,7 @@ mod moments;
 mod table;
 
 use super::{
-    Action, Decision, Occasion, Pair, Projected, Seen, Written, delivered, mark, observe, reconcile,
+    Action, Decision, MadeFrom, Occasion, Pair, Projected, Seen, Written, delivered, mark, observe, reconcile,
 };
 use crate::engine::record::{Direction, Image, Key, Meta, Side, Timestamp, Value, value_from_json};
 use crate::engine::rules::{ConflictPolicy, EndFacts, LinkFacts, LinkRules, RulesFile};
@@ -147,8 +147,8 @@ fn carry_out_as(
     let made_from = made_from.as_ref();
     let written = Written {
         direction,
-        action,
-        made_from,
+        action: action.clone(),
+        made_from: MadeFrom::Then(made_from),
         id: None,
         revision: None,
         stored,

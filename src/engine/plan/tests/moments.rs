@@ -21,8 +21,8 @@ fn an_edit_made_while_its_push_was_in_flight_is_pushed_again() {
     see(&mut pair, &rules, Side::A, "x=3");
     let written = Written {
         direction: Direction::AToB,
-        action: &action,
-        made_from: made_from.as_ref(),
+        action: action.clone(),
+        made_from: MadeFrom::Then(made_from.as_ref()),
         id: None,
         revision: None,
         stored: None,
@@ -127,8 +127,8 @@ fn a_create_that_arrives_after_its_source_was_deleted_is_taken_back() {
     observe_deleted(&mut pair, Side::A, None, 1, NOW);
     let written = Written {
         direction: Direction::AToB,
-        action: &action,
-        made_from: made_from.as_ref(),
+        action: action.clone(),
+        made_from: MadeFrom::Then(made_from.as_ref()),
         id: None,
         revision: None,
         stored: None,
