@@ -7,7 +7,12 @@ use crate::connectors::{CONNECTORS, Connector};
 
 /// Describes the connectors of this build, as the configuration wants to know them.
 pub fn catalogue() -> Catalogue {
-    Catalogue { connectors: CONNECTORS.iter().copied().map(facts).collect() }
+    catalogue_of(CONNECTORS)
+}
+
+/// Describes other connectors.
+pub fn catalogue_of(connectors: &[&'static Connector]) -> Catalogue {
+    Catalogue { connectors: connectors.iter().copied().map(facts).collect() }
 }
 
 fn facts(connector: &'static Connector) -> ConnectorFacts {

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use catalogue::catalogue;
+pub use catalogue::{catalogue, catalogue_of};
 pub use globals::Globals;
 pub use output::Exit;
 

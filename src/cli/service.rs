@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Exit, Globals, catalogue, output};
 use crate::config::{self, Config};
 use crate::connectors::mock::MockSettings;
-use crate::connectors::{Clock, find};
+use crate::connectors::{CONNECTORS, Clock, find};
 use crate::http::mocks::Mocks;
 use crate::runtime::clock;
 use crate::runtime::gate::{Gates, StoredTails};
@@ -65,6 +65,7 @@ pub(super) async fn open(globals: &Globals, config: Config, wanted: Wanted) -> R
         gates: Gates::new(Arc::clone(&clock), Some(Arc::new(StoredTails(Arc::clone(&store)))), stop.clone()),
         store,
         clock: Arc::clone(&clock),
+        connectors: CONNECTORS,
         config,
         rules: globals.rules.clone().map(absolute),
         mock_url: Arc::new(move |customer, system, connector| {

@@ -78,9 +78,10 @@ impl Gate for GateKeeper {
                 Step::Store(tail) => self.store(tail).await?,
                 Step::Sleep(wait, bell) => {
                     tokio::select! {
+                        biased;
+                        () = self.stop.cancelled() => break Err(Fault::stopping()),
                         () = bell.notified() => {}
                         () = tokio::time::sleep(wait) => {}
-                        () = self.stop.cancelled() => break Err(Fault::stopping()),
                     }
                 }
             }

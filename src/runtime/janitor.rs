@@ -12,6 +12,7 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 pub async fn run(runtime: Arc<Runtime>) {
     loop {
         tokio::select! {
+            biased;
             () = runtime.stopping().cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
@@ -35,6 +36,7 @@ pub async fn run(runtime: Arc<Runtime>) {
 pub async fn upkeep(runtime: Arc<Runtime>, tidy: impl Fn() + Send + 'static) {
     loop {
         tokio::select! {
+            biased;
             () = runtime.stopping().cancelled() => return,
             () = tokio::time::sleep(UPKEEP_EVERY) => tidy(),
         }

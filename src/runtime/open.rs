@@ -33,6 +33,7 @@ pub async fn keep(runtime: Arc<Runtime>, key: LinkKey, running: Arc<Running>, st
     while !stop.is_cancelled() {
         *lock(&running.view.phase) = Phase::Connecting;
         let opened = tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             opened = open(&runtime, &key, &running, &stop) => opened,
         };
@@ -45,6 +46,7 @@ pub async fn keep(runtime: Arc<Runtime>, key: LinkKey, running: Arc<Running>, st
                 let reason = "a task of the link broke down; the log says where, please report it";
                 *lock(&running.view.phase) = Phase::Blocked(reason.to_owned());
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => break,
                     () = tokio::time::sleep(delay) => {}
                 }
@@ -60,6 +62,7 @@ pub async fn keep(runtime: Arc<Runtime>, key: LinkKey, running: Arc<Running>, st
                 tracing::warn!(event = "link.blocked", customer = %key.0, link = %key.1, error = %fault,
                     "the link can't work; trying again");
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => break,
                     () = tokio::time::sleep(delay) => {}
                 }
@@ -124,6 +127,7 @@ async fn matched(ctx: &Arc<LinkContext>, state: &LinkState) -> Option<[Poller; 2
             }
         }
         tokio::select! {
+            biased;
             () = ctx.stop.cancelled() => return None,
             () = tokio::time::sleep(delay) => {}
         }
@@ -356,7 +360,8 @@ impl Runtime {
             )
         };
         let wanted = customer.systems.get(&end.system).ok_or_else(|| unknown("there is no system"))?;
-        let connector = connectors::find(&wanted.connector)
+        let connector = self
+            .connector(&wanted.connector)
             .ok_or_else(|| unknown("there is no connector for the system"))?;
         let key = (customer.id.clone(), end.system.clone());
         let made_from = (wanted.connector.clone(), wanted.settings.clone());
@@ -397,7 +402,7 @@ impl Runtime {
         let tuning = Arc::clone(at(&running.tunings, side));
         tuning.store(Arc::new(self.tuning(customer, link, &end.system)));
         let configured = customer.systems.get(&end.system);
-        let connector = configured.and_then(|system| connectors::find(&system.connector));
+        let connector = configured.and_then(|system| self.connector(&system.connector));
         Ok(End {
             features: system.features(&spec),
             destination: system.destination(&spec)?,

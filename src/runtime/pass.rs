@@ -69,6 +69,7 @@ impl Runtime {
                 return Ok(report);
             }
             tokio::select! {
+                biased;
                 () = self.stopping().cancelled() => return Ok(report),
                 () = running.view.passed.notified() => {}
                 () = tokio::time::sleep(LOOK_EVERY.min(deadline - now)) => {}

@@ -109,6 +109,7 @@ impl Poller {
                 continue;
             }
             tokio::select! {
+                biased;
                 () = ctx.stop.cancelled() => return,
                 () = tokio::time::sleep(delay) => {}
                 () = bell.notified() => self.listen().await,
@@ -124,6 +125,7 @@ impl Poller {
                 return;
             }
             tokio::select! {
+                biased;
                 () = self.ctx.stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
             }

@@ -102,6 +102,7 @@ impl Runtime {
         let mut config_text = self.watcher.content(&config_path);
         loop {
             tokio::select! {
+                biased;
                 () = self.stopping().cancelled() => return,
                 changed = config_text.changed() => {
                     if changed.is_err() {
@@ -128,6 +129,7 @@ impl Runtime {
             let mut text = runtime.watcher.content(&book.path);
             loop {
                 tokio::select! {
+                    biased;
                     () = runtime.stopping().cancelled() => return,
                     changed = text.changed() => {
                         if changed.is_err() {

@@ -20,7 +20,7 @@ use super::open;
 use super::overrides::Overrides;
 use super::watch::FileWatcher;
 use crate::config::Config;
-use crate::connectors::{Clock, System};
+use crate::connectors::{Clock, Connector, System};
 use crate::engine::rules::LinkFacts;
 use crate::store::{Store, StoreError};
 
@@ -37,6 +37,7 @@ pub struct Runtime {
     pub gates: Gates,
     pub overrides: Overrides,
     pub started_at: crate::engine::record::Timestamp,
+    pub(super) connectors: &'static [&'static Connector],
     pub(super) config: ArcSwap<Config>,
     pub(super) config_problem: Mutex<Option<String>>,
     pub(super) rules_override: Option<PathBuf>,
@@ -80,6 +81,8 @@ pub struct RuntimeParts {
     pub store: Arc<dyn Store>,
     pub clock: Clock,
     pub gates: Gates,
+    /// What systems can be opened with: [`crate::connectors::CONNECTORS`], or a test's own.
+    pub connectors: &'static [&'static Connector],
     pub config: Config,
     /// `--rules`: instead of what the configuration names for all customers.
     pub rules: Option<PathBuf>,
@@ -111,6 +114,7 @@ impl Runtime {
             clock: parts.clock,
             gates: parts.gates,
             overrides: parts.overrides,
+            connectors: parts.connectors,
             config: ArcSwap::from_pointee(parts.config),
             config_problem: Mutex::new(None),
             rules_override: parts.rules,
@@ -123,6 +127,11 @@ impl Runtime {
             tracker: TaskTracker::new(),
             stop: parts.stop,
         })
+    }
+
+    /// Finds a connector by the name that stands in the configuration.
+    pub(super) fn connector(&self, name: &str) -> Option<&'static Connector> {
+        self.connectors.iter().copied().find(|connector| connector.name == name)
     }
 
     /// Returns the configuration in force.

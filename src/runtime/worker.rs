@@ -29,6 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 pub async fn run(ctx: Arc<LinkContext>, direction: Direction) {
     loop {
         let rest = tokio::select! {
+            biased;
             () = ctx.stop.cancelled() => return,
             rest = next(&ctx, direction) => rest,
         };
@@ -48,6 +49,7 @@ pub async fn run(ctx: Arc<LinkContext>, direction: Direction) {
             continue;
         }
         tokio::select! {
+            biased;
             () = ctx.stop.cancelled() => return,
             () = tokio::time::sleep(rest) => {}
             () = along(&ctx.due, direction).notified() => {}
@@ -57,6 +59,7 @@ pub async fn run(ctx: Arc<LinkContext>, direction: Direction) {
 
 async fn pause(ctx: &LinkContext, rest: Duration) {
     tokio::select! {
+        biased;
         () = ctx.stop.cancelled() => {}
         () = tokio::time::sleep(rest) => {}
     }

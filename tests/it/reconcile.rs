@@ -84,6 +84,7 @@ impl Place {
             overrides: Overrides::open(Arc::clone(&store), clock()).await.unwrap(),
             store,
             clock,
+            connectors: record_sync::connectors::CONNECTORS,
             config,
             rules: None,
             mock_url: Arc::new(|_, _, _| None),

@@ -4,6 +4,7 @@
 //! The lock beside the file is held as long as one connection is open.
 
 mod commit;
+mod inline;
 mod job_row;
 mod jobs;
 mod known;
@@ -35,6 +36,8 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 
+use self::inline::Inline;
+pub use self::inline::{Moment, Pace};
 use self::reader::Question;
 use self::shapes::Shapes;
 use self::trouble::Fallible;
@@ -58,13 +61,15 @@ pub enum Durability {
     Normal,
     /// A power cut as well; every group of commits waits for the disk.
     Full,
+    /// The end of the process only, and nothing ever waits for the disk: for tests.
+    Process,
 }
 
 /// How a state is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SqliteOptions {
     pub durability: Durability,
-    /// Connections that read beside the writer; at least one.
+    /// Connections that read beside the writer; at least one, where calls are not inline.
     pub readers: usize,
 }
 
@@ -80,6 +85,8 @@ impl Default for SqliteOptions {
 pub struct SqliteStore(Arc<Inner>);
 
 struct Inner {
+    /// Instead of all threads.
+    inline: Option<Inline>,
     writer: Option<mpsc::Sender<Request>>,
     readers: Option<mpsc::Sender<Question>>,
     writer_thread: Option<JoinHandle<()>>,
@@ -113,7 +120,7 @@ impl SqliteStore {
     /// # Errors
     /// `Locked` where another process has it, `Newer`, `Corrupt`: the file is left as it was found.
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
-        let opened = open::open(path, &options)?;
+        let opened = open::open(path, &SqliteOptions { readers: options.readers.max(1), ..options })?;
         let shapes = Arc::new(RwLock::new(HashMap::new()));
         let session = |db: Connection, writes: bool| Session {
             db,
@@ -140,10 +147,35 @@ impl SqliteStore {
         let session = session(opened.writer, true);
         let writer_thread = start("store-writer", Box::new(move || writer::serve(session, requests)))?;
         Ok(Self(Arc::new(Inner {
+            inline: None,
             writer: Some(writer),
             readers: Some(readers),
             writer_thread: Some(writer_thread),
             reader_threads,
+            _lock: opened.lock,
+        })))
+    }
+
+    /// Opens a state whose calls run on the threads of their callers, one after the other, and pass
+    /// `pace` before and behind: for tests that have to go the same way each time.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_inline(path: &Path, options: SqliteOptions, pace: Arc<dyn Pace>) -> Result<Self, StoreError> {
+        let opened = open::open(path, &SqliteOptions { readers: 0, ..options })?;
+        let session = Session {
+            db: opened.writer,
+            shapes: Shapes::new(Arc::default(), true),
+            path: opened.path,
+            undo: false,
+            checkpoint: None,
+        };
+        Ok(Self(Arc::new(Inner {
+            inline: Some(Inline::new(session, pace)),
+            writer: None,
+            readers: None,
+            writer_thread: None,
+            reader_threads: Vec::new(),
             _lock: opened.lock,
         })))
     }
@@ -155,6 +187,9 @@ impl SqliteStore {
         F: FnOnce(&mut Session) -> Fallible<T> + Send + 'static,
     {
         let (request, answer) = Request::new(rows, run);
+        if let Some(inline) = &self.0.inline {
+            return inline.write(request, answer).await;
+        }
         let writer = self.0.writer.as_ref().ok_or_else(stopped)?;
         writer.send(request).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
@@ -167,6 +202,9 @@ impl SqliteStore {
         F: FnOnce(&mut Session) -> Fallible<T> + Send + 'static,
     {
         let (question, answer) = reader::question(ask);
+        if let Some(inline) = &self.0.inline {
+            return inline.read(question, answer).await;
+        }
         let readers = self.0.readers.as_ref().ok_or_else(stopped)?;
         readers.send(question).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?

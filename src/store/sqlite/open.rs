@@ -50,9 +50,8 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Store
     if !is_new {
         check(&writer, &path, &shown)?;
     }
-    let ready = prepare(&mut writer, options).and_then(|()| {
-        (0..options.readers.max(1)).map(|_| connect(&path, true)).collect::<Result<Vec<_>, _>>()
-    });
+    let ready = prepare(&mut writer, options)
+        .and_then(|()| (0..options.readers).map(|_| connect(&path, true)).collect::<Result<Vec<_>, _>>());
     let readers = ready.map_err(|trouble| trouble.into_error(&shown))?;
     Ok(Opened { writer, readers, lock, path: shown })
 }
@@ -184,6 +183,7 @@ fn prepare(db: &mut Connection, options: &SqliteOptions) -> Result<(), Trouble> 
     let synchronous = match options.durability {
         Durability::Normal => "NORMAL",
         Durability::Full => "FULL",
+        Durability::Process => "OFF",
     };
     db.pragma_update(None, "synchronous", synchronous)?;
     db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;

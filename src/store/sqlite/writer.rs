@@ -85,6 +85,12 @@ pub(super) fn serve(mut session: Session, mut requests: mpsc::Receiver<Request>)
     }
 }
 
+/// Serves one request in a transaction of its own.
+pub(super) fn serve_one(session: &mut Session, request: Request) {
+    let (_, mut nobody) = mpsc::channel(1);
+    serve_group(session, request, &mut nobody);
+}
+
 fn serve_group(session: &mut Session, first: Request, requests: &mut mpsc::Receiver<Request>) {
     let mut kept: Vec<Box<dyn Work>> = Vec::new();
     let mut rows = 0;
