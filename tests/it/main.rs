@@ -14,6 +14,7 @@ mod config;
 mod file;
 mod outreach;
 mod reconcile;
+mod reconcile_table;
 mod salesforce;
 mod scenario;
 mod sqlite;

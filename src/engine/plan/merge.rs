@@ -64,6 +64,12 @@ impl<'p> Sides<'p> {
         }
     }
 
+    /// What both agreed on; unknown where they never did.
+    fn base(&self, side: Side, position: usize) -> &Value {
+        let (state, _) = self.at(side);
+        state.base.as_ref().map_or(&Value::Unknown, |base| base.at(position))
+    }
+
     /// Who worked last, by the systems' own stamps; `a` where that can't be told.
     fn newest(&self) -> Side {
         match (self.a.0.modified_at, self.b.0.modified_at) {
@@ -167,14 +173,17 @@ fn field(
             other.way.targets().contains(&source) && other.way.reads(source).contains(&target)
         })
     });
-    let here = changed_any(sides, from, sources);
-    let there = sides.changed(to, target);
-    // What the destination has there can't travel back: it is missing, or nothing was seen of it yet.
-    let uncontested = counterpart.is_some_and(|source| {
-        other
-            .and_then(|other| other.mapped.as_ref().ok())
-            .is_some_and(|back| back.get(source).is_none_or(Value::is_missing))
+    let back = counterpart.and_then(|source| {
+        other.and_then(|other| other.mapped.as_ref().ok()).and_then(|back| back.get(source))
     });
+    // Who says the same in other words has edited nothing: alone it would have been agreed on.
+    let here = changed_any(sides, from, sources).map(|here| here && !want.agrees(sides.base(to, target)));
+    let there = sides.changed(to, target).map(|there| {
+        let same = |source| back.is_some_and(|back| back.agrees(sides.base(from, source)));
+        there && !counterpart.is_some_and(same)
+    });
+    // What the destination has there can't travel back: it is missing, or nothing was seen of it yet.
+    let uncontested = back.is_some_and(Value::is_missing);
     let value = match (here, there, counterpart) {
         (Some(true), Some(false), _) => Some(want.clone()),
         (Some(false), Some(true), _) if uncontested => return,

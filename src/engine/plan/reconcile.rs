@@ -11,7 +11,7 @@
 //! and the same with the sides exchanged.
 
 use super::action::{Action, Decision, Why};
-use super::{Pair, Seen, SideState, merge, observe};
+use super::{Pair, Seen, merge, observe};
 use crate::engine::record::{Direction, Image, Side, Value};
 use crate::engine::rules::{DeletePolicy, Held, LinkRules, Way};
 
@@ -54,7 +54,7 @@ fn one_sided(pair: &Pair, side: Side, image: &Image, rules: &LinkRules) -> Decis
     let outward = side.outward();
     let inward = side.other().outward();
     let deleted_there = matches!(pair.side(side.other()).seen, Seen::Deleted(_));
-    if deleted_there && !edited(pair.side(side), image, rules.way(outward)) {
+    if deleted_there && !edited(pair, side, image, rules.way(outward)) {
         let action = delete(pair.side(side.other()).base.as_ref(), image, inward, rules);
         return Decision::of(inward, action, Action::Nothing(Why::OtherDirection));
     }
@@ -65,18 +65,27 @@ fn one_sided(pair: &Pair, side: Side, image: &Image, rules: &LinkRules) -> Decis
     Decision::of(outward, action, Action::Nothing(Why::NothingThere))
 }
 
-/// Tells whether somebody worked on what travels from here. What does not travel is no reason to keep
-/// a record that the other side deleted: it would depend on which side was looked at first.
-fn edited(state: &SideState, image: &Image, outward: Option<&Way>) -> bool {
-    match (&state.seen, &state.base, outward) {
-        (Seen::Changed(_), Some(base), Some(way)) => {
-            let mut reads = way.targets().iter().flat_map(|&target| way.reads(target));
-            reads.any(|&source| base.at(source) != image.at(source))
-        }
+/// Tells whether somebody worked on what travels from here. What does not travel, or says the same as the
+/// other side did, is no reason to keep a record that the other side deleted: it would depend on which
+/// side was looked at first.
+fn edited(pair: &Pair, side: Side, image: &Image, outward: Option<&Way>) -> bool {
+    let state = pair.side(side);
+    let (base, way) = match (&state.seen, &state.base, outward) {
+        (Seen::Changed(_), Some(base), Some(way)) => (base, way),
         // Never agreed on with the other side, so its deletion does not mean this record.
-        (Seen::Changed(_), None, _) => true,
-        _ => false,
-    }
+        (Seen::Changed(_), None, _) => return true,
+        _ => return false,
+    };
+    let mapped = way.map(image);
+    way.targets().iter().any(|&target| {
+        let changed = way.reads(target).iter().any(|&source| base.at(source) != image.at(source));
+        changed
+            && mapped.as_ref().map_or(true, |mapped| {
+                let want = mapped.get(target).filter(|want| !want.is_missing());
+                let there = pair.side(side.other()).base.as_ref();
+                want.is_some_and(|want| !there.is_some_and(|there| want.agrees(there.at(target))))
+            })
+    })
 }
 
 fn not_allowed(operation: &str) -> Action {

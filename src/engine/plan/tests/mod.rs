@@ -1,6 +1,6 @@
 //! The planner as tables and as laws.
 
-mod laws;
+mod enumeration;
 mod moments;
 mod table;
 
