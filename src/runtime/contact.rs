@@ -10,6 +10,7 @@ use super::link::{LinkContext, Phase, along, at, lock};
 use super::meter;
 use super::page::{self, Fact, Facts, Mode, Tally, storage};
 use super::poller::{PassMode, Poller};
+use super::presence::measure;
 use crate::engine::fault::Fault;
 use crate::engine::plan::{Pair, Seen, Status};
 use crate::engine::record::{Direction, Key, Side};
@@ -68,7 +69,7 @@ async fn load(ctx: &Arc<LinkContext>, direction: Direction, poller: &mut Poller)
     };
     if loaded.is_err() {
         // What was staged never came to be.
-        let sums = page::measure(ctx.store.as_ref(), ctx.id).await.map_err(storage)?;
+        let sums = measure(ctx.store.as_ref(), ctx.id).await.map_err(storage)?;
         for (side, presence) in Side::BOTH.into_iter().zip(sums.presence) {
             *lock(at(&ctx.presence, side)) = presence;
         }
@@ -99,7 +100,7 @@ pub async fn walk(ctx: &LinkContext, changed: bool) -> Result<Tally, Fault> {
             .filter(|pair| changed || pair.rules_version == 0 || unsettled(pair))
             .map(|pair| (pair.key, fact.clone()))
             .collect();
-        let facts = Facts { side: Side::A, list: facts, read_at: ctx.now(), cursor: None };
+        let facts = Facts { side: Side::A, list: facts, keys_once: false, read_at: ctx.now(), cursor: None };
         total.add(page::take(ctx, facts, Mode::Plan).await?);
         if !full {
             return Ok(total);

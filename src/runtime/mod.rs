@@ -16,6 +16,7 @@ pub mod overrides;
 pub mod page;
 pub mod pass;
 pub mod poller;
+mod presence;
 pub mod push;
 mod recheck;
 mod relay;

@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 
 use super::inline::{self, Inline};
-use super::link::{LinkContext, Presence, Sums, along, at, lock};
+use super::link::{LinkContext, Presence, along, at, lock};
 use super::meter::Outcomes;
+use super::presence::shift;
 use super::recheck;
 use crate::connectors::Load;
 use crate::engine::fault::{Fault, FaultCode};
@@ -17,7 +18,7 @@ use crate::engine::plan::{
     Action, Observation, Occasion, Pair, Projected, Status, mark, observe, observe_deleted, reconcile,
 };
 use crate::engine::record::{Cursor, Direction, Key, Malformed, RemoteId, Side, Timestamp};
-use crate::store::{Commit, LinkId, LoadId, NewJob, Store, StoreError};
+use crate::store::{Commit, Known, LoadId, Looks, NewJob, StoreError};
 
 /// How often a page is planned again because pairs moved on, before it is a fault.
 const ROUNDS_MAX: usize = 16;
@@ -114,6 +115,8 @@ impl Entry {
 pub struct Facts {
     pub side: Side,
     pub list: Vec<(Key, Fact)>,
+    /// No key comes twice.
+    pub keys_once: bool,
     /// When its reading began.
     pub read_at: Timestamp,
     /// Where the source goes on behind it; `None` where that is not to be stored.
@@ -224,10 +227,11 @@ pub fn storage(error: StoreError) -> Fault {
 
 /// Reads what is known, takes the facts in, and decides.
 async fn gather(ctx: &LinkContext, facts: &Facts, only_note: bool) -> Result<Vec<Entry>, Fault> {
-    let Facts { side, list: facts, read_at, .. } = facts;
+    let Facts { side, list: facts, keys_once, read_at, .. } = facts;
     let (side, read_at) = (*side, *read_at);
     let keys: Vec<Key> = facts.iter().map(|(key, _)| key.clone()).collect();
-    let known = ctx.store.known(ctx.id, keys).await.map_err(storage)?;
+    let looks = looks(ctx, side, facts, *keys_once);
+    let known = ctx.store.known_beside(ctx.id, keys, looks).await.map_err(storage)?;
     let renewed = recheck::renew(ctx, side, facts, &known, read_at).await?;
     let now = ctx.now();
     let epoch = ctx.epoch(side);
@@ -235,6 +239,11 @@ async fn gather(ctx: &LinkContext, facts: &Facts, only_note: bool) -> Result<Vec
     let mut places: HashMap<&Key, usize> = HashMap::with_capacity(facts.len());
     for (at, ((key, fact), known)) in facts.iter().zip(known).enumerate() {
         let fact = renewed.get(&at).unwrap_or(fact);
+        let known = match known {
+            Known::Same => continue,
+            Known::Pair(pair) => Some(pair),
+            Known::Nothing => None,
+        };
         let place = *places.entry(key).or_insert_with(|| {
             entries.push(Entry::new(known.unwrap_or_else(|| Pair::new(key.clone()))));
             entries.len() - 1
@@ -262,11 +271,26 @@ async fn gather(ctx: &LinkContext, facts: &Facts, only_note: bool) -> Result<Vec
     Ok(entries)
 }
 
+/// Says how the records look of which nothing else is to be learnt: under keys that come once, without
+/// an id that could have changed.
+fn looks(ctx: &LinkContext, side: Side, facts: &[(Key, Fact)], keys_once: bool) -> Looks {
+    let mut looks = Looks::new(side, ctx.rules.shape(side));
+    for (_, fact) in facts.iter().filter(|_| keys_once) {
+        looks.push(match fact {
+            Fact::Seen(projected) if projected.meta.id.is_none() => Some(&projected.image),
+            _ => None,
+        });
+    }
+    looks
+}
+
 fn take_in(ctx: &LinkContext, side: Side, entry: &mut Entry, fact: &Fact, epoch: u32, now: Timestamp) {
     match fact {
         Fact::Seen(projected) => {
-            // Nearly all of a scan is as known: nothing is copied for it.
-            if entry.pair.side(side).now() != Some(&projected.image) {
+            let known = entry.pair.side(side);
+            let moved = projected.meta.id.is_some() && projected.meta.id != known.id;
+            // Most of what is shown again is as known: nothing is copied for it.
+            if moved || known.now() != Some(&projected.image) {
                 let news = observe(&mut entry.pair, side, projected.clone(), epoch, now);
                 entry.dirty |= news == Observation::News;
             }
@@ -456,36 +480,4 @@ fn moved(entries: &[Entry]) -> [Presence; 2] {
         }
         moved
     })
-}
-
-/// Moves a key in or out.
-pub fn shift(presence: &mut Presence, before: bool, now: bool, key: &Key) {
-    match (before, now) {
-        (false, true) => presence.add(key.hash64()),
-        (true, false) => presence.remove(key.hash64()),
-        _ => {}
-    }
-}
-
-/// Adds up which keys a link's sides have, page by page, with the latest epoch that a pair was touched in:
-/// a scan that begins anew must count as younger than all of them, also where its number was never stored.
-pub async fn measure(store: &dyn Store, link: LinkId) -> Result<Sums, StoreError> {
-    const PAGE: usize = 1000;
-    let mut sums = Sums::default();
-    let mut after = None;
-    loop {
-        let pairs = store.walk(link, after, PAGE).await?;
-        for pair in &pairs {
-            for ((side, presence), epoch) in
-                Side::BOTH.into_iter().zip(&mut sums.presence).zip(&mut sums.epochs)
-            {
-                shift(presence, false, pair.side(side).now().is_some(), &pair.key);
-                *epoch = pair.side(side).epoch.max(*epoch);
-            }
-        }
-        if pairs.len() < PAGE {
-            return Ok(sums);
-        }
-        after = pairs.last().map(|pair| pair.key.clone());
-    }
 }

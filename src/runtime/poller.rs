@@ -200,7 +200,8 @@ impl Poller {
             // The next page is read while this one is decided and delivered; its cursor is stored
             // only with its own decisions.
             let next_at = ctx.now();
-            let facts = Facts { side: self.side, list: facts, read_at, cursor: stored.clone() };
+            let facts =
+                Facts { side: self.side, list: facts, keys_once: scanned, read_at, cursor: stored.clone() };
             let next = async {
                 match end {
                     End::More => {
@@ -309,8 +310,13 @@ impl Poller {
                         Mode::Note | Mode::Load(..) => Mode::Note,
                         Mode::Plan => Mode::Plan,
                     };
-                    let facts =
-                        Facts { side: self.side, list: chunk.to_vec(), read_at: looked_at, cursor: None };
+                    let facts = Facts {
+                        side: self.side,
+                        list: chunk.to_vec(),
+                        keys_once: false,
+                        read_at: looked_at,
+                        cursor: None,
+                    };
                     total.add(page::take(ctx, facts, mode).await?);
                 }
                 Ok(total)

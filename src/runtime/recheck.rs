@@ -11,24 +11,25 @@ use super::link::{LinkContext, lock};
 use super::page::Fact;
 use crate::connectors::{Class, Wanted};
 use crate::engine::fault::Fault;
-use crate::engine::plan::{Pair, Projector};
+use crate::engine::plan::Projector;
 use crate::engine::record::{Key, Side, Timestamp};
+use crate::store::Known;
 
 /// Looks up what can't be believed; gives new facts by their places in the page.
 pub async fn renew(
     ctx: &LinkContext,
     side: Side,
     facts: &[(Key, Fact)],
-    known: &[Option<Pair>],
+    known: &[Known],
     read_at: Timestamp,
 ) -> Result<HashMap<usize, Fact>, Fault> {
     let doubtful: Vec<(usize, Wanted)> = facts
         .iter()
         .zip(known)
         .enumerate()
-        .filter(|(_, ((key, fact), known))| is_doubtful(ctx, side, key, fact, known.as_ref(), read_at))
+        .filter(|(_, ((key, fact), known))| is_doubtful(ctx, side, key, fact, known, read_at))
         .map(|(at, ((key, _), known))| {
-            let id = known.as_ref().and_then(|pair| pair.side(side).id.clone());
+            let id = known.pair().and_then(|pair| pair.side(side).id.clone());
             (at, Wanted { key: key.clone(), id })
         })
         .collect();
@@ -55,14 +56,15 @@ fn is_doubtful(
     side: Side,
     key: &Key,
     fact: &Fact,
-    known: Option<&Pair>,
+    known: &Known,
     read_at: Timestamp,
 ) -> bool {
     let newer = match known {
-        Some(pair) => pair.side(side).seen_at >= read_at,
-        None => lock(&ctx.forgotten).get(key).is_some_and(|at| *at >= read_at),
+        Known::Same => false,
+        Known::Pair(pair) => pair.side(side).seen_at >= read_at,
+        Known::Nothing => lock(&ctx.forgotten).get(key).is_some_and(|at| *at >= read_at),
     };
-    let now = known.and_then(|pair| pair.side(side).now());
+    let now = known.pair().and_then(|pair| pair.side(side).now());
     newer
         && match fact {
             Fact::Seen(projected) => now != Some(&projected.image),

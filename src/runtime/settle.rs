@@ -2,7 +2,8 @@
 
 use super::link::{LinkContext, along, at, lock};
 use super::meter::Outcomes;
-use super::page::{Entry, shift, storage};
+use super::page::{Entry, storage};
+use super::presence::shift;
 use super::verdict::{Ending, Retold, arrived};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::plan::{Pair, Seen, Status};

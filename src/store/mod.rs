@@ -3,6 +3,7 @@
 //! Invariant: what one call changes, it changes in one transaction or not at all. Pairs carry a
 //! version and jobs a fence; a write that expects another one changes nothing and says so.
 
+mod looks;
 pub mod memory;
 mod moves;
 pub mod sqlite;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use self::looks::{Known, Looks};
 use crate::engine::job::{Job, JobError, JobState, Origin};
 use crate::engine::plan::Pair;
 use crate::engine::record::{Cursor, Direction, Key, RemoteId, Side, Timestamp};
@@ -272,6 +274,16 @@ pub trait Store: Send + Sync {
     // The five verbs.
     /// Reads pairs by key, in order; `None` where there is none. Fast for keys that lie together.
     async fn known(&self, link: LinkId, keys: Vec<Key>) -> Result<Vec<Option<Pair>>, StoreError>;
+    /// Reads pairs by key as [`Self::known`] does, without those that look on one side just as said.
+    async fn known_beside(
+        &self,
+        link: LinkId,
+        keys: Vec<Key>,
+        looks: Looks,
+    ) -> Result<Vec<Known>, StoreError> {
+        let known = self.known(link, keys).await?;
+        Ok(known.into_iter().enumerate().map(|(at, pair)| Known::beside(pair, &looks, at)).collect())
+    }
     /// Stores what was decided, all or nothing.
     async fn commit(&self, link: LinkId, commit: Commit, now: Timestamp) -> Result<Committed, StoreError>;
     /// Claims due jobs (pending, retrying, waiting), by priority, then by how long they have been due;

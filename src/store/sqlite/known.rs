@@ -12,7 +12,7 @@ use super::pair_row::{COLUMNS, Reading, blob};
 use super::trouble::{Fallible, damaged};
 use crate::engine::plan::Pair;
 use crate::engine::record::Key;
-use crate::store::LinkId;
+use crate::store::{Known, LinkId, Looks};
 
 /// To start anew costs about as much as to step over so many rows.
 const PATIENCE_MAX: u32 = 12;
@@ -21,6 +21,22 @@ const PATIENCE_MAX: u32 = 12;
 type Wanted<'k> = (usize, &'k Key);
 
 pub(super) fn known(session: &mut Session, link: LinkId, keys: &[Key]) -> Fallible<Vec<Option<Pair>>> {
+    let known = known_beside(session, link, keys, None)?;
+    Ok(known
+        .into_iter()
+        .map(|known| match known {
+            Known::Pair(pair) => Some(pair),
+            Known::Nothing | Known::Same => None,
+        })
+        .collect())
+}
+
+pub(super) fn known_beside(
+    session: &mut Session,
+    link: LinkId,
+    keys: &[Key],
+    looks: Option<&Looks>,
+) -> Fallible<Vec<Known>> {
     let Session { db, shapes, .. } = session;
     let mut select = db.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM pairs WHERE link = ?1 AND key BETWEEN ?2 AND ?3 ORDER BY key"
@@ -28,8 +44,9 @@ pub(super) fn known(session: &mut Session, link: LinkId, keys: &[Key]) -> Fallib
     let mut walk = Walk {
         reading: Reading::new(db, shapes)?,
         link,
+        looks,
         patience: PATIENCE_MAX,
-        found: vec![None; keys.len()],
+        found: keys.iter().map(|_| Known::Nothing).collect(),
     };
     let mut wanted: Vec<Wanted<'_>> = keys.iter().enumerate().collect();
     // Most often they come sorted, and this does next to nothing.
@@ -44,9 +61,10 @@ pub(super) fn known(session: &mut Session, link: LinkId, keys: &[Key]) -> Fallib
 struct Walk<'db> {
     reading: Reading<'db>,
     link: LinkId,
+    looks: Option<&'db Looks>,
     /// How many rows to step over between two wanted ones before it is better to start anew.
     patience: u32,
-    found: Vec<Option<Pair>>,
+    found: Vec<Known>,
 }
 
 impl Walk<'_> {
@@ -96,19 +114,29 @@ impl Walk<'_> {
         key: &[u8],
         wanted: &'w [Wanted<'k>],
     ) -> Fallible<&'w [Wanted<'k>]> {
-        let pair = self.reading.pair(row)?;
+        let mut pair = None;
         let mut rest = wanted;
         while let [(at, next), tail @ ..] = rest
             && next.as_bytes() == key
         {
             rest = tail;
-            let more = matches!(rest, [(_, next), ..] if next.as_bytes() == key);
             let Some(place) = self.found.get_mut(*at) else { continue };
-            if !more {
-                *place = Some(pair);
-                break;
+            if let Some(looks) = self.looks
+                && let Some(look) = looks.at(*at)
+                && self.reading.looks_so(row, looks, look)?
+            {
+                *place = Known::Same;
+                continue;
             }
-            *place = Some(pair.clone());
+            let more = matches!(rest, [(_, next), ..] if next.as_bytes() == key);
+            let whole = match pair.take() {
+                Some(pair) => pair,
+                None => self.reading.pair(row)?,
+            };
+            if more {
+                pair = Some(whole.clone());
+            }
+            *place = Known::Pair(whole);
         }
         Ok(rest)
     }

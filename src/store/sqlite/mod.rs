@@ -43,8 +43,8 @@ use self::shapes::Shapes;
 use self::trouble::Fallible;
 use self::writer::Request;
 use super::{
-    Commit, Committed, Depth, JobFilter, LeaseRequest, Leased, LinkId, LinkState, LoadId, RulesVersion,
-    Settled, Settlement, Store, StoreError,
+    Commit, Committed, Depth, JobFilter, Known, LeaseRequest, Leased, LinkId, LinkState, LoadId, Looks,
+    RulesVersion, Settled, Settlement, Store, StoreError,
 };
 use crate::engine::job::Job;
 use crate::engine::plan::Pair;
@@ -248,6 +248,15 @@ impl Store for SqliteStore {
 
     async fn known(&self, link: LinkId, keys: Vec<Key>) -> Result<Vec<Option<Pair>>, StoreError> {
         self.read(move |session| known::known(session, link, &keys)).await
+    }
+
+    async fn known_beside(
+        &self,
+        link: LinkId,
+        keys: Vec<Key>,
+        looks: Looks,
+    ) -> Result<Vec<Known>, StoreError> {
+        self.read(move |session| known::known_beside(session, link, &keys, Some(&looks))).await
     }
 
     async fn commit(&self, link: LinkId, commit: Commit, now: Timestamp) -> Result<Committed, StoreError> {

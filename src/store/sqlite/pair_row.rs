@@ -1,5 +1,7 @@
 //! Pairs in and out of their table.
 
+use std::sync::Arc;
+
 use rusqlite::types::{Null, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
@@ -9,7 +11,7 @@ use super::trouble::{Fallible, damaged};
 use crate::engine::plan::{Pair, Seen, SideState};
 use crate::engine::record::{Direction, Key, Side};
 use crate::store::moves::{self, Mark};
-use crate::store::{LinkId, LoadId};
+use crate::store::{LinkId, LoadId, Looks};
 
 /// What [`Reading::pair`] expects, in order.
 pub(super) const COLUMNS: &str =
@@ -182,6 +184,24 @@ impl<'db> Reading<'db> {
             moves::unload(&mut pair, direction);
         }
         Ok(pair)
+    }
+
+    /// Tells whether the record of a row of [`COLUMNS`] looks so on that side, and is not dead in the
+    /// direction from there. A no may be wrong: then the pair itself tells.
+    pub fn looks_so(&mut self, row: &Row<'_>, looks: &Looks, look: &[u8]) -> Fallible<bool> {
+        let at = looks.side as usize;
+        let is_as_base = matches!(row.get_ref(8 + at)?, ValueRef::Null);
+        let is_staged = !matches!(row.get_ref(3)?, ValueRef::Null) && !self.open_loads.is_empty();
+        if !is_as_base || is_staged || row::is_dead(blob(row, 12 + at)?) {
+            return Ok(false);
+        }
+        let Some(base) = blob(row, 6 + at)? else { return Ok(false) };
+        let (shape, values) = row::image_parts(base)?;
+        if values != look {
+            return Ok(false);
+        }
+        let shape = self.shapes.get(self.db, shape)?;
+        Ok(Arc::ptr_eq(&shape, &looks.shape) || shape == looks.shape)
     }
 
     fn side(&mut self, row: &Row<'_>, at: usize, state: &mut SideState) -> Fallible<()> {

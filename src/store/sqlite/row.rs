@@ -127,6 +127,11 @@ pub(super) fn put_way(bytes: &mut Vec<u8>, way: &DirectionState) {
     }
 }
 
+/// Tells whether a direction's state, as [`put_way`] wrote it, says that its record is dead.
+pub(super) fn is_dead(bytes: Option<&[u8]>) -> bool {
+    bytes.and_then(<[u8]>::first) == Some(&(Status::Dead as u8))
+}
+
 /// Reads what [`put_way`] wrote.
 pub(super) fn take_way(bytes: Option<&[u8]>) -> Fallible<DirectionState> {
     let Some(bytes) = bytes else { return Ok(DirectionState::default()) };

@@ -2,7 +2,7 @@
 
 use record_sync::engine::plan::{DirectionState, Pair, Seen, SideState, Status};
 use record_sync::engine::record::{Cursor, Direction, Image, Key, Number, Schema, Side, Value};
-use record_sync::store::{Commit, Counters, LinkState, Store};
+use record_sync::store::{Commit, Counters, Known, LinkState, Looks, Store};
 
 use super::*;
 
@@ -11,6 +11,7 @@ on_both! {
     one_stale_pair_undoes_the_whole_commit,
     versions_count_and_a_forgotten_pair_is_new_again,
     keys_are_found_in_any_order_dense_or_sparse,
+    what_looks_as_was_said_is_left_out,
     pairs_are_walked_and_found_by_id_and_across_links,
     the_shape_of_an_undone_commit_is_not_mistaken,
     links_keep_apart,
@@ -126,6 +127,56 @@ async fn versions_count_and_a_forgotten_pair_is_new_again(store: &dyn Store) {
         [None, None],
         "from the start again"
     );
+}
+
+async fn what_looks_as_was_said_is_left_out(store: &dyn Store) {
+    let link = link(store).await;
+    let changed = |key: &str| Pair {
+        a: SideState { seen: Seen::Changed(image("9", "New")), ..agreed(key).a },
+        ..agreed(key)
+    };
+    let mut dead = agreed("4");
+    dead.a_to_b.status = Status::Dead;
+    let pairs = vec![agreed("1"), agreed("2"), changed("3"), dead, agreed("5")];
+    let base = pairs[0].a.base.clone().expect("agreed");
+    let other_shape = Image { shape: Schema::new(["other"]), values: vec![Value::text("1")] };
+    let commit = Commit { pairs, ..Commit::default() };
+    store.commit(link, commit, at(1)).await.expect("stored");
+    // (key, how it is said to look, whether that is all there is to know, why)
+    let cases = [
+        ("1", Some(image("1", "Ann")), true, "as its base"),
+        ("2", Some(image("2", "Else")), false, "another value"),
+        ("3", Some(image("3", "Ann")), false, "it looks otherwise than its base by now"),
+        ("4", Some(image("4", "Ann")), false, "dead: there may be something to mend"),
+        ("5", None, false, "nothing was said"),
+        ("5", Some(other_shape), false, "another shape"),
+        ("6", Some(image("6", "Ann")), false, "not known at all"),
+    ];
+    for side in [Side::A, Side::B] {
+        let mut looks = Looks::new(side, &base.shape);
+        for (_, look, ..) in &cases {
+            let look = look.clone().map(|look| match look.shape == base.shape {
+                true => Image { shape: Arc::clone(&base.shape), ..look },
+                false => look,
+            });
+            looks.push(look.as_ref());
+        }
+        let keys: Vec<Key> = cases.iter().map(|(name, ..)| key(name)).collect();
+        let whole = store.known(link, keys.clone()).await.expect("known");
+        let beside = store.known_beside(link, keys, looks).await.expect("known");
+        for ((place, (name, _, same, why)), whole) in cases.iter().enumerate().zip(whole) {
+            // The other side of 3 is as its base, and 4 is not dead from there.
+            let same = *same || (side == Side::B && ["3", "4"].contains(name));
+            match (&beside[place], whole) {
+                (Known::Same, Some(_)) => assert!(same, "{name} at {side:?}: {why}"),
+                (Known::Pair(pair), Some(whole)) => {
+                    assert!(!same && *pair == whole, "{name} at {side:?}: {why}");
+                }
+                (Known::Nothing, None) => {}
+                (beside, whole) => panic!("{name} at {side:?}: {why}: {beside:?} {whole:?}"),
+            }
+        }
+    }
 }
 
 async fn keys_are_found_in_any_order_dense_or_sparse(store: &dyn Store) {
