@@ -10,7 +10,7 @@ use super::service::{self, Service, Wanted};
 use super::{Exit, Globals, output};
 use crate::config::Customer;
 use crate::connectors::{Call, Class};
-use crate::engine::rules::RulesFile;
+use crate::engine::rules::{Flow, RulesFile, restless};
 use crate::runtime::open;
 use crate::runtime::supervisor::Runtime;
 use crate::telemetry::Stderr;
@@ -104,6 +104,7 @@ async fn look_at(runtime: &Arc<Runtime>, customer: &Customer, findings: &mut Fin
             return;
         }
     };
+    let mut flows: Vec<Flow> = Vec::new();
     for link in customer.links.values() {
         let name = format!("{}/{}", customer.id, link.name);
         let call = Call { class: Class::Interactive, correlation_id: format!("check-{name}") };
@@ -119,7 +120,12 @@ async fn look_at(runtime: &Arc<Runtime>, customer: &Customer, findings: &mut Fin
                 Err(error) => findings
                     .problems
                     .push(format!("{} (for {name})", error.in_file(&path.display().to_string()))),
-                Ok(rules) => findings.links.push((name, rules.describe().to_vec())),
+                Ok(rules) => {
+                    let own = rules.flows(&facts);
+                    findings.problems.extend(restless(&own, &flows).map(|ring| format!("{name}: {ring}")));
+                    flows.extend(own);
+                    findings.links.push((name, rules.describe().to_vec()));
+                }
             },
         }
     }

@@ -180,9 +180,11 @@ fn confirm(
     stored: Option<Image>,
 ) {
     let now = ctx.now();
+    let action = take_action(entry, direction);
+    ctx.note_write(&entry.pair, direction, &action, now);
     let written = Written {
         direction,
-        action: take_action(entry, direction),
+        action,
         made_from: MadeFrom::Now,
         id,
         revision,

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::circle::Circles;
 use crate::config::FuseConfig;
 use crate::connectors::{Call, Class, Clock, Destination, Features, StreamSpec, System};
 use crate::engine::job::RetryPolicy;
@@ -98,6 +99,7 @@ pub struct LinkContext {
     pub approved: [AtomicBool; 2],
     /// Pairs that were forgotten lately: a page that was read before shows them still.
     pub forgotten: Mutex<HashMap<Key, Timestamp>>,
+    pub circles: Circles,
     pub view: Arc<LinkView>,
     names: AtomicU64,
 }
@@ -224,6 +226,7 @@ impl LinkContext {
             bells: parts.bells,
             approved: Default::default(),
             forgotten: Default::default(),
+            circles: Default::default(),
             view: parts.view,
             names: AtomicU64::new(0),
         }

@@ -1,6 +1,7 @@
 //! Everything that does: the tasks that carry out what the engine decides.
 
 pub mod book;
+mod circle;
 pub mod clock;
 pub mod contact;
 pub mod fuse;

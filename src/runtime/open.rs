@@ -22,7 +22,7 @@ use crate::connectors::{self, Call, Class, Open, StreamInfo, StreamSpec, System}
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::job::RetryPolicy;
 use crate::engine::record::{Direction, Side};
-use crate::engine::rules::{EndFacts, LinkFacts, LinkRules};
+use crate::engine::rules::{self, EndFacts, Flow, LinkFacts, LinkRules};
 use crate::store::LinkState;
 
 const BLOCKED_DELAY: Duration = Duration::from_secs(1);
@@ -54,6 +54,7 @@ pub async fn keep(runtime: Arc<Runtime>, key: LinkKey, running: Arc<Running>, st
                 delay = (delay * 2).min(BLOCKED_DELAY_MAX);
             }
             Ok(None) => {
+                lock(&runtime.flows).remove(&key);
                 *lock(&running.view.phase) = Phase::Paused;
                 stop.cancelled().await;
             }
@@ -204,6 +205,7 @@ async fn open(
             "mend the rules; the link starts as soon as they fit",
         )
     })?;
+    joins(runtime, key, rules.flows(&facts))?;
     *lock(&running.facts) = Some(facts);
     let rules = Arc::new(rules);
     let known = *lock(&running.sums);
@@ -238,6 +240,22 @@ async fn open(
         *lock(at(&ctx.presence, side)) = presence;
     }
     Ok(Some((Arc::new(ctx), state)))
+}
+
+/// Takes the link in among those that are open, unless a ring of them would never come to rest.
+fn joins(runtime: &Runtime, key: &LinkKey, flows: Vec<Flow>) -> Result<(), Fault> {
+    let mut open = lock(&runtime.flows);
+    let others: Vec<Flow> = open
+        .iter()
+        .filter(|(other, _)| other.0 == key.0 && *other != key)
+        .flat_map(|(_, flows)| flows.iter().cloned())
+        .collect();
+    if let Some(ring) = rules::restless(&flows, &others) {
+        open.remove(key);
+        return Err(Fault::fatal(FaultCode::Configuration, ring, "mend the rules or the links"));
+    }
+    open.insert(key.clone(), flows);
+    Ok(())
 }
 
 /// Looks at both streams, and says what the rules need to know of them. A remote stream that is

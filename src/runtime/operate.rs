@@ -135,6 +135,10 @@ impl Runtime {
         let key = key(record_id)?;
         let mut ids = Vec::new();
         for state in self.store.links().await? {
+            let running = self.running(&state.customer, &state.link);
+            if let Some(ctx) = running.and_then(|running| running.context.load_full()) {
+                ctx.circles.forget(&key);
+            }
             let made_due = self.store.retry_now(state.id, &key, (self.clock)()).await?;
             if !made_due.is_empty()
                 && let Some(running) = self.running(&state.customer, &state.link)

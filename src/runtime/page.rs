@@ -329,7 +329,8 @@ fn mended(ctx: &LinkContext, pair: &Pair, side: Side) -> bool {
 /// Plans one pair; whatever that changes in it is to be stored.
 pub fn decide(ctx: &LinkContext, entry: &mut Entry, occasion: Occasion, now: Timestamp) {
     let before = (!entry.dirty).then(|| entry.pair.clone());
-    let decision = reconcile(&mut entry.pair, &ctx.rules, occasion);
+    let mut decision = reconcile(&mut entry.pair, &ctx.rules, occasion);
+    ctx.stop_circle(&entry.pair, &mut decision, now);
     mark(&mut entry.pair, &decision, &ctx.rules, now);
     entry.forget = decision.forget;
     entry.actions = [decision.a_to_b, decision.b_to_a];

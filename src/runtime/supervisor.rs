@@ -21,7 +21,7 @@ use super::overrides::Overrides;
 use super::watch::FileWatcher;
 use crate::config::Config;
 use crate::connectors::{Clock, Connector, System};
-use crate::engine::rules::LinkFacts;
+use crate::engine::rules::{Flow, LinkFacts};
 use crate::store::{Store, StoreError};
 
 /// A customer and one of its links.
@@ -46,6 +46,8 @@ pub struct Runtime {
     pub(super) books: tokio::sync::Mutex<BTreeMap<PathBuf, Arc<RuleBook>>>,
     pub(super) systems: Mutex<BTreeMap<LinkKey, OpenedSystem>>,
     pub(super) links: Mutex<BTreeMap<LinkKey, Arc<Running>>>,
+    /// What flows where on the links that are open, so that no ring of them runs for ever.
+    pub(super) flows: Mutex<BTreeMap<LinkKey, Vec<Flow>>>,
     /// One restart at a time.
     pub(super) moves: tokio::sync::Mutex<()>,
     pub(super) tracker: TaskTracker,
@@ -123,6 +125,7 @@ impl Runtime {
             books: tokio::sync::Mutex::default(),
             systems: Mutex::default(),
             links: Mutex::default(),
+            flows: Mutex::default(),
             moves: tokio::sync::Mutex::default(),
             tracker: TaskTracker::new(),
             stop: parts.stop,
@@ -259,6 +262,7 @@ impl Runtime {
         let _one = self.moves.lock().await;
         let Some(running) = lock(&self.links).remove(key) else { return };
         halt(&running).await;
+        lock(&self.flows).remove(key);
         *lock(&running.view.phase) = Phase::Stopped;
     }
 

@@ -215,6 +215,7 @@ pub(super) fn arrived(ctx: &LinkContext, direction: Direction, mut entry: Entry,
         return ending_of(ctx, &retold.job, Transition::Synced, entry);
     }
     let now = ctx.now();
+    ctx.note_write(&entry.pair, direction, &retold.action, now);
     delivered(
         &mut entry.pair,
         &ctx.rules,

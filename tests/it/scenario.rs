@@ -12,6 +12,7 @@ mod home;
 mod live;
 mod metrics;
 mod push;
+mod rings;
 mod triangle;
 mod window;
 

@@ -9,6 +9,7 @@
 //! decision, whichever side was polled first.
 
 mod action;
+pub mod circle;
 mod deliver;
 mod merge;
 mod observe;

@@ -59,9 +59,7 @@ impl Image {
 
     /// Appends the canonical bytes of all values: typed and length-prefixed.
     pub fn encode(&self, bytes: &mut Vec<u8>) {
-        for value in &self.values {
-            encode_value(value, bytes);
-        }
+        encode_values(&self.values, bytes);
     }
 
     /// Reads what [`Self::encode`] wrote.
@@ -97,6 +95,11 @@ impl Image {
         }
         blake3::hash(&bytes).to_hex().to_string()
     }
+}
+
+/// Appends the canonical bytes of values: typed and length-prefixed.
+pub fn encode_values(values: &[Value], bytes: &mut Vec<u8>) {
+    values.iter().for_each(|value| encode_value(value, bytes));
 }
 
 const UNKNOWN: u8 = 0;

@@ -13,7 +13,7 @@ mod value;
 
 pub use change::{Change, Malformed, Meta, Record, RemoteId, Revision, Tombstone};
 pub use cursor::Cursor;
-pub use image::{DecodeError, Image};
+pub use image::{DecodeError, Image, encode_values};
 pub use json::{JsonError, json_text, value_from_json, value_from_raw, value_to_json, write_json};
 pub use key::{Key, KeyError};
 pub use number::Number;

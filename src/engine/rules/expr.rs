@@ -170,6 +170,11 @@ impl Parsed {
 }
 
 impl Expression {
+    /// Tells whether the expression is nothing but one field.
+    pub fn is_plain(&self) -> bool {
+        self.plain.is_some()
+    }
+
     /// Evaluates the expression on a record; the reason of a failure shows no values.
     pub fn eval(&self, values: &[Value]) -> Result<Value, String> {
         if let Some(at) = self.plain {

@@ -19,6 +19,7 @@ mod order;
 mod orient;
 mod parse;
 mod parse_way;
+mod rings;
 mod schema;
 mod text;
 mod transform;
@@ -28,6 +29,7 @@ mod way;
 pub use error::RulesError;
 pub use file::RulesFile;
 pub use order::compare;
+pub use rings::{Flow, restless};
 pub use schema::rules_schema;
 
 pub use compiled::{

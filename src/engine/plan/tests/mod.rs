@@ -1,5 +1,6 @@
 //! The planner as tables and as laws.
 
+mod circles;
 mod enumeration;
 mod moments;
 mod table;

@@ -5,6 +5,7 @@ mod evaluate;
 mod expressions;
 mod files;
 mod random;
+mod rings;
 mod schema;
 
 use super::{ConflictPolicy, DeletePolicy, EndFacts, LinkFacts, LinkRules, RulesError, RulesFile};
