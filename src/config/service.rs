@@ -27,6 +27,10 @@ pub struct Service {
     pub drain_timeout: Duration,
     /// A request body of the API holds at most this many bytes.
     pub body_bytes_max: usize,
+    /// What happened to records is forgotten after so many days.
+    pub history_days: u64,
+    /// All of it together takes at most about so many bytes; the oldest goes first.
+    pub history_bytes_max: u64,
 }
 
 /// Every key of `[service]`, to tell when one stands in the wrong table.
@@ -40,6 +44,8 @@ pub(super) const KEYS: &[&str] = &[
     "mock_data",
     "drain_timeout",
     "body_bytes_max",
+    "history_days",
+    "history_bytes_max",
 ];
 
 impl Service {
@@ -71,6 +77,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Service {
         mock_data,
         drain_timeout: fields.seconds("drain_timeout", 0.0..=3_600.0).unwrap_or(Duration::from_secs(20)),
         body_bytes_max: as_usize(fields.count("body_bytes_max", 1_024..=1 << 30).unwrap_or(1 << 20)),
+        history_days: fields.count("history_days", 0..=36_500).unwrap_or(30),
+        history_bytes_max: fields.count("history_bytes_max", 0..=1 << 44).unwrap_or(256 << 20),
     };
     fields.refuse_unknown("[service]", &[]);
     service

@@ -5,6 +5,7 @@
 
 pub mod fault;
 pub mod flow;
+pub mod history;
 pub mod job;
 pub mod plan;
 pub mod record;

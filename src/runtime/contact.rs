@@ -30,6 +30,7 @@ pub async fn matching(
     changed: bool,
 ) -> Result<Tally, Fault> {
     ctx.enter(Phase::Matching);
+    Side::BOTH.iter().for_each(|&side| ctx.begin_run(side));
     for cursor in &ctx.cursors {
         *lock(cursor) = None;
     }
@@ -100,7 +101,7 @@ pub async fn walk(ctx: &LinkContext, changed: bool) -> Result<Tally, Fault> {
             .filter(|pair| changed || pair.rules_version == 0 || unsettled(pair))
             .map(|pair| (pair.key, fact.clone()))
             .collect();
-        let facts = Facts { side: Side::A, list: facts, keys_once: false, read_at: ctx.now(), cursor: None };
+        let facts = Facts::of(Side::A, facts, ctx.now());
         total.add(page::take(ctx, facts, Mode::Plan).await?);
         if !full {
             return Ok(total);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::link::{LinkContext, along, along_mut, lock};
 use super::meter;
 use super::page::{Entry, decide};
+use super::tell::{self, Answer};
 use crate::connectors::{Batch, Class, Delivery, Load, Outcome, Write};
 use crate::engine::fault::{Fault, FaultKind};
 use crate::engine::plan::{
@@ -182,6 +183,8 @@ fn confirm(
     let now = ctx.now();
     let action = take_action(entry, direction);
     ctx.note_write(&entry.pair, direction, &action, now);
+    let answer = Answer { id: id.as_ref(), revision: revision.as_ref(), stored: stored.as_ref() };
+    entry.history.extend(tell::inline(ctx, &entry.pair, direction, &action, &answer));
     let written = Written {
         direction,
         action,

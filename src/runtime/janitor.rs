@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::supervisor::Runtime;
+use crate::engine::record::Timestamp;
+use crate::store::{HISTORY_PRUNED_MAX, StoreError};
 
 const EVERY: Duration = Duration::from_secs(30);
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Takes expired leases back, and prunes what ended long ago, until everything stops.
@@ -29,7 +32,26 @@ pub async fn run(runtime: Arc<Runtime>) {
         if let Err(error) = runtime.store.tidy(now, false).await {
             tracing::error!(event = "state.tidy_failed", error = %error, "the state was not tidied");
         }
+        if let Err(error) = prune_history(&runtime, now).await {
+            tracing::error!(event = "state.tidy_failed", error = %error, "the history was not pruned");
+        }
     }
+}
+
+/// Forgets what happened too long ago, or no longer has room.
+async fn prune_history(runtime: &Runtime, now: Timestamp) -> Result<(), StoreError> {
+    let config = runtime.config();
+    let kept_ms = i64::try_from(config.service.history_days).unwrap_or(i64::MAX).saturating_mul(DAY_MS);
+    let before = Timestamp(now.0.saturating_sub(kept_ms));
+    // Some thousands a call: whoever wants to write comes in between.
+    while runtime.store.prune_history(before, config.service.history_bytes_max).await?
+        >= HISTORY_PRUNED_MAX as u64
+    {
+        if runtime.stopping().is_cancelled() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Lets the metrics tidy up, until everything stops.

@@ -101,6 +101,8 @@ pub struct LinkContext {
     pub forgotten: Mutex<HashMap<Key, Timestamp>>,
     pub circles: Circles,
     pub view: Arc<LinkView>,
+    /// The names of the passes that are under way, a side each.
+    pub runs: [Mutex<Arc<str>>; 2],
     names: AtomicU64,
 }
 
@@ -121,6 +123,8 @@ pub struct LinkView {
     /// Passes that somebody asked for, a side each.
     pub wanted: [AtomicU64; 2],
     pub passed: Notify,
+    /// What the next pass is to be called, where somebody asked for it, a side each.
+    pub asked_as: [Mutex<Option<Arc<str>>>; 2],
     pub seen: [AtomicU64; 2],
 }
 
@@ -228,6 +232,7 @@ impl LinkContext {
             forgotten: Default::default(),
             circles: Default::default(),
             view: parts.view,
+            runs: [Mutex::new("".into()), Mutex::new("".into())],
             names: AtomicU64::new(0),
         }
     }

@@ -25,6 +25,7 @@ pub mod reload;
 pub mod scan;
 mod settle;
 pub mod supervisor;
+mod tell;
 mod verdict;
 pub mod watch;
 pub mod worker;

@@ -11,8 +11,10 @@ use super::link::{LinkContext, Presence, along, at, lock};
 use super::meter::Outcomes;
 use super::presence::shift;
 use super::recheck;
+use super::tell::{self, image_text};
 use crate::connectors::Load;
 use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::history::{Event, Verdicts, What};
 use crate::engine::job::{JobError, JobState, Origin};
 use crate::engine::plan::{
     Action, Observation, Occasion, Pair, Projected, Status, mark, observe, observe_deleted, reconcile,
@@ -88,6 +90,8 @@ pub struct Entry {
     pub forget: bool,
     /// The direction that starts at what can't be read.
     pub malformed: Option<(Direction, Malformed)>,
+    /// What happened to it on the way.
+    pub history: Vec<Event>,
 }
 
 /// What a pair was like when it was read.
@@ -107,7 +111,8 @@ impl Entry {
             status: [pair.a_to_b.status, pair.b_to_a.status],
         };
         let nothing = || Action::Nothing(crate::engine::plan::Why::NothingThere);
-        Self { pair, before, actions: [nothing(), nothing()], dirty: false, forget: false, malformed: None }
+        let actions = [nothing(), nothing()];
+        Self { pair, before, actions, dirty: false, forget: false, malformed: None, history: Vec::new() }
     }
 }
 
@@ -121,6 +126,15 @@ pub struct Facts {
     pub read_at: Timestamp,
     /// Where the source goes on behind it; `None` where that is not to be stored.
     pub cursor: Option<Option<Cursor>>,
+    /// Writes that arrived although the page was overtaken before they were stored.
+    pub told: Vec<Event>,
+}
+
+impl Facts {
+    /// Makes a page that moves no cursor.
+    pub fn of(side: Side, list: Vec<(Key, Fact)>, read_at: Timestamp) -> Self {
+        Self { side, list, keys_once: false, read_at, cursor: None, told: Vec::new() }
+    }
 }
 
 /// A page that is decided, and delivered as far as that goes at once; nothing of it is stored yet.
@@ -166,6 +180,7 @@ pub async fn plan(ctx: &LinkContext, facts: Facts, mode: &mut Mode<'_>) -> Resul
     let mut outcomes = Outcomes::default();
     let mut tally = Tally { facts: facts.list.len() as u64, ..Tally::default() };
     tally.changed = entries.iter().filter(|entry| entry.dirty).count() as u64;
+    let told: Vec<Event> = facts.told.clone();
     let delivered = match mode {
         Mode::Note => Inline::default(),
         Mode::Plan => inline::deliver(ctx, &mut entries).await,
@@ -176,6 +191,7 @@ pub async fn plan(ctx: &LinkContext, facts: Facts, mode: &mut Mode<'_>) -> Resul
         Mode::Note => noted(entries),
         Mode::Plan | Mode::Load(..) => build(ctx, entries, &mut tally, &mut outcomes, delivered.failed),
     };
+    commit.history.splice(..0, told);
     commit.counted.accepted += delivered.count;
     commit.counted.delivered += delivered.count;
     tally.delivered = delivered.count;
@@ -189,7 +205,7 @@ pub async fn plan(ctx: &LinkContext, facts: Facts, mode: &mut Mode<'_>) -> Resul
 
 /// Stores what was decided.
 pub async fn store(ctx: &LinkContext, planned: Planned) -> Result<Stored, Fault> {
-    let Planned { facts, commit, moved, outcomes, tally } = planned;
+    let Planned { mut facts, commit, moved, outcomes, tally } = planned;
     let queued: [bool; 2] = Direction::BOTH
         .map(|direction| commit.jobs.iter().any(|job| job.direction == direction && job.state.is_active()));
     let worth = !commit.pairs.is_empty()
@@ -199,6 +215,8 @@ pub async fn store(ctx: &LinkContext, planned: Planned) -> Result<Stored, Fault>
         || commit.cursor.is_some();
     if worth {
         let is_load = commit.load.is_some();
+        facts.told =
+            commit.history.iter().filter(|told| matches!(told.what, What::Written(_))).cloned().collect();
         let committed = ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
         if !committed.stale.is_empty() && is_load {
             // Staging the page again would load its records twice: the load starts anew.
@@ -329,11 +347,13 @@ fn mended(ctx: &LinkContext, pair: &Pair, side: Side) -> bool {
 /// Plans one pair; whatever that changes in it is to be stored.
 pub fn decide(ctx: &LinkContext, entry: &mut Entry, occasion: Occasion, now: Timestamp) {
     let before = (!entry.dirty).then(|| entry.pair.clone());
+    let had = Verdicts::of(&entry.pair);
     let mut decision = reconcile(&mut entry.pair, &ctx.rules, occasion);
     ctx.stop_circle(&entry.pair, &mut decision, now);
     mark(&mut entry.pair, &decision, &ctx.rules, now);
     entry.forget = decision.forget;
     entry.actions = [decision.a_to_b, decision.b_to_a];
+    tell::decided(ctx, entry, had);
     entry.dirty |= before.is_some_and(|before| before != entry.pair);
 }
 
@@ -353,10 +373,11 @@ fn build(
 ) -> Commit {
     let now = ctx.now();
     let mut commit = Commit::default();
-    for (place, entry) in entries.into_iter().enumerate() {
+    for (place, mut entry) in entries.into_iter().enumerate() {
         if !entry.dirty {
             continue;
         }
+        commit.history.append(&mut entry.history);
         for direction in Direction::BOTH {
             // A malformed record says nothing of the other direction, whose job stands on.
             if entry.malformed.as_ref().is_some_and(|(malformed, _)| *malformed != direction) {
@@ -371,6 +392,7 @@ fn build(
             match job {
                 Some(job) => {
                     if job.state == JobState::Dead {
+                        commit.history.extend(tell::born_dead(ctx, &job));
                         tally.failed += 1;
                         outcomes.note(direction, Status::Dead);
                     } else {
@@ -397,6 +419,7 @@ fn build(
             }
         }
         if entry.forget && entry.before.version > 0 {
+            commit.history.push(tell::forgotten(ctx, &entry));
             commit.forgotten.push((entry.pair.key.clone(), entry.before.version));
         } else if !entry.forget {
             commit.pairs.push(entry.pair);
@@ -423,7 +446,7 @@ pub fn job_for(
         due_at: now,
         attempts_max: 0,
         rules_version: ctx.rules.version,
-        correlation_id: format!("{}-{}-{:x}", ctx.customer, ctx.name, now.0),
+        correlation_id: ctx.run(direction.from()).to_string(),
         payload: None,
         replay_of: None,
         state: JobState::Pending,
@@ -460,15 +483,6 @@ pub fn job_for(
         (_, action) if action.is_write() && status != Status::Synced => Some(job),
         _ => None,
     }
-}
-
-/// The image as JSON, for dead letters.
-pub fn image_text(image: &crate::engine::record::Image) -> String {
-    crate::engine::record::json_text(&crate::engine::record::Record {
-        schema: std::sync::Arc::clone(&image.shape),
-        values: image.values.clone(),
-        meta: crate::engine::record::Meta::default(),
-    })
 }
 
 /// By how much the keys that each side has change with a page.

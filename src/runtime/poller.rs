@@ -163,6 +163,7 @@ impl Poller {
 
     /// One poll: nothing where nothing can have changed, else one pass.
     async fn poll(&mut self) -> Result<Tally, Fault> {
+        self.ctx.begin_run(self.side);
         let approved = self.held_back && at(&self.ctx.approved, self.side).load(Ordering::Relaxed);
         let now = self.ctx.now();
         if !self.source.may_have_changed() && !self.unfinished && !approved {
@@ -201,7 +202,7 @@ impl Poller {
             // only with its own decisions.
             let next_at = ctx.now();
             let facts =
-                Facts { side: self.side, list: facts, keys_once: scanned, read_at, cursor: stored.clone() };
+                Facts { keys_once: scanned, cursor: stored.clone(), ..Facts::of(self.side, facts, read_at) };
             let next = async {
                 match end {
                     End::More => {
@@ -310,13 +311,7 @@ impl Poller {
                         Mode::Note | Mode::Load(..) => Mode::Note,
                         Mode::Plan => Mode::Plan,
                     };
-                    let facts = Facts {
-                        side: self.side,
-                        list: chunk.to_vec(),
-                        keys_once: false,
-                        read_at: looked_at,
-                        cursor: None,
-                    };
+                    let facts = Facts::of(self.side, chunk.to_vec(), looked_at);
                     total.add(page::take(ctx, facts, mode).await?);
                 }
                 Ok(total)

@@ -88,7 +88,11 @@ async fn again(
                     // Whatever was concluded, the pair is another now: look at it again.
                     _ => Transition::Snoozed { due_at: ctx.now() },
                 };
-                let settlement = Settlement { transition, pair: None, forget: false, ..settlement };
+                let history = match transition {
+                    Transition::Snoozed { .. } => Vec::new(),
+                    _ => settlement.history,
+                };
+                let settlement = Settlement { transition, pair: None, forget: false, history, ..settlement };
                 Ending { settlement, before, other: None, other_is_over: false }
             }
         });

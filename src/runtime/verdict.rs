@@ -6,9 +6,11 @@ use std::time::Duration;
 use super::inline::observe_there;
 use super::link::{LinkContext, along, at};
 use super::meter::millis;
-use super::page::{Before, Entry, decide, image_text, job_for};
+use super::page::{Before, Entry, decide, job_for};
+use super::tell::{self, Answer, image_text};
 use crate::connectors::Outcome;
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
+use crate::engine::history::Event;
 use crate::engine::job::{self, Ended, Job, JobError, JobNext, JobState, Origin};
 use crate::engine::plan::{Action, MadeFrom, Occasion, Projector, Status, Written, delivered};
 use crate::engine::record::{Direction, Image, RemoteId, Revision};
@@ -82,9 +84,11 @@ pub(super) fn no_write(ctx: &LinkContext, job: &Job, entry: Entry, action: &Acti
     ending(ctx, job, transition, entry, forget)
 }
 
-pub(super) fn dead(job: &Job, before: Before, error: JobError) -> Ending {
+pub(super) fn dead(ctx: &LinkContext, job: &Job, before: Before, error: JobError) -> Ending {
     let transition = Transition::Dead { error, payload: job.payload.clone() };
-    let settlement = Settlement { job_id: job.id, fence: fence(job), transition, pair: None, forget: false };
+    let history = tell::ended(ctx, job, &transition).into_iter().collect();
+    let settlement =
+        Settlement { job_id: job.id, fence: fence(job), transition, pair: None, forget: false, history };
     Ending { settlement, before, other: None, other_is_over: false }
 }
 
@@ -97,13 +101,18 @@ pub(super) fn ending(
     ctx: &LinkContext,
     job: &Job,
     transition: Transition,
-    entry: Entry,
+    mut entry: Entry,
     forget: bool,
 ) -> Ending {
+    let mut history = std::mem::take(&mut entry.history);
+    history.extend(tell::ended(ctx, job, &transition));
     let arrived = matches!(transition, Transition::Synced | Transition::Again { .. });
     let forget = forget && job.origin == Origin::Sync;
     let told = job.origin == Origin::Sync && (entry.pair.version > 0 || (arrived && !forget));
     let forget = forget && told;
+    if forget && !arrived {
+        history.push(tell::forgotten(ctx, &entry));
+    }
     let (other, other_is_over) =
         if told && !forget { for_the_other(ctx, job.direction, &entry) } else { (None, false) };
     let settlement = Settlement {
@@ -112,6 +121,7 @@ pub(super) fn ending(
         transition,
         pair: told.then_some(entry.pair),
         forget,
+        history,
     };
     Ending { settlement, before: entry.before, other, other_is_over }
 }
@@ -142,6 +152,8 @@ pub(super) struct Retold {
     pub(super) action: Action,
     pub(super) made_from: Option<Image>,
     pub(super) arrived: Option<Arrived>,
+    /// The delivery as history tells it.
+    pub(super) told: Option<Event>,
 }
 
 #[derive(Clone)]
@@ -160,10 +172,13 @@ pub(super) fn conclude(
     rest: &mut Option<Duration>,
 ) -> (Ending, Retold) {
     let Parcel { job, mut entry, action, made_from } = parcel;
-    let mut retold = Retold { job: job.clone(), action, made_from, arrived: None };
+    let mut retold = Retold { job: job.clone(), action, made_from, arrived: None, told: None };
     let ending = match outcome {
         Outcome::Delivered { id, revision, stored } => {
             let stored = stored.and_then(|record| projector.project(record).ok()).map(|record| record.image);
+            let answer = Answer { id: id.as_ref(), revision: revision.as_ref(), stored: stored.as_ref() };
+            let made_from = retold.made_from.as_ref();
+            retold.told = tell::delivered(ctx, &job, &entry, &retold.action, made_from, &answer);
             retold.arrived = Some(Arrived { id, revision, stored });
             ctx.view.last_success.store(ctx.now().0, Ordering::Relaxed);
             tracing::info!(event = "job.delivered", customer = %ctx.customer, link = %ctx.name,
@@ -209,6 +224,7 @@ pub(super) fn arrived(ctx: &LinkContext, direction: Direction, mut entry: Entry,
     let Some(arrived) = retold.arrived.clone() else {
         return ending_of(ctx, &retold.job, Transition::Snoozed { due_at: ctx.now() }, entry);
     };
+    entry.history.extend(retold.told.clone());
     if retold.job.origin == Origin::Push {
         // The destination's own poll takes the change from there to the other side.
         at(&ctx.bells, direction.to()).notify_one();

@@ -158,7 +158,7 @@ fn pack(ctx: &LinkContext, direction: Direction, leased: Leased) -> Result<Parce
         return match push::action(ctx, direction, &job, &entry.pair) {
             Ok(action) if action.is_write() => Ok(Parcel { job, entry, action, made_from: None }),
             Ok(action) => Err(Box::new(no_write(ctx, &job, entry, &action))),
-            Err(error) => Err(Box::new(dead(&job, entry.before, error))),
+            Err(error) => Err(Box::new(dead(ctx, &job, entry.before, error))),
         };
     }
     let action = plan(ctx, direction, &mut entry);
@@ -205,7 +205,7 @@ async fn look_first(
             match push::action(ctx, direction, &parcel.job, &parcel.entry.pair) {
                 Ok(action) => parcel.action = action,
                 Err(error) => {
-                    settlements.push(dead(&parcel.job, parcel.entry.before, error));
+                    settlements.push(dead(ctx, &parcel.job, parcel.entry.before, error));
                     continue;
                 }
             }
@@ -281,7 +281,7 @@ async fn push_again(
             match push::action(ctx, direction, &parcel.job, &parcel.entry.pair) {
                 Ok(action) if action.is_write() => moved.push(Parcel { action, ..parcel }),
                 Ok(action) => settlements.push(no_write(ctx, &parcel.job, parcel.entry, &action)),
-                Err(error) => settlements.push(dead(&parcel.job, parcel.entry.before, error)),
+                Err(error) => settlements.push(dead(ctx, &parcel.job, parcel.entry.before, error)),
             }
         }
         sent = (send(ctx, direction, &moved, call).await, moved);

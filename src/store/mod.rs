@@ -13,12 +13,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use self::looks::{Known, Looks};
+use crate::engine::history::Event;
 use crate::engine::job::{Job, JobError, JobState, Origin};
 use crate::engine::plan::Pair;
 use crate::engine::record::{Cursor, Direction, Key, RemoteId, Side, Timestamp};
 
 /// For how long a push that was delivered and a job that was cancelled can still be asked for.
 pub const ENDED_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// What one call of [`Store::prune_history`] forgets at most of either kind.
+pub const HISTORY_PRUNED_MAX: usize = 10_000;
+
+/// Counts the bytes of an event: its own and what a row costs.
+pub fn history_bytes(event: &Event, body: &str) -> u64 {
+    const ROW: usize = 64;
+    (body.len() + event.key.as_bytes().len() + event.run.len() + ROW) as u64
+}
 
 /// A link of one customer, as the store numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -142,6 +152,8 @@ pub struct Commit {
     /// These pairs were staged in a bulk load: until it ends, they do not count as delivered
     /// (see [`Store::end_load`]).
     pub load: Option<LoadId>,
+    /// What happened to these pairs, in order.
+    pub history: Vec<Event>,
 }
 
 /// What became of a commit.
@@ -216,6 +228,8 @@ pub struct Settlement {
     pub pair: Option<Pair>,
     /// That pair is to be forgotten (both sides gone), not stored.
     pub forget: bool,
+    /// What happened, in order; stored only where the settlement holds.
+    pub history: Vec<Event>,
 }
 
 /// What became of settlements.
@@ -248,6 +262,32 @@ pub struct JobFilter {
     /// Only ids below this one.
     pub before: Option<i64>,
     pub limit: usize,
+}
+
+/// Which events to list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryFilter {
+    pub link: Option<LinkId>,
+    pub key: Option<Key>,
+    pub run: Option<String>,
+    pub rules_version: Option<u32>,
+    /// Not before this moment.
+    pub from: Option<Timestamp>,
+    /// Before this moment.
+    pub to: Option<Timestamp>,
+    /// Only confirmed writes.
+    pub written: bool,
+    /// Only ids below this one.
+    pub before: Option<i64>,
+    pub limit: usize,
+}
+
+/// An event as it is stored; ids grow with every event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    pub id: i64,
+    pub link: LinkId,
+    pub event: Event,
 }
 
 /// A version of the rules that was once in force.
@@ -338,6 +378,13 @@ pub trait Store: Send + Sync {
     async fn retry_now(&self, link: LinkId, key: &Key, now: Timestamp) -> Result<Vec<i64>, StoreError>;
     /// Cancels an active job; a leased one is fenced off. Gives whether it was active.
     async fn cancel(&self, id: i64, now: Timestamp) -> Result<bool, StoreError>;
+
+    // History.
+    /// Lists events.
+    async fn history(&self, filter: HistoryFilter) -> Result<Vec<Recorded>, StoreError>;
+    /// Forgets events from before a moment, then the oldest ones until the rest has at most `bytes_max`
+    /// bytes, as [`history_bytes`] counts them; of either at most some thousands a call. Gives how many.
+    async fn prune_history(&self, before: Timestamp, bytes_max: u64) -> Result<u64, StoreError>;
 
     // Small things.
     /// Finds or stores a version of the rules by its text; a text that was in force before keeps

@@ -1,6 +1,7 @@
 //! The conformance suite of the store: what holds for the model holds for SQLite.
 
 mod files;
+mod history;
 mod jobs;
 mod loads;
 mod pairs;
@@ -136,7 +137,7 @@ pub(crate) async fn lease(store: &dyn Store, link: LinkId, now: i64, limit: usiz
 
 pub(crate) fn end(leased: &Leased, transition: Transition) -> Settlement {
     let fence = leased.job.lease.as_ref().expect("a lease").fence;
-    Settlement { job_id: leased.job.id, fence, transition, pair: None, forget: false }
+    Settlement { job_id: leased.job.id, fence, transition, pair: None, forget: false, history: Vec::new() }
 }
 
 pub(crate) async fn settle(store: &dyn Store, link: LinkId, settlement: Settlement, now: i64) -> Settled {

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use self::state::State;
 use super::moves::Row;
 use super::{
-    Commit, Committed, Counters, Depth, ENDED_KEPT, JobFilter, LeaseRequest, Leased, LinkId, LinkState,
-    LoadId, RulesVersion, Settled, Settlement, Store, StoreError,
+    Commit, Committed, Counters, Depth, ENDED_KEPT, HistoryFilter, JobFilter, LeaseRequest, Leased, LinkId,
+    LinkState, LoadId, Recorded, RulesVersion, Settled, Settlement, Store, StoreError,
 };
 use crate::engine::job::{Job, JobState};
 use crate::engine::plan::Pair;
@@ -266,6 +266,14 @@ impl Store for MemoryStore {
         let moved = row.cancel(now);
         state.carry_out(row, moved);
         Ok(true)
+    }
+
+    async fn history(&self, filter: HistoryFilter) -> Result<Vec<Recorded>, StoreError> {
+        Ok(self.state().listed(&filter))
+    }
+
+    async fn prune_history(&self, before: Timestamp, bytes_max: u64) -> Result<u64, StoreError> {
+        Ok(self.state().prune_history(before, bytes_max))
     }
 
     async fn rules_version(&self, file: &str, text: &str, now: Timestamp) -> Result<u32, StoreError> {

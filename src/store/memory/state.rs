@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::engine::history::{Event, What};
 use crate::engine::job::{JobState, Origin};
 use crate::engine::plan::Pair;
 use crate::engine::record::{Direction, Key, Side, Timestamp};
 use crate::store::moves::{self, Mark, Moved, Row};
 use crate::store::{
-    Commit, Committed, Counters, LinkId, LinkState, LoadId, NewJob, RulesVersion, Settled, Settlement,
-    StoreError,
+    Commit, Committed, Counters, HISTORY_PRUNED_MAX, HistoryFilter, LinkId, LinkState, LoadId, NewJob,
+    Recorded, RulesVersion, Settled, Settlement, StoreError, history_bytes,
 };
 
 #[derive(Clone, Default)]
@@ -21,6 +22,8 @@ pub(super) struct State {
     pub loads_made: u32,
     pub rules: Vec<RulesVersion>,
     pub values: BTreeMap<(String, String), (String, Option<Timestamp>)>,
+    pub history: Vec<Recorded>,
+    events_made: i64,
 }
 
 impl State {
@@ -179,6 +182,7 @@ impl State {
             jobs.push(id);
             counted += more;
         }
+        self.tell(link, commit.history);
         let state = self.link(link)?;
         state.counters += counted;
         let index = |side: Side| usize::from(side == Side::B);
@@ -223,6 +227,44 @@ impl State {
                 return;
             }
         }
+        self.tell(link, settlement.history);
         self.carry_out(row, moved);
+    }
+
+    fn tell(&mut self, link: LinkId, events: Vec<Event>) {
+        for event in events {
+            self.events_made += 1;
+            self.history.push(Recorded { id: self.events_made, link, event });
+        }
+    }
+
+    pub fn listed(&self, filter: &HistoryFilter) -> Vec<Recorded> {
+        let is_wanted = |recorded: &&Recorded| {
+            let event = &recorded.event;
+            filter.link.is_none_or(|link| recorded.link == link)
+                && filter.key.as_ref().is_none_or(|key| event.key == *key)
+                && filter.run.as_ref().is_none_or(|run| event.run == *run)
+                && filter.rules_version.is_none_or(|version| event.rules_version == version)
+                && filter.from.is_none_or(|from| event.at >= from)
+                && filter.to.is_none_or(|to| event.at < to)
+                && (!filter.written || matches!(event.what, What::Written(_)))
+                && filter.before.is_none_or(|before| recorded.id < before)
+        };
+        self.history.iter().rev().filter(is_wanted).take(filter.limit).cloned().collect()
+    }
+
+    pub fn prune_history(&mut self, before: Timestamp, bytes_max: u64) -> u64 {
+        let bytes = |recorded: &Recorded| history_bytes(&recorded.event, &recorded.event.what.encode());
+        let mut size: u64 = self.history.iter().map(bytes).sum();
+        let mut pruned = 0;
+        for recorded in self.history.iter().take(HISTORY_PRUNED_MAX) {
+            if recorded.event.at >= before && size <= bytes_max {
+                break;
+            }
+            size -= bytes(recorded);
+            pruned += 1;
+        }
+        self.history.drain(..pruned);
+        pruned as u64
     }
 }

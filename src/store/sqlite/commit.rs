@@ -2,7 +2,7 @@
 
 use super::pair_row::Writing;
 use super::trouble::Fallible;
-use super::{Session, job_row, links};
+use super::{Session, history, job_row, links};
 use crate::engine::job::{JobState, Origin};
 use crate::engine::record::{Key, Timestamp};
 use crate::store::moves::Row;
@@ -46,6 +46,7 @@ pub(super) fn commit(
     if let Some((side, epoch)) = commit.epoch {
         links::put_epoch(db, link, side, epoch)?;
     }
+    history::tell(db, link, &commit.history)?;
     links::count(db, link, grown, counted)?;
     Ok(Committed { stale, jobs })
 }

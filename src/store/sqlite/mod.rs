@@ -4,6 +4,7 @@
 //! The lock beside the file is held as long as one connection is open.
 
 mod commit;
+mod history;
 mod inline;
 mod job_row;
 mod jobs;
@@ -43,8 +44,8 @@ use self::shapes::Shapes;
 use self::trouble::Fallible;
 use self::writer::Request;
 use super::{
-    Commit, Committed, Depth, JobFilter, Known, LeaseRequest, Leased, LinkId, LinkState, LoadId, Looks,
-    RulesVersion, Settled, Settlement, Store, StoreError,
+    Commit, Committed, Depth, HistoryFilter, JobFilter, Known, LeaseRequest, Leased, LinkId, LinkState,
+    LoadId, Looks, Recorded, RulesVersion, Settled, Settlement, Store, StoreError,
 };
 use crate::engine::job::Job;
 use crate::engine::plan::Pair;
@@ -260,7 +261,7 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, link: LinkId, commit: Commit, now: Timestamp) -> Result<Committed, StoreError> {
-        let rows = commit.pairs.len() + commit.jobs.len() + commit.forgotten.len();
+        let rows = commit.pairs.len() + commit.jobs.len() + commit.forgotten.len() + commit.history.len();
         self.write(rows, move |session| commit::commit(session, link, commit, now)).await
     }
 
@@ -334,6 +335,14 @@ impl Store for SqliteStore {
 
     async fn cancel(&self, id: i64, now: Timestamp) -> Result<bool, StoreError> {
         self.write(1, move |session| jobs::cancel(&session.db, id, now)).await
+    }
+
+    async fn history(&self, filter: HistoryFilter) -> Result<Vec<Recorded>, StoreError> {
+        self.read(move |session| history::list(&session.db, &filter)).await
+    }
+
+    async fn prune_history(&self, before: Timestamp, bytes_max: u64) -> Result<u64, StoreError> {
+        self.write(1, move |session| history::prune(&session.db, before, bytes_max)).await
     }
 
     async fn rules_version(&self, file: &str, text: &str, now: Timestamp) -> Result<u32, StoreError> {

@@ -145,7 +145,7 @@ fn check(db: &Connection, path: &Path, shown: &str) -> Result<(), StoreError> {
         return Err(StoreError::Newer { path: shown.to_owned(), found, known: schema::version() });
     }
     check_pages(db, path, shown)?;
-    for table in schema::TABLES {
+    for table in schema::tables(u32::try_from(found).unwrap_or(0)) {
         let probe = format!("SELECT 1 FROM {table} LIMIT 1");
         let mut statement =
             db.prepare(&probe).map_err(|_| corrupt(&format!("the table {table} is missing")))?;

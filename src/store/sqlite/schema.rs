@@ -10,10 +10,20 @@ use rusqlite::Connection;
 /// Marks the file as ours in its header: "recS".
 pub(super) const APPLICATION_ID: i32 = 0x7265_6353;
 
-/// What has to be there after all steps.
-pub(super) const TABLES: [&str; 7] = ["jobs", "kv", "links", "loads", "pairs", "rules_versions", "shapes"];
+/// Tables, and the step that made them.
+const TABLES: [(&str, u32); 9] = [
+    ("jobs", 1),
+    ("kv", 1),
+    ("links", 1),
+    ("loads", 1),
+    ("pairs", 1),
+    ("rules_versions", 1),
+    ("shapes", 1),
+    ("history", 2),
+    ("history_size", 2),
+];
 
-const STEPS: [&str; 1] = [V1];
+const STEPS: [&str; 2] = [V1, V2];
 
 /// `pairs` holds its rarer and never searched parts in small blobs, whose form `row.rs` owns; NULL
 /// stands for the usual: no id of its own, seen as its base, nothing ever to be done.
@@ -127,6 +137,35 @@ CREATE TABLE kv (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX kv_expiry ON kv (expires_at) WHERE expires_at IS NOT NULL;
 ";
+
+/// Kind codes of `history` follow `What::KINDS`; `direction` is NULL where an event concerns the pair as
+/// a whole. `history_size` is one row, kept up with every event.
+const V2: &str = "
+CREATE TABLE history (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    link          INTEGER NOT NULL,
+    key           BLOB NOT NULL,
+    at            INTEGER NOT NULL,
+    kind          INTEGER NOT NULL,
+    direction     INTEGER,
+    rules_version INTEGER NOT NULL,
+    run           TEXT NOT NULL,
+    attempt       INTEGER NOT NULL,
+    bytes         INTEGER NOT NULL,
+    body          TEXT NOT NULL
+) STRICT;
+CREATE INDEX history_key ON history (link, key);
+
+CREATE TABLE history_size (
+    bytes INTEGER NOT NULL
+) STRICT;
+INSERT INTO history_size (bytes) VALUES (0);
+";
+
+/// What has to be there in a state of this schema.
+pub(super) fn tables(found: u32) -> impl Iterator<Item = &'static str> {
+    TABLES.into_iter().filter(move |(_, step)| *step <= found).map(|(name, _)| name)
+}
 
 /// The schema that this program writes.
 pub(super) fn version() -> u32 {

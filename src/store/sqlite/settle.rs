@@ -2,7 +2,7 @@
 
 use super::pair_row::{self, Writing};
 use super::trouble::Fallible;
-use super::{Session, job_row, links};
+use super::{Session, history, job_row, links};
 use crate::engine::record::Timestamp;
 use crate::store::moves::Row;
 use crate::store::{Counters, LinkId, Settled, Settlement};
@@ -52,6 +52,7 @@ pub(super) fn settle(
         if let Some(next) = &moved.next {
             job_row::insert(db, next)?;
         }
+        history::tell(db, link, &settlement.history)?;
         counted += moved.counted;
     }
     let grown = writing.grown;

@@ -3,13 +3,14 @@
 
 use std::path::PathBuf;
 
+use record_sync::engine::history::{Event, What};
 use record_sync::engine::job::{JobState, Origin};
 use record_sync::engine::plan::{DirectionState, Pair, Seen, Status};
 use record_sync::engine::record::{Cursor, Direction, Side};
 use record_sync::store::memory::MemoryStore;
 use record_sync::store::sqlite::SqliteStore;
 use record_sync::store::{
-    Commit, Counters, JobFilter, LoadId, NewJob, Settlement, Store, StoreError, Transition,
+    Commit, Counters, HistoryFilter, JobFilter, LoadId, NewJob, Settlement, Store, StoreError, Transition,
 };
 
 use super::*;
@@ -175,6 +176,7 @@ impl History {
         if self.dice.one_in(4) {
             commit.load = self.loads.last().copied();
         }
+        commit.history = self.happened();
         both!(self, why, commit(link, commit, at(self.now)));
     }
 
@@ -204,6 +206,13 @@ impl History {
             queued_at: None,
             synced_at: Some(at(self.now)),
         };
+    }
+
+    fn happened(&mut self) -> Vec<Event> {
+        let rule = "x".repeat(self.dice.below(20) as usize);
+        let what = if self.dice.one_in(2) { What::Held { rule } } else { What::Forgotten };
+        let event = history::happened(&self.name(), self.now, what);
+        vec![event; self.dice.below(3) as usize]
     }
 
     fn job(&mut self) -> NewJob {
@@ -263,6 +272,7 @@ impl History {
                 }
                 _ => {}
             }
+            settlement.history = self.happened();
             settlements.push(settlement);
         }
         let settlements: Vec<Settlement> = settlements;
@@ -316,10 +326,13 @@ impl History {
         both!(self, why, remove("s", name.as_str()));
         let far = if self.dice.one_in(5) { now.plus(record_sync::store::ENDED_KEPT) } else { now };
         both!(self, why, tidy(far, true));
+        let (before, bytes_max) = (at(self.now - 100), 400 + self.dice.below(4000));
+        both!(self, why, prune_history(before, bytes_max));
     }
 
     async fn compare(&mut self, why: &str) {
         both!(self, why, links());
+        both!(self, why, history(HistoryFilter { limit: 1000, ..HistoryFilter::default() }));
         both!(self, why, jobs(JobFilter { limit: 1000, ..JobFilter::default() }));
         let ids: Vec<_> = (0..3).map(|id| id.to_string().into()).collect();
         for link in self.links.clone() {
