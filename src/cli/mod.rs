@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod completions;
 mod demo;
+mod explain;
 mod globals;
 mod mock;
 mod once;
@@ -57,6 +58,8 @@ pub enum Command {
     Rules(rules::Rules),
     /// Show how the links are doing, or where one record stands
     Status(status::Status),
+    /// Tell the whole story of a record, also why it was not synced
+    Explain(explain::Explain),
     /// Try the jobs of a record again, now
     Retry(retry::Retry),
     /// Print the description of the API
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Once(command) => command.run(&globals),
         Command::Check(command) => command.run(&globals),
         Command::Status(command) => command.run(&globals),
+        Command::Explain(command) => command.run(&globals),
         Command::Retry(command) => command.run(&globals),
         Command::Openapi(command) => command.run(),
         Command::Demo(command) => command.run(&globals),

@@ -13,6 +13,7 @@ mod live;
 mod metrics;
 mod push;
 mod rings;
+mod story;
 mod triangle;
 mod window;
 

@@ -24,6 +24,7 @@ mod schema;
 mod text;
 mod transform;
 mod validate;
+mod verdict;
 mod way;
 
 pub use error::RulesError;
@@ -35,6 +36,7 @@ pub use schema::rules_schema;
 pub use compiled::{
     ConflictPolicy, DeletePolicy, EndFacts, Held, Invalid, LinkFacts, LinkRules, Mapped, Operations,
 };
+pub use verdict::Verdict;
 pub use way::Way;
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ pub(super) struct FieldStep {
 
 impl Guard {
     /// Returns the value that the guard asks about.
-    fn value<'v>(&self, from: &'v [Value], other: Option<&'v Image>) -> &'v Value {
+    pub(super) fn value<'v>(&self, from: &'v [Value], other: Option<&'v Image>) -> &'v Value {
         let own = self.at.and_then(|at| from.get(at)).unwrap_or(&Value::Absent);
         if !own.is_missing() && !matches!(own, Value::Null) {
             return own;
@@ -176,7 +176,7 @@ impl Way {
     }
 
     /// Gives the values after `normalise`, and the first that could not be.
-    fn normalised<'v>(&self, values: &'v [Value]) -> (Cow<'v, [Value]>, Option<Invalid>) {
+    pub(super) fn normalised<'v>(&self, values: &'v [Value]) -> (Cow<'v, [Value]>, Option<Invalid>) {
         let mut values = Cow::Borrowed(values);
         let mut failed = None;
         for normal in &self.normalise {

@@ -1,6 +1,7 @@
 //! The API, one file a resource.
 
 pub mod crms;
+pub mod explain;
 pub mod health;
 pub mod links;
 pub mod overrides;
@@ -32,6 +33,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(sync::link))
         .routes(routes!(status::service))
         .routes(routes!(status::record))
+        .routes(routes!(explain::explain))
         .routes(routes!(overrides::set, overrides::list, overrides::remove))
         .routes(routes!(rules::read, rules::replace))
         .routes(routes!(rules::versions))

@@ -7,6 +7,7 @@ mod files;
 mod random;
 mod rings;
 mod schema;
+mod verdicts;
 
 use super::{ConflictPolicy, DeletePolicy, EndFacts, LinkFacts, LinkRules, RulesError, RulesFile};
 use crate::engine::record::{Direction, Image, Side, Value, json_text, value_from_json};
