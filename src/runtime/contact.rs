@@ -5,6 +5,7 @@
 //! of the rules that brings new fields in.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::link::{LinkContext, Phase, along, at, lock};
 use super::meter;
@@ -60,27 +61,35 @@ pub async fn matching(
 
 /// Fills an empty destination in one go: staged page by page, published once.
 async fn load(ctx: &Arc<LinkContext>, direction: Direction, poller: &mut Poller) -> Result<Tally, Fault> {
-    let _guard = along(&ctx.delivery, direction).lock().await;
+    let guard = along(&ctx.delivery, direction).lock().await;
     let end = ctx.end(direction.to());
     let id = ctx.store.begin_load(ctx.id, direction).await.map_err(storage)?;
     let mut load = end.destination.open_load(ctx.rules.shape(direction.to())).await?;
-    let loaded = match poller.pass(PassMode::Load(direction, id, &mut load)).await {
-        Ok(tally) => load.finish().await.map(|()| tally),
+    let passed = poller.pass(PassMode::Load(direction, id, &mut load)).await;
+    let loaded = match passed {
+        Ok(tally) => match load.finish().await {
+            Ok(()) => ctx.store.end_load(id).await.map_err(storage).map(|()| tally),
+            Err(fault) => Err(fault),
+        },
         Err(fault) => Err(fault),
     };
-    if loaded.is_err() {
-        // What was staged never came to be.
-        let sums = measure(ctx.store.as_ref(), ctx.id).await.map_err(storage)?;
-        for (side, presence) in Side::BOTH.into_iter().zip(sums.presence) {
-            *lock(at(&ctx.presence, side)) = presence;
+    let mut tally = match loaded {
+        Ok(tally) => tally,
+        Err(fault) => {
+            // What was staged never came to be.
+            ctx.unsure.store(true, Ordering::Relaxed);
+            let _quiet = along(&ctx.delivery, direction.to().outward()).lock().await;
+            let sums = measure(ctx.store.as_ref(), ctx.id).await.map_err(storage)?;
+            for (side, presence) in Side::BOTH.into_iter().zip(sums.presence) {
+                *lock(at(&ctx.presence, side)) = presence;
+            }
+            return Err(fault);
         }
-        return loaded;
-    }
-    ctx.store.end_load(id).await.map_err(storage)?;
-    if let Ok(tally) = &loaded {
-        meter::records(ctx, direction, Status::Synced, tally.delivered);
-    }
-    loaded
+    };
+    drop(guard);
+    meter::records(ctx, direction, Status::Synced, tally.delivered);
+    tally.add(poller.after_load().await?);
+    Ok(tally)
 }
 
 /// Plans all pairs anew from what is known of them; `changed` says that the rules mean something

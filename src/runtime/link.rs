@@ -73,6 +73,13 @@ pub struct Sums {
     pub epochs: [u32; 2],
 }
 
+/// By the hashes of their keys: one that is met by chance costs a look-up.
+#[derive(Default)]
+struct Forgotten {
+    at: HashMap<u64, Timestamp>,
+    tidy_at: usize,
+}
+
 /// What a running link shares.
 pub struct LinkContext {
     pub customer: String,
@@ -97,8 +104,10 @@ pub struct LinkContext {
     pub bells: [Arc<Notify>; 2],
     /// The next sweep of this side may delete whatever is missing: a person approved it.
     pub approved: [AtomicBool; 2],
+    /// The sums of present keys may be off: the next generation adds them up anew.
+    pub unsure: AtomicBool,
     /// Pairs that were forgotten lately: a page that was read before shows them still.
-    pub forgotten: Mutex<HashMap<Key, Timestamp>>,
+    forgotten: Mutex<Forgotten>,
     pub circles: Circles,
     pub view: Arc<LinkView>,
     /// The names of the passes that are under way, a side each.
@@ -229,6 +238,7 @@ impl LinkContext {
             due: Default::default(),
             bells: parts.bells,
             approved: Default::default(),
+            unsure: AtomicBool::new(false),
             forgotten: Default::default(),
             circles: Default::default(),
             view: parts.view,
@@ -274,13 +284,20 @@ impl LinkContext {
     /// Remembers that a pair was forgotten, for longer than any page is on its way.
     pub fn forget(&self, key: &Key) {
         const KEPT: Duration = Duration::from_secs(3600);
-        const TIDY_AT: usize = 4096;
+        const TIDY_MIN: usize = 4096;
         let now = self.now();
         let mut forgotten = lock(&self.forgotten);
-        if forgotten.len() >= TIDY_AT {
-            forgotten.retain(|_, at| now.since(*at) < KEPT);
+        if forgotten.at.len() >= forgotten.tidy_at.max(TIDY_MIN) {
+            forgotten.at.retain(|_, at| now.since(*at) < KEPT);
+            // Twice as many as are left, so that tidying costs a little each and not a lot.
+            forgotten.tidy_at = forgotten.at.len() * 2;
         }
-        forgotten.insert(key.clone(), now);
+        forgotten.at.insert(key.hash64(), now);
+    }
+
+    /// Tells when a pair was forgotten, if that was lately.
+    pub fn forgotten_at(&self, key: &Key) -> Option<Timestamp> {
+        lock(&self.forgotten).at.get(&key.hash64()).copied()
     }
 
     /// Says what the link is doing.

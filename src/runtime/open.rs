@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -107,7 +108,7 @@ async fn work(ctx: &Arc<LinkContext>, running: &Running, state: &LinkState) -> b
         }
     }
     running.context.store(None);
-    *lock(&running.sums) = whole.then(|| ctx.sums());
+    *lock(&running.sums) = (whole && !ctx.unsure.load(Ordering::Relaxed)).then(|| ctx.sums());
     whole
 }
 

@@ -5,81 +5,26 @@
 //! every write is either compared with what stands there or made under a key.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
+pub use super::facts::{Fact, Facts, Mode, Tally};
 use super::inline::{self, Inline};
 use super::link::{LinkContext, Presence, along, at, lock};
 use super::meter::Outcomes;
 use super::presence::shift;
 use super::recheck;
 use super::tell::{self, image_text};
-use crate::connectors::Load;
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::history::{Event, Verdicts, What};
 use crate::engine::job::{JobError, JobState, Origin};
 use crate::engine::plan::{
-    Action, Observation, Occasion, Pair, Projected, Status, mark, observe, observe_deleted, reconcile,
+    Action, Observation, Occasion, Pair, Status, mark, observe, observe_deleted, reconcile,
 };
-use crate::engine::record::{Cursor, Direction, Key, Malformed, RemoteId, Side, Timestamp};
-use crate::store::{Commit, Known, LoadId, Looks, NewJob, StoreError};
+use crate::engine::record::{Direction, Key, Malformed, Side, Timestamp};
+use crate::store::{Commit, Known, Looks, NewJob, StoreError};
 
 /// How often a page is planned again because pairs moved on, before it is a fault.
 const ROUNDS_MAX: usize = 16;
-
-/// What a page says of one key.
-#[derive(Clone, Debug)]
-pub enum Fact {
-    Seen(Projected),
-    /// Deleted; where an id is named, only the record under that id.
-    Gone(Option<Timestamp>, Option<RemoteId>),
-    /// Nothing new was seen, but the rules mean something else now.
-    Replan,
-    /// Nothing new was seen; plan it as it is known.
-    Plan,
-    Malformed(Malformed),
-}
-
-/// How far to go with a page.
-pub enum Mode<'l> {
-    /// Only note what is there: the other side has still to be read.
-    Note,
-    /// Plan and deliver.
-    Plan,
-    /// Plan, and stage what is new in a bulk load towards this direction.
-    Load(Direction, LoadId, &'l mut Box<dyn Load>),
-}
-
-impl Mode<'_> {
-    /// The direction whose deliveries the caller keeps to itself already.
-    pub fn held(&self) -> Option<Direction> {
-        match self {
-            Self::Load(direction, ..) => Some(*direction),
-            Self::Note | Self::Plan => None,
-        }
-    }
-}
-
-/// What became of a page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    pub facts: u64,
-    pub changed: u64,
-    pub delivered: u64,
-    pub queued: u64,
-    pub skipped: u64,
-    pub failed: u64,
-}
-
-impl Tally {
-    /// Adds another page's figures.
-    pub fn add(&mut self, other: Self) {
-        self.facts += other.facts;
-        self.changed += other.changed;
-        self.delivered += other.delivered;
-        self.queued += other.queued;
-        self.skipped += other.skipped;
-        self.failed += other.failed;
-    }
-}
 
 /// A pair on its way through a page.
 pub struct Entry {
@@ -113,27 +58,6 @@ impl Entry {
         let nothing = || Action::Nothing(crate::engine::plan::Why::NothingThere);
         let actions = [nothing(), nothing()];
         Self { pair, before, actions, dirty: false, forget: false, malformed: None, history: Vec::new() }
-    }
-}
-
-/// What a page of one side says.
-pub struct Facts {
-    pub side: Side,
-    pub list: Vec<(Key, Fact)>,
-    /// No key comes twice.
-    pub keys_once: bool,
-    /// When its reading began.
-    pub read_at: Timestamp,
-    /// Where the source goes on behind it; `None` where that is not to be stored.
-    pub cursor: Option<Option<Cursor>>,
-    /// Writes that arrived although the page was overtaken before they were stored.
-    pub told: Vec<Event>,
-}
-
-impl Facts {
-    /// Makes a page that moves no cursor.
-    pub fn of(side: Side, list: Vec<(Key, Fact)>, read_at: Timestamp) -> Self {
-        Self { side, list, keys_once: false, read_at, cursor: None, told: Vec::new() }
     }
 }
 
@@ -217,7 +141,12 @@ pub async fn store(ctx: &LinkContext, planned: Planned) -> Result<Stored, Fault>
         let is_load = commit.load.is_some();
         facts.told =
             commit.history.iter().filter(|told| matches!(told.what, What::Written(_))).cloned().collect();
-        let committed = ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
+        let forgotten: Vec<Key> = commit.forgotten.iter().map(|(key, _)| key.clone()).collect();
+        let committed = ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(|error| {
+            // It may be stored all the same.
+            ctx.unsure.store(true, Ordering::Relaxed);
+            storage(error)
+        })?;
         if !committed.stale.is_empty() && is_load {
             // Staging the page again would load its records twice: the load starts anew.
             return Err(Fault::transient(FaultCode::Conflict, "pairs moved while they were loaded in bulk"));
@@ -225,6 +154,7 @@ pub async fn store(ctx: &LinkContext, planned: Planned) -> Result<Stored, Fault>
         if !committed.stale.is_empty() {
             return Ok(Stored::Overtaken(facts));
         }
+        forgotten.iter().for_each(|key| ctx.forget(key));
     }
     outcomes.count(ctx);
     for (side, moved) in Side::BOTH.into_iter().zip(moved) {

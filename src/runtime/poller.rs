@@ -10,7 +10,8 @@ use super::link::{LinkContext, at, lock};
 use super::meter;
 use super::page::{self, Fact, Facts, Mode, Tally, storage};
 use super::relay::Relay;
-use super::scan::{self, Missing, Shown};
+use super::scan::{self, Missing};
+use super::shown::Shown;
 use crate::connectors::{Class, Deletes, End, Page, Source};
 use crate::engine::fault::{Fault, FaultKind};
 use crate::engine::plan::Projector;
@@ -44,6 +45,8 @@ pub struct Poller {
     unfinished: bool,
     /// The last sweep found more missing than is believed.
     held_back: bool,
+    /// What a load has shown, with the number of its scan.
+    unswept: Option<(Shown, u32)>,
 }
 
 /// How far a pass goes with what it reads.
@@ -76,6 +79,7 @@ impl Poller {
             polls_since_listing: 0,
             unfinished: false,
             held_back: false,
+            unswept: None,
         })
     }
 
@@ -186,7 +190,7 @@ impl Poller {
         let mut cursor = if scanned { None } else { lock(at(&ctx.cursors, self.side)).clone() };
         let whole = cursor.is_none();
         let epoch = if whole { ctx.next_epoch(self.side) } else { ctx.epoch(self.side) };
-        let mut shown = whole.then(|| Shown::new(features.keys_unique));
+        let mut shown = whole.then(Shown::default);
         let mut total = Tally::default();
         let mut relay = Relay::new(&ctx, scanned);
         let began = ctx.now();
@@ -212,15 +216,15 @@ impl Poller {
                 }
             };
             let (taken, next) = tokio::join!(relay.take(facts, mode.page()), next);
-            total.add(taken?);
-            let next = match next {
-                Ok(next) => next,
-                Err(fault) => {
-                    // What was delivered already must not be forgotten.
+            let (taken, next) = match (taken, next) {
+                (Ok(taken), Ok(next)) => (taken, next),
+                (Err(fault), _) | (_, Err(fault)) => {
+                    // What was delivered already is stored if that can be.
                     relay.finish(mode.page()).await?;
                     return Err(fault);
                 }
             };
+            total.add(taken);
             // A scan may show everything as it was when it began.
             read_at = if scanned { began } else { next_at };
             if let Some(stored) = stored {
@@ -236,16 +240,32 @@ impl Poller {
                     if end == End::Complete
                         && let Some(shown) = shown.take()
                     {
-                        total.add(self.sweep(shown, epoch, mode.page()).await?);
+                        match mode {
+                            PassMode::Load(..) => self.unswept = Some((shown, epoch)),
+                            PassMode::Plan => total.add(self.sweep(shown, epoch, Mode::Plan).await?),
+                            PassMode::Note => total.add(self.sweep(shown, epoch, Mode::Note).await?),
+                        }
                     }
                     break;
                 }
             }
         }
-        if features.deletes == Deletes::Listed {
-            total.add(self.list(&mut mode).await?);
+        if features.deletes == Deletes::Listed && !matches!(mode, PassMode::Load(..)) {
+            total.add(self.list(mode.page()).await?);
         }
         self.complete(began);
+        Ok(total)
+    }
+
+    /// Finds what is gone after a load: only when that has ended do its pairs count.
+    pub async fn after_load(&mut self) -> Result<Tally, Fault> {
+        let mut total = Tally::default();
+        if let Some((shown, epoch)) = self.unswept.take() {
+            total.add(self.sweep(shown, epoch, Mode::Plan).await?);
+        }
+        if self.ctx.end(self.side).features.deletes == Deletes::Listed {
+            total.add(self.list(Mode::Plan).await?);
+        }
         Ok(total)
     }
 
@@ -262,7 +282,7 @@ impl Poller {
     }
 
     /// Enumerates the keys where that is due, and finds what is gone.
-    async fn list(&mut self, mode: &mut PassMode<'_>) -> Result<Tally, Fault> {
+    async fn list(&mut self, mode: Mode<'_>) -> Result<Tally, Fault> {
         let ctx = Arc::clone(&self.ctx);
         self.polls_since_listing += 1;
         // A remote listing of many calls is made the more seldom the more it costs.
@@ -272,14 +292,14 @@ impl Poller {
             return Ok(Tally::default());
         }
         let epoch = ctx.next_epoch(self.side);
-        let mut shown = Shown::new(false);
+        let mut shown = Shown::default();
         let (mut cursor, mut calls) = (None, 0);
         loop {
             let call = ctx.call(Class::Backfill);
             let listing = unless_stopped(&ctx, self.source.list(cursor.as_ref(), LIST_PAGE, &call)).await?;
             calls += 1;
             for key in &listing.keys {
-                shown.note(key);
+                shown.note(key, None);
             }
             cursor = listing.cursor;
             if listing.end != End::More {
@@ -288,11 +308,11 @@ impl Poller {
         }
         self.listing_calls = calls;
         self.polls_since_listing = 0;
-        self.sweep(shown, epoch, mode.page()).await
+        self.sweep(shown, epoch, mode).await
     }
 
     /// Takes in what a complete scan or listing has not shown.
-    async fn sweep(&mut self, shown: Shown, epoch: u32, mut mode: Mode<'_>) -> Result<Tally, Fault> {
+    async fn sweep(&mut self, shown: Shown, epoch: u32, mode: Mode<'_>) -> Result<Tally, Fault> {
         let ctx = &self.ctx;
         let looked_at = ctx.now();
         let missing = unless_stopped(ctx, scan::missing(ctx, self.side, shown, epoch)).await?;
@@ -306,11 +326,10 @@ impl Poller {
                 super::fuse::whole(ctx, self.side).await?;
                 let mut total = Tally::default();
                 for chunk in facts.chunks(PAGE_LOCAL) {
-                    let mode = match &mut mode {
-                        // The walk that follows a load plans what is noted here.
-                        Mode::Note | Mode::Load(..) => Mode::Note,
-                        Mode::Plan => Mode::Plan,
-                    };
+                    if ctx.stop.is_cancelled() {
+                        return Err(Fault::stopping());
+                    }
+                    let mode = if matches!(mode, Mode::Note) { Mode::Note } else { Mode::Plan };
                     let facts = Facts::of(self.side, chunk.to_vec(), looked_at);
                     total.add(page::take(ctx, facts, mode).await?);
                 }
@@ -335,7 +354,10 @@ impl Poller {
                         if let Some(id) = projected.meta.id.as_ref().filter(|_| reported) {
                             by_id.push((facts.len(), id.clone(), None));
                         }
-                        if shown.as_mut().is_some_and(|shown| !shown.note(&projected.key)) {
+                        if shown
+                            .as_mut()
+                            .is_some_and(|shown| !shown.note(&projected.key, projected.meta.id.as_ref()))
+                        {
                             facts.push(duplicate(&projected.key));
                         } else {
                             facts.push((projected.key.clone(), Fact::Seen(projected)));
@@ -351,7 +373,7 @@ impl Poller {
                 Change::Malformed(malformed) => match &malformed.key {
                     Some(key) => {
                         if let Some(shown) = shown.as_mut() {
-                            shown.note(key);
+                            shown.note(key, None);
                         }
                         facts.push((key.clone(), Fact::Malformed(malformed)));
                     }
@@ -403,7 +425,7 @@ async fn read_page(
 }
 
 /// Gives up waiting for what only reads when the link stops.
-async fn unless_stopped<T>(
+pub(super) async fn unless_stopped<T>(
     ctx: &LinkContext,
     reading: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, Fault> {

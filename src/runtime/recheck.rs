@@ -7,8 +7,9 @@
 
 use std::collections::HashMap;
 
-use super::link::{LinkContext, lock};
+use super::link::LinkContext;
 use super::page::Fact;
+use super::poller::unless_stopped;
 use crate::connectors::{Class, Wanted};
 use crate::engine::fault::Fault;
 use crate::engine::plan::Projector;
@@ -38,7 +39,8 @@ pub async fn renew(
     let mut projector = Projector::new(&ctx.rules, side);
     for chunk in doubtful.chunks(end.features.batch_max.clamp(1, 500)) {
         let wanted: Vec<Wanted> = chunk.iter().map(|(_, wanted)| wanted.clone()).collect();
-        let found = end.destination.look_up(&wanted, &ctx.call(Class::Live)).await?;
+        let call = ctx.call(Class::Live);
+        let found = unless_stopped(ctx, end.destination.look_up(&wanted, &call)).await?;
         for ((at, wanted), found) in chunk.iter().zip(found) {
             let fact = match found.map(|record| projector.project(record)) {
                 Some(Ok(projected)) if projected.key == wanted.key => Fact::Seen(projected),
@@ -62,7 +64,7 @@ fn is_doubtful(
     let newer = match known {
         Known::Same => false,
         Known::Pair(pair) => pair.side(side).seen_at >= read_at,
-        Known::Nothing => lock(&ctx.forgotten).get(key).is_some_and(|at| *at >= read_at),
+        Known::Nothing => ctx.forgotten_at(key).is_some_and(|at| at >= read_at),
     };
     let now = known.pair().and_then(|pair| pair.side(side).now());
     newer

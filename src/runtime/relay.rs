@@ -1,13 +1,13 @@
 //! The pages of one pass, one after the other; those of a scan overlap.
 //!
 //! Invariant: a page that is planned while the one before it is being stored has none of that one's
-//! keys. Only a scan promises that: a key that it shows twice is refused the second time.
+//! keys. Only a scan promises that: a record that it shows under a key for the second time is refused.
 
 use std::sync::atomic::Ordering;
 
 use super::inline;
 use super::link::{LinkContext, at};
-use super::page::{self, Facts, Mode, Planned, Stored, Tally};
+use super::page::{self, Fact, Facts, Mode, Planned, Stored, Tally};
 use crate::engine::fault::Fault;
 
 /// After so many pages the workers get their turn.
@@ -37,8 +37,14 @@ impl<'l> Relay<'l> {
             return page::take(self.ctx, facts, mode).await;
         }
         let mut tally = Tally::default();
-        if self.in_a_row >= PAGES_IN_A_ROW {
-            tally.add(self.rest(&mut mode).await?);
+        // What is no sight of a record may come under a key that was seen on the page before.
+        let alone = facts.list.iter().any(|(_, fact)| !matches!(fact, Fact::Seen(_)));
+        if self.in_a_row >= PAGES_IN_A_ROW || alone {
+            tally.add(self.finish(mode.again()).await?);
+        }
+        if alone {
+            tally.add(page::take(self.ctx, facts, mode).await?);
+            return Ok(tally);
         }
         if self.in_a_row == 0 {
             self.quiet = inline::quiet(self.ctx, side, mode.held()).await;
@@ -46,19 +52,16 @@ impl<'l> Relay<'l> {
         self.in_a_row += 1;
         let (stored, planned) =
             tokio::join!(store(self.ctx, self.pending.take()), page::plan(self.ctx, facts, &mut mode));
-        self.pending = Some(planned?);
+        // Whatever became of the page before: this one is delivered, and has to be stored.
+        let planned = planned.map(|planned| self.pending = Some(planned));
         tally.add(self.again(stored?, &mut mode).await?);
-        Ok(tally)
+        planned.map(|()| tally)
     }
 
-    /// Stores what is left.
+    /// Stores what is left, and gives the workers their turn.
     pub async fn finish(&mut self, mut mode: Mode<'_>) -> Result<Tally, Fault> {
-        self.rest(&mut mode).await
-    }
-
-    async fn rest(&mut self, mode: &mut Mode<'_>) -> Result<Tally, Fault> {
         let stored = store(self.ctx, self.pending.take()).await?;
-        let tally = self.again(stored, mode).await?;
+        let tally = self.again(stored, &mut mode).await?;
         self.quiet.clear();
         self.in_a_row = 0;
         Ok(tally)

@@ -3,12 +3,11 @@
 //! Invariant: a record counts as missing only where a scan proved that it reached the end, the pair
 //! was not touched since that scan began, and a look-up of its own confirms it.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::Ordering;
 
-use super::link::{LinkContext, Presence, at, lock};
+use super::link::{LinkContext, at, lock};
 use super::page::{Fact, storage};
+use super::shown::Shown;
 use crate::config::FuseConfig;
 use crate::connectors::{Class, Wanted};
 use crate::engine::fault::Fault;
@@ -16,87 +15,6 @@ use crate::engine::plan::Projector;
 use crate::engine::record::{Key, Side};
 
 const WALK: usize = 1000;
-
-/// The keys that a scan has shown, 8 bytes each.
-pub struct Shown {
-    pub presence: Presence,
-    kind: Kind,
-}
-
-enum Kind {
-    /// The stream promises that keys are unique; pieces, so that growing copies nothing.
-    Pieces(Vec<Vec<u64>>),
-    /// It does not: each key is looked up, and the second one is refused.
-    Set(HashSet<u64, BuildHasherDefault<AlreadyHashed>>),
-}
-
-/// The values are hashes already.
-#[derive(Default)]
-struct AlreadyHashed(u64);
-
-impl Hasher for AlreadyHashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-const PIECE: usize = 64 * 1024;
-
-impl Shown {
-    /// Begins with nothing shown.
-    pub fn new(keys_unique: bool) -> Self {
-        let kind = if keys_unique { Kind::Pieces(Vec::new()) } else { Kind::Set(HashSet::default()) };
-        Self { presence: Presence::default(), kind }
-    }
-
-    /// Notes a key; false where it was shown before.
-    pub fn note(&mut self, key: &Key) -> bool {
-        let hash = key.hash64();
-        let new = match &mut self.kind {
-            Kind::Set(set) => set.insert(hash),
-            Kind::Pieces(pieces) => {
-                match pieces.last_mut().filter(|piece| piece.len() < PIECE) {
-                    Some(piece) => piece.push(hash),
-                    None => {
-                        let mut piece = Vec::with_capacity(PIECE);
-                        piece.push(hash);
-                        pieces.push(piece);
-                    }
-                }
-                true
-            }
-        };
-        if new {
-            self.presence.add(hash);
-        }
-        new
-    }
-
-    /// Makes the keys searchable.
-    fn sort(&mut self) {
-        if let Kind::Pieces(pieces) = &mut self.kind {
-            pieces.iter_mut().for_each(|piece| piece.sort_unstable());
-        }
-    }
-
-    fn has(&self, key: &Key) -> bool {
-        let hash = key.hash64();
-        match &self.kind {
-            Kind::Set(set) => set.contains(&hash),
-            Kind::Pieces(pieces) => pieces.iter().any(|piece| piece.binary_search(&hash).is_ok()),
-        }
-    }
-}
 
 /// What a sweep found.
 pub enum Missing {
@@ -108,12 +26,11 @@ pub enum Missing {
 }
 
 /// Finds the pairs that a complete scan of `side`, begun as number `epoch`, has not shown.
-pub async fn missing(ctx: &LinkContext, side: Side, mut shown: Shown, epoch: u32) -> Result<Missing, Fault> {
+pub async fn missing(ctx: &LinkContext, side: Side, shown: Shown, epoch: u32) -> Result<Missing, Fault> {
     let present = *lock(at(&ctx.presence, side));
     if present == shown.presence {
         return Ok(Missing::Keys(Vec::new()));
     }
-    shown.sort();
     let mut keys = Vec::new();
     let mut after = None;
     loop {

@@ -156,8 +156,9 @@ fn pack(ctx: &LinkContext, direction: Direction, leased: Leased) -> Result<Parce
     }
     if job.origin == Origin::Push {
         return match push::action(ctx, direction, &job, &entry.pair) {
-            Ok(action) if action.is_write() => Ok(Parcel { job, entry, action, made_from: None }),
-            Ok(action) => Err(Box::new(no_write(ctx, &job, entry, &action))),
+            // Also where there seems to be nothing to write: what is stored is no proof of how the
+            // destination looks.
+            Ok(action) => Ok(Parcel { job, entry, action, made_from: None }),
             Err(error) => Err(Box::new(dead(ctx, &job, entry.before, error))),
         };
     }
@@ -170,7 +171,7 @@ fn pack(ctx: &LinkContext, direction: Direction, leased: Leased) -> Result<Parce
 }
 
 /// Reads the destination just before the write, one call for the batch, where it can't compare for
-/// itself: what moved there meanwhile is planned again.
+/// itself or where nothing seems to be left to write: what moved there meanwhile is planned again.
 async fn look_first(
     ctx: &LinkContext,
     direction: Direction,
@@ -179,8 +180,11 @@ async fn look_first(
     call: &Call,
 ) -> Result<Vec<Parcel>, (Fault, Vec<Parcel>)> {
     let end = ctx.end(direction.to());
-    if end.features.compare_and_set || parcels.is_empty() {
-        return Ok(parcels);
+    let compares = end.features.compare_and_set;
+    let (mut kept, parcels): (Vec<Parcel>, Vec<Parcel>) =
+        parcels.into_iter().partition(|parcel| compares && parcel.action.is_write());
+    if parcels.is_empty() {
+        return Ok(kept);
     }
     let wanted: Vec<Wanted> = parcels
         .iter()
@@ -193,12 +197,15 @@ async fn look_first(
         Ok(found) if found.len() == wanted.len() => found,
         Ok(_) => {
             let fault = Fault::transient(FaultCode::Protocol, "the look-up gave another number of records");
-            return Err((fault, parcels));
+            kept.extend(parcels);
+            return Err((fault, kept));
         }
-        Err(fault) => return Err((fault, parcels)),
+        Err(fault) => {
+            kept.extend(parcels);
+            return Err((fault, kept));
+        }
     };
     let mut projector = Projector::new(&ctx.rules, direction.to());
-    let mut kept = Vec::with_capacity(parcels.len());
     for (mut parcel, found) in parcels.into_iter().zip(found) {
         observe_there(ctx, &mut parcel.entry.pair, direction.to(), found, &mut projector);
         if parcel.job.origin == Origin::Push {

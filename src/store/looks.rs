@@ -38,9 +38,9 @@ impl Known {
     }
 
     /// Lays a look beside a pair.
-    pub fn beside(pair: Option<Pair>, looks: &Looks, at: usize) -> Self {
+    pub fn beside(pair: Option<Pair>, look: Option<&[u8]>, looks: &Looks) -> Self {
         let Some(pair) = pair else { return Self::Nothing };
-        let is_same = looks.at(at).is_some_and(|look| {
+        let is_same = look.is_some_and(|look| {
             let now = pair.side(looks.side).now();
             pair.way(looks.side.outward()).status != Status::Dead
                 && now.is_some_and(|now| {

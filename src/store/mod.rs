@@ -314,15 +314,20 @@ pub trait Store: Send + Sync {
     // The five verbs.
     /// Reads pairs by key, in order; `None` where there is none. Fast for keys that lie together.
     async fn known(&self, link: LinkId, keys: Vec<Key>) -> Result<Vec<Option<Pair>>, StoreError>;
-    /// Reads pairs by key as [`Self::known`] does, without those that look on one side just as said.
+    /// Reads pairs by key as [`Self::known`] does, without those that look on one side just as said. A
+    /// key that is asked for twice is always told in full.
     async fn known_beside(
         &self,
         link: LinkId,
         keys: Vec<Key>,
         looks: Looks,
     ) -> Result<Vec<Known>, StoreError> {
-        let known = self.known(link, keys).await?;
-        Ok(known.into_iter().enumerate().map(|(at, pair)| Known::beside(pair, &looks, at)).collect())
+        let known = self.known(link, keys.clone()).await?;
+        let beside = known.into_iter().zip(&keys).enumerate().map(|(at, (pair, key))| {
+            let once = keys.iter().filter(|other| *other == key).count() == 1;
+            Known::beside(pair, looks.at(at).filter(|_| once), &looks)
+        });
+        Ok(beside.collect())
     }
     /// Stores what was decided, all or nothing.
     async fn commit(&self, link: LinkId, commit: Commit, now: Timestamp) -> Result<Committed, StoreError>;

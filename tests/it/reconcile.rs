@@ -4,13 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use record_sync::engine::plan::{Pair, Seen};
+use record_sync::engine::record::{Direction, Image, Key, Schema, Timestamp, Value};
 use record_sync::runtime::clock;
 use record_sync::runtime::gate::Gates;
+use record_sync::runtime::link::{Phase, lock};
 use record_sync::runtime::overrides::Overrides;
 use record_sync::runtime::supervisor::{Runtime, RuntimeParts};
 use record_sync::runtime::watch::FileWatcher;
-use record_sync::store::Store;
 use record_sync::store::sqlite::{SqliteOptions, SqliteStore};
+use record_sync::store::{Commit, Store};
 use record_sync::{cli, config};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -41,15 +44,19 @@ struct Place(TempDir);
 
 impl Place {
     fn new(left: &str, right: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("customer_settings.toml"), SETTINGS).unwrap();
-        std::fs::write(folder.path().join("rules.json"), RULES).unwrap();
-        let place = Self(folder);
+        let place = Self::empty(SETTINGS);
         for (side, rows) in [("left", left), ("right", right)] {
             let table = "PRAGMA journal_mode = wal; CREATE TABLE t (id TEXT PRIMARY KEY, x TEXT, y TEXT);";
             place.run(side, &format!("{table} {rows}"));
         }
         place
+    }
+
+    fn empty(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("customer_settings.toml"), settings).unwrap();
+        std::fs::write(folder.path().join("rules.json"), RULES).unwrap();
+        Self(folder)
     }
 
     fn path(&self) -> &Path {
@@ -196,4 +203,86 @@ async fn no_edit_is_lost_among_concurrent_ones() {
     let last: Vec<String> = (10..40).map(|id| format!("{id}:15,15")).collect();
     place.until(&last.join(" "), "the last edits of both").await;
     runtime.drain(Duration::from_secs(5)).await;
+}
+
+/// A row that is marked as deleted and a living one under the same key, on one page: the living one counts,
+/// whichever is read first, at every scan.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_living_row_counts_beside_a_deleted_one_of_its_key() {
+    let settings = SETTINGS.replace(
+        r#"a = { system = "left", stream = "t", key = "id" }"#,
+        r#"a = { system = "left", stream = "t", key = "id", deleted_at = "gone" }"#,
+    );
+    let place = Place::empty(&settings);
+    place.run(
+        "left",
+        "PRAGMA journal_mode = wal; CREATE TABLE t (n INTEGER PRIMARY KEY, id TEXT, x TEXT, y TEXT, gone TEXT);
+         INSERT INTO t VALUES (2, '1', 'live', 'live', NULL)",
+    );
+    place.run("right", "PRAGMA journal_mode = wal; CREATE TABLE t (id TEXT PRIMARY KEY, x TEXT, y TEXT)");
+    let runtime = place.start().await;
+    let living = |rows: &str| format!("SELECT '{rows}' = (SELECT group_concat(x) FROM t)");
+    let shows = |rows: &'static str| {
+        let db = Connection::open(place.path().join("right.sqlite")).unwrap();
+        db.busy_timeout(Duration::from_secs(5)).unwrap();
+        db.query_row(&living(rows), [], |row| row.get::<_, Option<bool>>(0)).unwrap() == Some(true)
+    };
+    eventually("the living row", || shows("live")).await;
+    place.run("left", "INSERT INTO t VALUES (1, '1', 'old', 'old', '2026-01-01T00:00:00Z')");
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(shows("live"), "no scan deletes it");
+    }
+    runtime.drain(Duration::from_secs(5)).await;
+}
+
+/// What a broken-off load left behind and the source has deleted since: the next load comes to its end,
+/// and the record stays gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_after_a_broken_one_comes_to_its_end() {
+    let settings = SETTINGS.replace(
+        "[default.systems.right]\nconnector = \"sqlite\"\npath = \"right.sqlite\"",
+        "[default.systems.right]\nconnector = \"file\"\npath = \"right.csv\"",
+    );
+    assert!(settings.contains("right.csv"));
+    let place = Place::empty(&settings);
+    place.run(
+        "left",
+        "PRAGMA journal_mode = wal; CREATE TABLE t (id TEXT PRIMARY KEY, x TEXT, y TEXT);
+         INSERT INTO t VALUES ('1', 'a', 'a'), ('2', 'b', 'b')",
+    );
+    std::fs::write(place.path().join("right.csv"), "id,x,y\n").unwrap();
+    let state = SqliteStore::open(&place.path().join("state.sqlite"), SqliteOptions::default()).unwrap();
+    let link = state.link("default", "both").await.unwrap().id;
+    let load = state.begin_load(link, Direction::AToB).await.unwrap();
+    let mut pair = Pair::new(Key::from_text("9").unwrap());
+    for side in [&mut pair.a, &mut pair.b] {
+        let values = ["9", "old", "old"].map(Value::text).to_vec();
+        side.base = Some(Image { shape: Schema::new(["id", "x", "y"]), values });
+        side.seen = Seen::AsBase;
+    }
+    let commit = Commit { pairs: vec![pair], load: Some(load), ..Commit::default() };
+    state.commit(link, commit, Timestamp(1)).await.unwrap();
+    drop(state);
+    let runtime = place.start().await;
+    let file = || std::fs::read_to_string(place.path().join("right.csv")).unwrap_or_default();
+    eventually("the load", || file() == "id,x,y\n1,a,a\n2,b,b\n").await;
+    eventually("a link that lives", || {
+        let running = runtime.running("default", "both");
+        running.is_some_and(|running| *lock(&running.view.phase) == Phase::Live)
+    })
+    .await;
+    place.run("left", "UPDATE t SET x = 'A' WHERE id = '1'");
+    eventually("an edit afterwards", || file() == "id,x,y\n1,A,a\n2,b,b\n").await;
+    runtime.drain(Duration::from_secs(5)).await;
+}
+
+async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..300 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{what} did not come");
 }

@@ -116,12 +116,14 @@ impl Walk<'_> {
     ) -> Fallible<&'w [Wanted<'k>]> {
         let mut pair = None;
         let mut rest = wanted;
+        let once = !matches!(wanted, [_, (_, second), ..] if second.as_bytes() == key);
         while let [(at, next), tail @ ..] = rest
             && next.as_bytes() == key
         {
             rest = tail;
             let Some(place) = self.found.get_mut(*at) else { continue };
-            if let Some(looks) = self.looks
+            if once
+                && let Some(looks) = self.looks
                 && let Some(look) = looks.at(*at)
                 && self.reading.looks_so(row, looks, look)?
             {

@@ -137,7 +137,7 @@ async fn what_looks_as_was_said_is_left_out(store: &dyn Store) {
     };
     let mut dead = agreed("4");
     dead.a_to_b.status = Status::Dead;
-    let pairs = vec![agreed("1"), agreed("2"), changed("3"), dead, agreed("5")];
+    let pairs = vec![agreed("1"), agreed("2"), changed("3"), dead, agreed("5"), agreed("7")];
     let base = pairs[0].a.base.clone().expect("agreed");
     let other_shape = Image { shape: Schema::new(["other"]), values: vec![Value::text("1")] };
     let commit = Commit { pairs, ..Commit::default() };
@@ -151,6 +151,8 @@ async fn what_looks_as_was_said_is_left_out(store: &dyn Store) {
         ("5", None, false, "nothing was said"),
         ("5", Some(other_shape), false, "another shape"),
         ("6", Some(image("6", "Ann")), false, "not known at all"),
+        ("7", Some(image("7", "Ann")), false, "asked for twice: what is said in between counts"),
+        ("7", Some(image("7", "Ann")), false, "asked for twice: what is said in between counts"),
     ];
     for side in [Side::A, Side::B] {
         let mut looks = Looks::new(side, &base.shape);

@@ -1,0 +1,93 @@
+//! What a page says, and how far to go with it.
+
+use crate::connectors::Load;
+use crate::engine::history::Event;
+use crate::engine::plan::Projected;
+use crate::engine::record::{Cursor, Direction, Key, Malformed, RemoteId, Side, Timestamp};
+use crate::store::LoadId;
+
+/// What a page says of one key.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    Seen(Projected),
+    /// Deleted; where an id is named, only the record under that id.
+    Gone(Option<Timestamp>, Option<RemoteId>),
+    /// Nothing new was seen, but the rules mean something else now.
+    Replan,
+    /// Nothing new was seen; plan it as it is known.
+    Plan,
+    Malformed(Malformed),
+}
+
+/// How far to go with a page.
+pub enum Mode<'l> {
+    /// Only note what is there: the other side has still to be read.
+    Note,
+    /// Plan and deliver.
+    Plan,
+    /// Plan, and stage what is new in a bulk load towards this direction.
+    Load(Direction, LoadId, &'l mut Box<dyn Load>),
+}
+
+impl Mode<'_> {
+    /// The direction whose deliveries the caller keeps to itself already.
+    pub fn held(&self) -> Option<Direction> {
+        match self {
+            Self::Load(direction, ..) => Some(*direction),
+            Self::Note | Self::Plan => None,
+        }
+    }
+
+    /// The same mode for another page.
+    pub fn again(&mut self) -> Mode<'_> {
+        match self {
+            Self::Note => Mode::Note,
+            Self::Plan => Mode::Plan,
+            Self::Load(direction, id, load) => Mode::Load(*direction, *id, load),
+        }
+    }
+}
+
+/// What became of a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub facts: u64,
+    pub changed: u64,
+    pub delivered: u64,
+    pub queued: u64,
+    pub skipped: u64,
+    pub failed: u64,
+}
+
+impl Tally {
+    /// Adds another page's figures.
+    pub fn add(&mut self, other: Self) {
+        self.facts += other.facts;
+        self.changed += other.changed;
+        self.delivered += other.delivered;
+        self.queued += other.queued;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+    }
+}
+
+/// What a page of one side says.
+pub struct Facts {
+    pub side: Side,
+    pub list: Vec<(Key, Fact)>,
+    /// No key comes twice.
+    pub keys_once: bool,
+    /// When its reading began.
+    pub read_at: Timestamp,
+    /// Where the source goes on behind it; `None` where that is not to be stored.
+    pub cursor: Option<Option<Cursor>>,
+    /// Writes that arrived although the page was overtaken before they were stored.
+    pub told: Vec<Event>,
+}
+
+impl Facts {
+    /// Makes a page that moves no cursor.
+    pub fn of(side: Side, list: Vec<(Key, Fact)>, read_at: Timestamp) -> Self {
+        Self { side, list, keys_once: false, read_at, cursor: None, told: Vec::new() }
+    }
+}
