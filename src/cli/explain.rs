@@ -33,6 +33,6 @@ impl Explain {
             return client::problem(&answer);
         }
         let story = answer.body.get("story").and_then(Value::as_array).cloned().unwrap_or_default();
-        story.iter().filter_map(Value::as_str).map(output::data).last().unwrap_or(Exit::Fine)
+        story.iter().filter_map(Value::as_str).fold(Exit::Fine, |_, line| output::data(line))
     }
 }

@@ -110,8 +110,14 @@ impl From<OperateError> for Problem {
         match error {
             OperateError::Start(error) => error.into(),
             OperateError::Store(error) => error.into(),
-            OperateError::UnknownCrm { .. } => Self::not_found(error.to_string()),
-            OperateError::NoWay { .. } | OperateError::BadKey(..) => Self::invalid(error.to_string()),
+            OperateError::Fault(fault) => fault.into(),
+            OperateError::UnknownCrm { .. } | OperateError::NoConflict(_) => {
+                Self::not_found(error.to_string())
+            }
+            OperateError::NotOpen(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            OperateError::NoWay { .. } | OperateError::BadKey(..) | OperateError::BadPick(_) => {
+                Self::invalid(error.to_string())
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::connectors::Load;
 use crate::engine::history::Event;
-use crate::engine::plan::Projected;
+use crate::engine::plan::{Pick, Projected};
 use crate::engine::record::{Cursor, Direction, Key, Malformed, RemoteId, Side, Timestamp};
 use crate::store::LoadId;
 
@@ -16,6 +16,8 @@ pub enum Fact {
     Replan,
     /// Nothing new was seen; plan it as it is known.
     Plan,
+    /// A person settled a conflict.
+    Pick(Vec<Pick>),
     Malformed(Malformed),
 }
 

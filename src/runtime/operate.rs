@@ -9,6 +9,7 @@ use super::link::{along, at};
 use super::push::Payload;
 use super::supervisor::{LinkKey, Running, Runtime, StartError};
 use crate::config::Customer;
+use crate::engine::fault::Fault;
 use crate::engine::job::{JobState, Origin};
 use crate::engine::record::{Direction, Key, Side};
 use crate::store::{Commit, LinkId, NewJob, StoreError};
@@ -24,6 +25,14 @@ pub enum OperateError {
     NoWay { crm: String, link: String },
     #[error("{0:?} is no record id: {1}")]
     BadKey(String, String),
+    #[error("no conflict waits under the id {0}; GET /v1/conflicts lists those that do")]
+    NoConflict(i64),
+    #[error("{0}")]
+    BadPick(String),
+    #[error("the link {0} does not run; see GET /v1/links for why")]
+    NotOpen(String),
+    #[error(transparent)]
+    Fault(#[from] Fault),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -57,7 +66,7 @@ impl Runtime {
         let running = self.start_link(&push.customer, &link).await?;
         let state = self.store.link(&push.customer, &link).await?;
         let key = key(&push.record_id)?;
-        let payload = Payload { operation: push.operation, data: push.data };
+        let payload = Payload { operation: push.operation, data: push.data, expect: Default::default() };
         let payload = serde_json::to_string(&payload).map_err(|error| StoreError::Io(error.to_string()))?;
         let now = (self.clock)();
         let job = NewJob {

@@ -132,12 +132,7 @@ pub async fn store(ctx: &LinkContext, planned: Planned) -> Result<Stored, Fault>
     let Planned { mut facts, commit, moved, outcomes, tally } = planned;
     let queued: [bool; 2] = Direction::BOTH
         .map(|direction| commit.jobs.iter().any(|job| job.direction == direction && job.state.is_active()));
-    let worth = !commit.pairs.is_empty()
-        || !commit.jobs.is_empty()
-        || !commit.forgotten.is_empty()
-        || !commit.obsolete.is_empty()
-        || commit.cursor.is_some();
-    if worth {
+    if commit.is_worth_storing() {
         let is_load = commit.load.is_some();
         facts.told =
             commit.history.iter().filter(|told| matches!(told.what, What::Written(_))).cloned().collect();
@@ -250,6 +245,7 @@ fn take_in(ctx: &LinkContext, side: Side, entry: &mut Entry, fact: &Fact, epoch:
             entry.dirty |= observe_deleted(&mut entry.pair, side, *at, epoch, now) == Observation::News
         }
         Fact::Replan | Fact::Plan => {}
+        Fact::Pick(picks) => entry.dirty |= tell::pick(ctx, entry, picks),
         Fact::Malformed(malformed) => {
             let way = entry.pair.way_mut(side.outward());
             if way.status == Status::Dead && way.error.as_deref() == Some(malformed.reason.as_str()) {

@@ -25,6 +25,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 impl Runtime {
     /// Asks the given sides of a running link for a pass, at once.
     pub fn ask(&self, running: &Running, sides: &[Side]) -> Vec<(Side, u64)> {
+        self.ask_as(running, sides, None)
+    }
+
+    /// The same; what the passes write is told under this name.
+    pub fn ask_as(&self, running: &Running, sides: &[Side], name: Option<&str>) -> Vec<(Side, u64)> {
+        for &side in sides.iter().filter(|_| name.is_some()) {
+            *lock(at(&running.view.asked_as, side)) = name.map(Into::into);
+        }
         let asked = sides
             .iter()
             .map(|&side| (side, at(&running.view.wanted, side).fetch_add(1, Ordering::AcqRel) + 1))

@@ -4,7 +4,9 @@
 use serde_json::value::RawValue;
 
 use super::link::LinkContext;
+use super::restore;
 use crate::engine::fault::FaultCode;
+use crate::engine::history::Cell;
 use crate::engine::job::{Job, JobError};
 use crate::engine::plan::{Action, Pair, Why};
 use crate::engine::record::{Direction, Image, Value, value_from_raw};
@@ -12,10 +14,13 @@ use crate::engine::record::{Direction, Image, Value, value_from_raw};
 /// What a push job carries.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Payload {
-    /// `create`, `update` or `delete`.
+    /// `create`, `update` or `delete`; or one of [`restore`].
     pub operation: String,
     /// A JSON object: fields by their names at the source, or by those at the destination.
     pub data: Box<RawValue>,
+    /// What has to stand at the destination, for [`restore`].
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub expect: std::collections::BTreeMap<String, Cell>,
 }
 
 /// Makes the action of a push job, through the same rules as a polled change.
@@ -23,6 +28,9 @@ pub fn action(ctx: &LinkContext, direction: Direction, job: &Job, pair: &Pair) -
     let refused = |message: String| JobError { code: FaultCode::Validation, message };
     let payload: Payload = serde_json::from_str(job.payload.as_deref().unwrap_or("null"))
         .map_err(|error| refused(format!("the payload of the push can't be read: {error}")))?;
+    if let Some(action) = restore::action(ctx, direction, &payload, pair) {
+        return action;
+    }
     let there = pair.side(direction.to()).now();
     if payload.operation == "delete" {
         return Ok(match there {

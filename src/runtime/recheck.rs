@@ -71,6 +71,6 @@ fn is_doubtful(
         && match fact {
             Fact::Seen(projected) => now != Some(&projected.image),
             Fact::Gone(..) => now.is_some(),
-            Fact::Replan | Fact::Plan | Fact::Malformed(_) => false,
+            Fact::Replan | Fact::Plan | Fact::Pick(_) | Fact::Malformed(_) => false,
         }
 }

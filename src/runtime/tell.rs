@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::link::{LinkContext, at, lock};
 use super::page::Entry;
-use crate::engine::history::{self, Event, Failure, Verdicts, What};
+use crate::engine::history::{self, Event, Failure, Resolution, Verdicts, What};
 use crate::engine::job::{Job, Origin};
-use crate::engine::plan::{Action, Pair};
+use crate::engine::plan::{self, Action, Pair, Pick};
 use crate::engine::record::{Direction, Image, Key, Meta, Record, RemoteId, Revision, Side, json_text};
 use crate::store::{NewJob, Transition};
 
@@ -133,6 +133,23 @@ pub fn ended(ctx: &LinkContext, job: &Job, transition: &Transition) -> Option<Ev
 pub fn forgotten(ctx: &LinkContext, entry: &Entry) -> Event {
     let run = ctx.run(Side::A);
     event(ctx, &entry.pair.key, None, &Try { run: &run, attempt: 0 }, What::Forgotten)
+}
+
+/// Tells what a person decided.
+pub fn resolved(ctx: &LinkContext, key: &Key, run: &str, resolutions: Vec<Resolution>) -> Event {
+    event(ctx, key, None, &Try { run, attempt: 0 }, What::Resolved(resolutions))
+}
+
+/// Takes what a person picked into a pair, and tells of it; false where nothing of it is there.
+pub fn pick(ctx: &LinkContext, entry: &mut Entry, picks: &[Pick]) -> bool {
+    let taken = plan::pick(&mut entry.pair, &ctx.rules, picks);
+    if taken.is_empty() {
+        return false;
+    }
+    let sides = taken.iter().map(|pick| Resolution::side(&pick.a_field, &pick.b_field, pick.side)).collect();
+    let told = resolved(ctx, &entry.pair.key, &ctx.run(Side::A), sides);
+    entry.history.push(told);
+    true
 }
 
 /// Names the try that a job is.

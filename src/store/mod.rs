@@ -156,6 +156,18 @@ pub struct Commit {
     pub history: Vec<Event>,
 }
 
+impl Commit {
+    /// Tells whether it would leave more behind than the number of a scan.
+    pub fn is_worth_storing(&self) -> bool {
+        !self.pairs.is_empty()
+            || !self.jobs.is_empty()
+            || !self.forgotten.is_empty()
+            || !self.obsolete.is_empty()
+            || !self.history.is_empty()
+            || self.cursor.is_some()
+    }
+}
+
 /// What became of a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cell::Cell;
 pub use tell::{Verdicts, held_by, is_told_by_the_pair, written};
-pub use undo::{Kept, Plan, Restore, plan};
+pub use undo::{Chosen, Kept, Plan, Restore, plan};
 
 use super::plan::Action;
 use super::record::{Direction, Key, Side, Timestamp};

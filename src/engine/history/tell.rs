@@ -1,7 +1,7 @@
 //! Makes events of what the planner decided and the destination answered. Pure.
 
 use super::{Cell, Contested, Failure, Moved, Operation, Overwritten, What, Written};
-use crate::engine::plan::{Action, Pair, Seen, Status};
+use crate::engine::plan::{Action, ConflictField, Pair, Seen, Status};
 use crate::engine::record::{Direction, Image, Side, Value};
 use crate::engine::rules::{ConflictPolicy, LinkRules};
 
@@ -183,7 +183,7 @@ impl Verdicts {
                 _ => {}
             }
             if let (Action::Conflict(fields), Direction::AToB, false) = (action, direction, was_conflict) {
-                changes.push((None, What::Conflict(fields.iter().map(contested).collect())));
+                changes.push((None, What::Conflict(fields.iter().map(Contested::from).collect())));
             }
         }
         changes
@@ -196,12 +196,14 @@ pub fn held_by(pair: &Pair, direction: Direction) -> Option<&str> {
     way.error.as_deref().filter(|_| way.status == Status::SkippedByRule)
 }
 
-fn contested(field: &crate::engine::plan::ConflictField) -> Contested {
-    Contested {
-        a_field: field.a_field.clone(),
-        b_field: field.b_field.clone(),
-        a: (&field.a_value).into(),
-        b: (&field.b_value).into(),
+impl From<&ConflictField> for Contested {
+    fn from(field: &ConflictField) -> Self {
+        Self {
+            a_field: field.a_field.clone(),
+            b_field: field.b_field.clone(),
+            a: (&field.a_value).into(),
+            b: (&field.b_value).into(),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod deliver;
 mod merge;
 mod observe;
 mod pair;
+mod pick;
 mod project;
 mod reconcile;
 #[cfg(test)]
@@ -23,5 +24,6 @@ pub use action::{Action, ConflictField, Decision, Why};
 pub use deliver::{MadeFrom, Written, delivered, mark};
 pub use observe::{Observation, observe, observe_deleted};
 pub use pair::{DirectionState, Pair, Seen, SideState, Status};
+pub use pick::{Pick, pick};
 pub use project::{Projected, Projector};
 pub use reconcile::{Occasion, reconcile};

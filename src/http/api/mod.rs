@@ -1,5 +1,6 @@
 //! The API, one file a resource.
 
+pub mod conflicts;
 pub mod crms;
 pub mod explain;
 pub mod health;
@@ -8,6 +9,7 @@ pub mod overrides;
 pub mod rules;
 pub mod status;
 pub mod sync;
+pub mod undo;
 
 use axum::Router;
 use utoipa::OpenApi;
@@ -34,6 +36,9 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(status::service))
         .routes(routes!(status::record))
         .routes(routes!(explain::explain))
+        .routes(routes!(conflicts::list))
+        .routes(routes!(conflicts::resolve))
+        .routes(routes!(undo::undo))
         .routes(routes!(overrides::set, overrides::list, overrides::remove))
         .routes(routes!(rules::read, rules::replace))
         .routes(routes!(rules::versions))

@@ -59,7 +59,7 @@ pub enum RecordId {
 }
 
 impl RecordId {
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Number(number) => number.to_string(),
@@ -233,7 +233,7 @@ pub async fn link(
     let customer = query.customer_id.clone().unwrap_or_else(|| DEFAULT_CUSTOMER.to_owned());
     let running = app.runtime.start_link(&customer, &link).await?;
     let before = app.runtime.store.link(&customer, &link).await?.counters;
-    let asked = app.runtime.ask(&running, &Side::BOTH);
+    let asked = app.runtime.ask_as(&running, &Side::BOTH, Some(&correlation.0));
     tracing::info!(event = "run.started", customer = %customer, link = %link,
         correlation_id = %correlation.0, "a pass was asked for");
     let mut body = serde_json::json!({

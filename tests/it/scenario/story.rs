@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::daemon::Daemon;
+use super::daemon::{Daemon, until};
 use super::home::{Home, add_people, person};
 
 /// Two tables kept in step, both on this machine: they can be edited while nothing runs.
@@ -124,4 +124,141 @@ async fn a_record_says_why_it_was_not_synced() {
     drop(daemon);
     let offline = home.run(&["explain", "two", "1"]);
     assert!(!offline.status.success(), "nobody answers");
+}
+
+#[tokio::test]
+async fn the_losers_value_comes_back_and_what_somebody_changed_since_does_not() {
+    let home = home("a");
+    home.once("two");
+    for id in [1, 2] {
+        edit(&home, "data/demo.sqlite", "name = 'From A'", id);
+        edit(&home, "data/other.sqlite", "name = 'From B'", id);
+    }
+    let daemon = Daemon::start(&home);
+    daemon.pass("two").await;
+    assert_eq!(name_at(&home, "data/other.sqlite", 1), "From A");
+    edit(&home, "data/other.sqlite", "name = 'By hand'", 2);
+    daemon.pass("two").await;
+
+    let wanted = json!({"rules_version": 1, "link": "two", "dry_run": true});
+    let dry = daemon.post("/v1/undo", wanted.clone()).await;
+    assert_eq!(dry.status, 200, "{dry:?}");
+    let restored = &dry.body["restored"][0];
+    assert_eq!(
+        (&restored["key"], &restored["side"], &restored["job_id"]),
+        (&json!("1"), &json!("b"), &Value::Null)
+    );
+    assert_eq!(restored["fields"], json!({"name": {"from": "From A", "to": "From B"}}), "{dry:?}");
+    let kept: Vec<_> =
+        dry.body["review"].as_array().unwrap().iter().filter(|kept| kept["side"] == "b").collect();
+    assert_eq!(kept.len(), 1, "{dry:?}");
+    assert_eq!((&kept[0]["key"], &kept[0]["now"]), (&json!("2"), &json!("By hand")), "{dry:?}");
+    assert_eq!(kept[0]["reason"], "somebody has changed it since");
+    daemon.pass("two").await;
+    assert_eq!(name_at(&home, "data/other.sqlite", 1), "From A", "a dry run does nothing");
+
+    let undone = daemon.post("/v1/undo", json!({"record": 1, "link": "two"})).await;
+    assert_eq!((undone.status, &undone.body["restored_count"]), (200, &json!(1)), "{undone:?}");
+    let at_both = async || ["data/demo.sqlite", "data/other.sqlite"].map(|file| name_at(&home, file, 1));
+    until("the loser's value on both sides", at_both, |names| names.iter().all(|name| name == "From B"))
+        .await;
+    assert_eq!(name_at(&home, "data/other.sqlite", 2), "By hand", "nobody asked for that one");
+    let (told, text) = story(&daemon, "1").await;
+    assert!(told["history"].as_array().unwrap().iter().any(|event| event["data"]["asked"] == true), "{told}");
+    assert!(text.contains("on request, updated other.users"), "{text}");
+
+    for (body, status) in [
+        (json!({}), 422),
+        (json!({"from": "yesterday"}), 422),
+        (json!({"record": 1, "link": "nowhere"}), 404),
+        (json!({"nonsense": 1}), 422),
+    ] {
+        daemon.post("/v1/undo", body).await.is_problem(status);
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_taken_back_with_what_it_deleted() {
+    let home = home("a");
+    let daemon = Daemon::start(&home);
+    daemon.pass("two").await;
+    home.app().execute("DELETE FROM users WHERE record_id = 3", []).unwrap();
+    edit(&home, "data/demo.sqlite", "name = 'Wrong'", 1);
+    let gone = async || (person(&home.open("data/other.sqlite"), 3), name_at(&home, "data/other.sqlite", 1));
+    until("the deletion and the edit", gone, |(person, name)| person.is_none() && name == "Wrong").await;
+    let (told, text) = story(&daemon, "3").await;
+    assert_eq!(told["known"], false, "{told}");
+    assert!(text.contains("deleted it at other.users, which had"), "{text}");
+    let run = told["history"][0]["run"].as_str().unwrap();
+    let undone = daemon.post("/v1/undo", json!({"run": run})).await;
+    assert!(
+        undone.body["restored"].as_array().unwrap().iter().any(|one| one["operation"] == "create"),
+        "{undone:?}"
+    );
+    let back = async || ["data/demo.sqlite", "data/other.sqlite"].map(|file| person(&home.open(file), 3));
+    until("the deleted record on both sides", back, |back| {
+        back.iter().all(|person| person.as_ref().is_some_and(|(name, _)| name == "Person 3"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_conflict_waits_is_listed_picked_and_delivered() {
+    let home = home("manual");
+    home.once("two");
+    for id in 1..=3 {
+        edit(&home, "data/demo.sqlite", &format!("name = 'A{id}', email = 'a{id}@x.org'"), id);
+        edit(&home, "data/other.sqlite", &format!("name = 'B{id}', email = 'b{id}@x.org'"), id);
+    }
+    let daemon = Daemon::start(&home);
+    daemon.pass("two").await;
+    let listed = daemon.get("/v1/conflicts?limit=2").await;
+    assert_eq!(listed.body["items"].as_array().unwrap().len(), 2, "{listed:?}");
+    let next = daemon.get(&format!("/v1/conflicts?limit=2&cursor={}", listed.body["next_cursor"])).await;
+    assert_eq!((next.body["items"].as_array().unwrap().len(), &next.body["next_cursor"]), (1, &Value::Null));
+    let of = async |key: i64| {
+        let found = daemon.get(&format!("/v1/conflicts?link=two&record_id={key}")).await;
+        let items = found.body["items"].as_array().unwrap().clone();
+        assert!(items.len() <= 1, "{items:?}");
+        items.into_iter().next()
+    };
+    let conflict = of(1).await.unwrap();
+    let both = json!([
+        {"a_field": "name", "b_field": "name", "a": "A1", "b": "B1"},
+        {"a_field": "email", "b_field": "email", "a": "a1@x.org", "b": "b1@x.org"},
+    ]);
+    let mut fields = conflict["fields"].as_array().unwrap().clone();
+    fields.sort_by_key(|field| std::cmp::Reverse(field["a_field"].to_string()));
+    assert_eq!(Value::Array(fields), both, "{conflict}");
+    assert_eq!(story(&daemon, "1").await.0["a_to_b"]["status"], "conflict");
+
+    let resolve = async |key: i64, body: Value| {
+        let id = of(key).await.unwrap()["id"].clone();
+        daemon.post(&format!("/v1/conflicts/{id}/resolve"), body).await
+    };
+    resolve(1, json!({})).await.is_problem(422);
+    resolve(1, json!({"fields": {"status": "a"}})).await.is_problem(422);
+    resolve(1, json!({"pick": "c"})).await.is_problem(422);
+    daemon.post("/v1/conflicts/99999/resolve", json!({"pick": "a"})).await.is_problem(404);
+    let picked = resolve(1, json!({"pick": "b"})).await;
+    assert_eq!((picked.status, &picked.body["remaining"]), (200, &json!([])), "{picked:?}");
+    let half = resolve(2, json!({"fields": {"name": "a"}})).await;
+    assert_eq!(half.body["remaining"][0]["a_field"], "email", "the rest still waits: {half:?}");
+    assert_eq!(resolve(2, json!({"fields": {"email": "b"}})).await.status, 200);
+    let own = resolve(3, json!({"values": {"name": "Both"}, "pick": "a"})).await;
+    assert_eq!(own.status, 200, "{own:?}");
+    let expected = [("B1", "b1@x.org"), ("A2", "b2@x.org"), ("Both", "a3@x.org")];
+    for file in ["data/demo.sqlite", "data/other.sqlite"] {
+        for (id, (name, email)) in (1..).zip(expected) {
+            let look = async || person(&home.open(file), id);
+            let wanted = Some((name.to_owned(), email.to_owned()));
+            until("what was picked", look, |now| *now == wanted).await;
+        }
+    }
+    for id in 1..=3 {
+        until("the end of the conflict", async || of(id).await, Option::is_none).await;
+    }
+    let (told, text) = story(&daemon, "1").await;
+    assert!(text.contains("somebody settled the conflict"), "{text}");
+    assert!(text.contains("it waits for somebody to pick"), "{told}");
 }

@@ -3,6 +3,7 @@
 mod circles;
 mod enumeration;
 mod moments;
+mod picks;
 mod table;
 
 use super::{

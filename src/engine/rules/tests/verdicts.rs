@@ -9,11 +9,15 @@ fn every_rule_says_what_it_wants_and_what_it_found() {
         "required_fields": ["email"], "disallow_if": {"name": "Eve"}}"#;
     let rules = link(entry, &facts()).expect("rules");
     // (record, rules that hold it back with their words, why)
-    let cases: [(&str, &[(&str, &str)], &str); 3] = [
-        (r#"{"record_id": 7, "name": "Ada", "email": "a@x.org", "status": "new"}"#, &[], "nothing to object"),
+    let cases = [
+        (
+            r#"{"record_id": 7, "name": "Ada", "email": "a@x.org", "status": "new"}"#,
+            vec![],
+            "nothing to object",
+        ),
         (
             r#"{"record_id": 3, "name": "Bob", "status": "gone"}"#,
-            &[
+            vec![
                 ("filters.record_id", "record_id must be greater than or equal to 5; it is 3"),
                 ("filters.status", "status must be one of \"active\", \"new\"; it is \"gone\""),
                 ("required_fields.email", "email must not be empty; it is not there"),
@@ -23,7 +27,7 @@ fn every_rule_says_what_it_wants_and_what_it_found() {
         ),
         (
             r#"{"record_id": 7, "name": "Eve", "email": "", "status": "new"}"#,
-            &[
+            vec![
                 ("disallow_if.name", "name must not be \"Eve\"; it is \"Eve\""),
                 ("required_fields.email", "email must not be empty; it is \"\""),
             ],
