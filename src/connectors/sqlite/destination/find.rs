@@ -35,6 +35,8 @@ pub(super) struct Finder<'c> {
     /// Places of the expected keys, for a table whose key has no index: read once a batch.
     sweep: Option<HashMap<Key, Vec<Vec<Cell>>>>,
     expected: HashSet<Key>,
+    /// The last query by key: how many forms each part had, and its text. Nearly all are alike.
+    last: (Vec<usize>, String),
 }
 
 impl<'c> Finder<'c> {
@@ -52,7 +54,8 @@ impl<'c> Finder<'c> {
             // A view: only looked up, never written.
             (None, None) => columns(&stream.key),
         };
-        Ok(Self { conn, stream, projection, locator, sweep: None, expected: HashSet::new() })
+        let last = (Vec::new(), String::new());
+        Ok(Self { conn, stream, projection, locator, sweep: None, expected: HashSet::new(), last })
     }
 
     /// Says which keys will be asked for; where the key has no index, this reads the table.
@@ -109,42 +112,54 @@ impl<'c> Finder<'c> {
         }
         match &self.sweep {
             Some(sweep) => {
-                let condition = self.locate(1);
+                let sql = self.query(&self.locate(1));
                 let places = sweep.get(key).cloned().unwrap_or_default();
                 let mut found = Vec::new();
                 for place in places {
-                    found.extend(self.rows(&condition, &place, key)?);
+                    found.extend(self.rows(&sql, &place, key)?);
                 }
                 Ok(found)
             }
             None => {
-                let (mut condition, mut values) = (Vec::new(), Vec::new());
+                let (mut counts, mut values) = (Vec::with_capacity(self.stream.key.len()), Vec::new());
                 for (part, at) in key.parts().iter().zip(&self.stream.key) {
                     let affinity =
                         self.stream.table.columns.get(*at).map_or(Affinity::None, |column| column.affinity);
-                    let forms = forms(part, affinity);
-                    let marks: Vec<String> =
-                        (0..forms.len()).map(|form| format!("?{}", values.len() + form + 1)).collect();
-                    condition.push(format!(
-                        "{} IN ({})",
-                        self.stream.table.quoted_column(*at),
-                        marks.join(", ")
-                    ));
-                    values.extend(forms);
+                    let before = values.len();
+                    values.extend(forms(part, affinity));
+                    counts.push(values.len() - before);
                 }
-                self.rows(&condition.join(" AND "), &values, key)
+                if self.last.0 != counts {
+                    let sql = self.query(&self.by_key(&counts));
+                    self.last = (counts, sql);
+                }
+                self.rows(&self.last.1, &values, key)
             }
         }
     }
 
-    fn rows(&self, condition: &str, values: &[Cell], key: &Key) -> rusqlite::Result<Vec<Found>> {
-        let sql = format!(
+    /// Returns the condition that a key has one of so many forms in each of its parts.
+    fn by_key(&self, counts: &[usize]) -> String {
+        let mut bound = 0;
+        let parts = counts.iter().zip(&self.stream.key).map(|(count, at)| {
+            let marks: Vec<String> = (1..=*count).map(|form| format!("?{}", bound + form)).collect();
+            bound += count;
+            format!("{} IN ({})", self.stream.table.quoted_column(*at), marks.join(", "))
+        });
+        parts.collect::<Vec<_>>().join(" AND ")
+    }
+
+    fn query(&self, condition: &str) -> String {
+        format!(
             "SELECT {}, {} FROM {} WHERE {condition}",
             self.projection.select,
             self.locator.join(", "),
             self.stream.table.quoted()
-        );
-        let mut statement = self.conn.prepare_cached(&sql)?;
+        )
+    }
+
+    fn rows(&self, sql: &str, values: &[Cell], key: &Key) -> rusqlite::Result<Vec<Found>> {
+        let mut statement = self.conn.prepare_cached(sql)?;
         let mut rows = statement.query(params_from_iter(values))?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
