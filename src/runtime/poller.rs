@@ -345,7 +345,8 @@ impl Poller {
         mut shown: Option<&mut Shown>,
     ) -> Result<Vec<(Key, Fact)>, Fault> {
         let mut facts = Vec::with_capacity(changes.len());
-        let reported = self.ctx.end(self.side).features.deletes == Deletes::Reported;
+        let features = self.ctx.end(self.side).features;
+        let reported = features.deletes == Deletes::Reported;
         let mut by_id = Vec::new();
         for change in changes {
             match change {
@@ -354,10 +355,10 @@ impl Poller {
                         if let Some(id) = projected.meta.id.as_ref().filter(|_| reported) {
                             by_id.push((facts.len(), id.clone(), None));
                         }
-                        if shown
-                            .as_mut()
-                            .is_some_and(|shown| !shown.note(&projected.key, projected.meta.id.as_ref()))
-                        {
+                        let id = projected.meta.id.as_ref();
+                        let again = shown.as_mut().is_some_and(|shown| !shown.note(&projected.key, id));
+                        // Read by its stamps, a stream shows a record again that changed meanwhile.
+                        if again && (id.is_some() || features.deletes == Deletes::Scanned) {
                             facts.push(duplicate(&projected.key));
                         } else {
                             facts.push((projected.key.clone(), Fact::Seen(projected)));

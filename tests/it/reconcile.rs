@@ -277,6 +277,40 @@ async fn a_load_after_a_broken_one_comes_to_its_end() {
     runtime.drain(Duration::from_secs(5)).await;
 }
 
+/// A table read by its stamps shows a row again that is edited while the first pass is under way: it is the
+/// same row, and its last edit counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_changes_during_the_first_pass_is_no_second_one() {
+    let settings = SETTINGS.replace(
+        r#"a = { system = "left", stream = "t", key = "id" }"#,
+        r#"a = { system = "left", stream = "t", key = "id", capture = "column", updated_at = "at", overlap_seconds = 60 }"#,
+    );
+    let place = Place::empty(&settings);
+    place.run(
+        "left",
+        "PRAGMA journal_mode = wal; CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT, y TEXT, at INTEGER);
+         WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+         INSERT INTO t SELECT i, 'x', 'y', unixepoch() - 10000 + i FROM n",
+    );
+    place.run("right", "PRAGMA journal_mode = wal; CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT, y TEXT)");
+    let runtime = place.start().await;
+    let count = |sql: &str| {
+        let db = Connection::open(place.path().join("right.sqlite")).unwrap();
+        db.busy_timeout(Duration::from_secs(5)).unwrap();
+        db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    // As soon as the first page is over there, the pass is under way.
+    eventually("the first page", || count("SELECT count(*) FROM t") > 0).await;
+    place.run("left", "UPDATE t SET x = 'edited', at = unixepoch() WHERE id <= 100");
+    eventually("all rows, with the edits", || {
+        count("SELECT count(*) FROM t") == 5000 && count("SELECT count(*) FROM t WHERE x = 'edited'") == 100
+    })
+    .await;
+    let link = runtime.store.link("default", "both").await.unwrap();
+    assert_eq!(link.counters.dead, 0, "nobody was called a second record");
+    runtime.drain(Duration::from_secs(5)).await;
+}
+
 async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     for _ in 0..300 {
         if is_so() {
