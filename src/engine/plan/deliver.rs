@@ -92,7 +92,10 @@ fn write_at(
     creates: bool,
 ) {
     to.id = written.id.clone().or_else(|| to.id.take());
-    to.revision = written.revision.clone();
+    // A destination that did not compare may have met another edit in the same version: read back, it
+    // must not be taken for our own doing.
+    let all_ours = written.compared || creates || written.stored.is_some();
+    to.revision = written.revision.clone().filter(|_| all_ours);
     to.seen_at = written.now;
     to.epoch = written.epoch;
     let base = to.base.get_or_insert_with(|| nothing_known(shape));
@@ -142,6 +145,10 @@ fn moved_from(
     rules: &LinkRules,
 ) {
     let Some(way) = rules.way(direction) else { return };
+    if let (Seen::AsBase, Some(base)) = (&from.seen, &from.base) {
+        // It stands as it was before, and no longer as it was when this was sent: only the base moves.
+        from.seen = Seen::Changed(base.clone());
+    }
     let base = from.base.get_or_insert_with(|| nothing_known(&image.shape));
     for (target, value) in values.iter().enumerate() {
         if value.is_missing() {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Pair, Projected, Seen};
-use crate::engine::record::{Image, Schema, Side, Timestamp};
+use super::{Pair, Projected, Seen, SideState};
+use crate::engine::record::{Image, Schema, Side, Timestamp, Value};
 
 /// What an observation changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub fn observe(pair: &mut Pair, side: Side, projected: Projected, epoch: u32, no
     state.seen_at = now;
     state.epoch = epoch;
     if ours {
-        state.base = Some(image);
+        adopt(state, image);
         return Observation::News;
     }
     state.seen = match &state.base {
@@ -50,6 +50,25 @@ pub fn observe(pair: &mut Pair, side: Side, projected: Projected, epoch: u32, no
         _ => Seen::Changed(image),
     };
     Observation::News
+}
+
+/// Takes our own write's image as it stands there for what was agreed on. A field of which nothing was
+/// known before is none of what we wrote.
+fn adopt(state: &mut SideState, image: Image) {
+    let Some(base) = state.base.take() else { return };
+    let mut base = base.reshaped(&image.shape);
+    let mut whole = true;
+    for (place, value) in base.values.iter_mut().zip(&image.values) {
+        if matches!(place, Value::Unknown) {
+            whole &= matches!(value, Value::Unknown);
+        } else {
+            place.clone_from(value);
+        }
+    }
+    state.base = Some(base);
+    if !whole {
+        state.seen = Seen::Changed(image);
+    }
 }
 
 /// Takes in that a record is gone from one side.

@@ -37,6 +37,64 @@ fn an_edit_made_while_its_push_was_in_flight_is_pushed_again() {
 }
 
 #[test]
+fn an_edit_that_is_taken_back_while_its_push_is_in_flight_is_taken_back_there_too() {
+    let rules = rules(XY);
+    let mut pair = agreed(&rules, "x=1");
+    see(&mut pair, &rules, Side::A, "x=2");
+    let action = plan(&mut pair, &rules).a_to_b;
+    let made_from = pair.a.now().cloned();
+    see(&mut pair, &rules, Side::A, "x=1");
+    let written = Written {
+        direction: Direction::AToB,
+        action: action.clone(),
+        made_from: MadeFrom::Then(made_from.as_ref()),
+        id: None,
+        revision: None,
+        stored: None,
+        compared: true,
+        epoch: 1,
+        now: NOW,
+    };
+    delivered(&mut pair, &rules, written);
+    let decision = plan(&mut pair, &rules);
+    assert_eq!(words(&decision.a_to_b, &rules, Side::B), "update x=1");
+    carry_out(&mut pair, &rules, Direction::AToB, &decision.a_to_b);
+    assert_eq!(words(&plan(&mut pair, &rules).a_to_b, &rules, Side::B), "Agreed");
+}
+
+#[test]
+fn what_was_met_in_the_same_version_as_our_write_is_not_taken_for_ours() {
+    let rules = rules(XY);
+    // (whether the destination compared, what travels back, why)
+    let cases = [
+        (true, "Agreed", "nobody else can have been there: it is a canonical form"),
+        (false, "update y=7", "somebody edited it between look and write"),
+    ];
+    for (compared, expected, why) in cases {
+        let mut pair = agreed(&rules, "x=1 y=1");
+        see(&mut pair, &rules, Side::A, "x=2 y=1");
+        let action = plan(&mut pair, &rules).a_to_b;
+        let made_from = pair.a.now().cloned();
+        let written = Written {
+            direction: Direction::AToB,
+            action,
+            made_from: MadeFrom::Then(made_from.as_ref()),
+            id: None,
+            revision: Some("r2".into()),
+            stored: None,
+            compared,
+            epoch: 1,
+            now: NOW,
+        };
+        delivered(&mut pair, &rules, written);
+        let meta = Meta { revision: Some("r2".into()), ..Meta::default() };
+        see_as(&mut pair, &rules, Side::B, "x=2 y=7", meta);
+        let decision = plan(&mut pair, &rules);
+        assert_eq!(words(&decision.b_to_a, &rules, Side::A), expected, "{why}");
+    }
+}
+
+#[test]
 fn rules_that_map_anew_are_remembered_until_delivered() {
     let before = rules(XY);
     // (new rules, what is written, why)
