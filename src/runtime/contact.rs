@@ -123,14 +123,26 @@ fn unsettled(pair: &Pair) -> bool {
     [&pair.a, &pair.b].iter().any(|side| matches!(side.seen, Seen::Changed(_) | Seen::Deleted(_)))
 }
 
+/// A fingerprint that no rules have.
+const OF_NO_RULES: u128 = 0;
+
+/// Remembers that pairs are about to be planned anew: should that be cut short, those that are done
+/// and those that are not differ, and whatever rules come next have to look at all of them.
+pub async fn begin(ctx: &LinkContext) -> Result<(), Fault> {
+    let mut state = ctx.store.link(&ctx.customer, &ctx.name).await.map_err(storage)?;
+    state.planned_under = Some(OF_NO_RULES);
+    ctx.store.put_link(&state).await.map_err(storage)
+}
+
 /// Remembers that all pairs are planned under these rules, and which fields they have seen.
 pub async fn done(ctx: &LinkContext) -> Result<(), Fault> {
+    // The fields first: a crash in between must not leave more of them named than were read.
+    let fields = serde_json::json!({ "a": names(ctx, Side::A), "b": names(ctx, Side::B) }).to_string();
+    ctx.store.put(FIELDS_SPACE, &fields_key(ctx), &fields, None).await.map_err(storage)?;
     let mut state = ctx.store.link(&ctx.customer, &ctx.name).await.map_err(storage)?;
     state.matched = true;
     state.planned_under = Some(ctx.rules.fingerprint);
-    ctx.store.put_link(&state).await.map_err(storage)?;
-    let fields = serde_json::json!({ "a": names(ctx, Side::A), "b": names(ctx, Side::B) }).to_string();
-    ctx.store.put(FIELDS_SPACE, &fields_key(ctx), &fields, None).await.map_err(storage)
+    ctx.store.put_link(&state).await.map_err(storage)
 }
 
 /// Tells whether every field that the rules know has been read on both sides already.

@@ -149,6 +149,7 @@ async fn try_match(ctx: &Arc<LinkContext>, state: &LinkState) -> Result<[Poller;
             rules_version = ctx.rules.version, duration_ms = meter::millis(began.elapsed()),
             "matched both sides");
     } else if !planned {
+        contact::begin(ctx).await?;
         // Fields that were never looked at have to be read first; else what is known is enough.
         if contact::covers(ctx).await? {
             contact::walk(ctx, true).await?;
