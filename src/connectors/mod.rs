@@ -149,7 +149,8 @@ pub struct StreamInfo {
 pub enum Deletes {
     /// `read` always starts from nothing and ends in [`End::Complete`]; what it did not show is gone.
     Scanned,
-    /// `read` reports tombstones.
+    /// `read` reports tombstones. A read that begins at nothing need not tell what was deleted before;
+    /// it ends in [`End::Complete`], so that what an earlier one has shown is found missing.
     Reported,
     /// `list` enumerates all keys; what it does not show is gone.
     Listed,

@@ -136,7 +136,8 @@ pub async fn store(ctx: &LinkContext, planned: Planned) -> Result<Stored, Fault>
         let is_load = commit.load.is_some();
         facts.told =
             commit.history.iter().filter(|told| matches!(told.what, What::Written(_))).cloned().collect();
-        let forgotten: Vec<Key> = commit.forgotten.iter().map(|(key, _)| key.clone()).collect();
+        // Before it is so: whoever finds the pair gone must find this as well.
+        commit.forgotten.iter().for_each(|(key, _)| ctx.forget(key));
         let committed = ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(|error| {
             // It may be stored all the same.
             ctx.unsure.store(true, Ordering::Relaxed);
@@ -149,7 +150,6 @@ pub async fn store(ctx: &LinkContext, planned: Planned) -> Result<Stored, Fault>
         if !committed.stale.is_empty() {
             return Ok(Stored::Overtaken(facts));
         }
-        forgotten.iter().for_each(|key| ctx.forget(key));
     }
     outcomes.count(ctx);
     for (side, moved) in Side::BOTH.into_iter().zip(moved) {

@@ -366,9 +366,9 @@ impl Poller {
                     }
                     Err(malformed) => facts.push(nameless(malformed)?),
                 },
-                Change::Delete(Tombstone { key: Some(key), at, .. }) => {
-                    facts.push((key, Fact::Gone(at, None)))
-                }
+                // Under its id, so that an old tombstone that is shown again spares the record that has
+                // come to stand under the key since.
+                Change::Delete(Tombstone { key: Some(key), id, at }) => facts.push((key, Fact::Gone(at, id))),
                 Change::Delete(Tombstone { id: Some(id), at, .. }) => by_id.push((facts.len(), id, at)),
                 Change::Delete(_) => {}
                 Change::Malformed(malformed) => match &malformed.key {

@@ -25,6 +25,9 @@ pub(super) async fn settle(
             return Ok(());
         }
         tell_the_other(ctx, direction, &left).await?;
+        // Before it is so: whoever finds a pair gone must find this as well.
+        let gone = left.iter().filter(|ending| ending.settlement.forget);
+        gone.filter_map(|ending| ending.settlement.pair.as_ref()).for_each(|pair| ctx.forget(&pair.key));
         let settlements = left.iter().map(|ending| ending.settlement.clone()).collect();
         let settled = ctx.store.settle(ctx.id, settlements, ctx.now()).await.map_err(storage)?;
         let (stale, ended): (Vec<Ending>, Vec<Ending>) =
@@ -123,9 +126,6 @@ fn outcomes(direction: Direction, held: &[&Ending]) -> Outcomes {
 /// Keeps the sums of present keys in step with what was settled.
 fn count(ctx: &LinkContext, ending: &Ending) {
     let Some(pair) = &ending.settlement.pair else { return };
-    if ending.settlement.forget {
-        ctx.forget(&pair.key);
-    }
     let [before_a, before_b] = ending.before.present;
     for (side, before) in [(Side::A, before_a), (Side::B, before_b)] {
         let now = !ending.settlement.forget && pair.side(side).now().is_some();

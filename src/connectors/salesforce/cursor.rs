@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::wire::After;
+use crate::connectors::End;
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::record::{Cursor, Timestamp};
 
@@ -70,6 +71,12 @@ impl Position {
     pub fn behind(&self, stamp: Timestamp, id: &str) -> Self {
         let phase = if self.phase == Phase::First { Phase::First } else { Phase::Pass };
         Self { phase, stamp: stamp.0.div_euclid(1000), id: Some(id.to_owned()), ..self.clone() }
+    }
+
+    /// Says what the end of the pass proves. The first one has shown all that lives: whatever was
+    /// deleted before it began, and was known from an earlier first pass, is missing in it.
+    pub fn end_of_pass(&self) -> End {
+        if self.phase == Phase::First { End::Complete } else { End::CaughtUp }
     }
 
     /// Ends the pass. The next one begins at the last row's second, and the overlap before the

@@ -177,12 +177,13 @@ impl Source for SalesforceSource {
                 Phase::Rest => cursor.clone(),
                 _ => here.at_rest(self.org.settings.overlap).encode(),
             });
+            let end = if after.is_some() { here.end_of_pass() } else { End::CaughtUp };
             let (changes, _) = self.changes(fetched.rows, None, &user);
-            return Ok(Page { changes, cursor, end: End::CaughtUp });
+            return Ok(Page { changes, cursor, end });
         };
         let behind = here.behind(*stamp, id);
         let (next, end) = match fetched.done {
-            true => (behind.at_rest(self.org.settings.overlap), End::CaughtUp),
+            true => (behind.at_rest(self.org.settings.overlap), here.end_of_pass()),
             false => (behind, End::More),
         };
         let (changes, shown) = self.changes(fetched.rows, here.deleted_since, &user);

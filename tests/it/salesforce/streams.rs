@@ -24,7 +24,7 @@ async fn pass(
         if let Some(cursor) = &cursor {
             source.ack(cursor).await.unwrap();
         }
-        if page.end == End::CaughtUp {
+        if page.end != End::More {
             return (changes, cursor, pages);
         }
     }
