@@ -10,7 +10,7 @@ IMAGE ?= record-sync
 PROFILE ?= default
 ARGS ?=
 
-.PHONY: help run test lint fmt bench verify docker clean
+.PHONY: help run test lint fmt sim bench verify docker clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: ## Check formatting and lints
 
 fmt: ## Format the code
 	cargo fmt
+
+sim: ## Play simulated histories (HISTORIES=n, STEPS=n), or one with its trace (SEED=n)
+	cargo test --locked --profile sim --test simulate -- --nocapture histories
 
 bench: ## Measure the stages and the whole path against a bare loop
 	cargo bench --locked --bench sync -- $(ARGS)

@@ -1,0 +1,343 @@
+//! The simulated systems as connectors: every call takes its time, passes the gate and may go wrong.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use record_sync::connectors::{
+    Batch, Call, Class, Connector, Deletes, Destination, End, Features, Gate, Listing, Open, Outcome, Page,
+    Report, SettingsError, Source, StreamInfo, StreamSpec, System, Wanted,
+};
+use record_sync::engine::fault::{Fault, FaultCode};
+use record_sync::engine::record::{Change, Cursor, Record, Schema, Side, Timestamp, Tombstone};
+
+use crate::reading;
+use crate::setup::{FIELDS, Nature};
+use crate::steps::Trouble;
+use crate::system::{key_in, schema};
+use crate::world::{State, World};
+
+pub static CONNECTORS: &[&Connector] = &[&LOCAL, &REMOTE];
+
+static LOCAL: Connector = connector("sim-local", false);
+static REMOTE: Connector = connector("sim-remote", true);
+
+const fn connector(name: &'static str, remote: bool) -> Connector {
+    Connector {
+        name,
+        about: "a system of the simulation",
+        remote,
+        settings_schema: || {
+            serde_json::json!({ "type": "object", "properties": { "side": { "type": "string" } },
+                "additionalProperties": false })
+        },
+        stream_options: &[],
+        check_settings: |_| Ok::<(), SettingsError>(()),
+        open,
+        mock: None,
+    }
+}
+
+thread_local! {
+    /// The world of the history that this thread plays.
+    static WORLD: RefCell<Option<Arc<World>>> = const { RefCell::new(None) };
+}
+
+/// Plays this world on this thread from now on.
+pub fn enter(world: Option<Arc<World>>) {
+    WORLD.with(|place| *place.borrow_mut() = world);
+}
+
+fn open(open: Open) -> Result<Arc<dyn System>, Fault> {
+    let world = WORLD.with(|place| place.borrow().clone()).expect("a history is being played");
+    let side = if open.settings["side"] == "a" { Side::A } else { Side::B };
+    let nature = world.lock().system(side).nature;
+    Ok(Arc::new(Simulated { line: Line { world, side, nature, gate: open.gate, schema: schema() } }))
+}
+
+struct Simulated {
+    line: Line,
+}
+
+/// The way to one system.
+#[derive(Clone)]
+struct Line {
+    world: Arc<World>,
+    side: Side,
+    nature: Nature,
+    gate: Arc<dyn Gate>,
+    schema: Arc<Schema>,
+}
+
+/// What goes on between us and a system.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Read,
+    /// A read that may claim to be whole.
+    Scan,
+    Write,
+    Look,
+}
+
+/// How long nobody answers until a call is given up.
+const TIME_OUT: Duration = Duration::from_secs(8);
+
+/// A request that left us; should we die before it is known to have come in, it may come in all the same.
+struct Sent<'l, T, F: FnOnce(&mut State, Option<Trouble>) -> T> {
+    line: &'l Line,
+    act: Option<F>,
+    ticket: Option<u64>,
+    number: u64,
+}
+
+impl<T, F: FnOnce(&mut State, Option<Trouble>) -> T> Drop for Sent<'_, T, F> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.line.gate.leave(ticket, Report { dropped: true, ..Report::default() });
+        }
+        let mut state = self.line.world.lock();
+        let lands = state.lands(self.number);
+        if let Some(act) = self.act.take().filter(|_| lands) {
+            state.note(|| "    (a call that was on its way comes in)".to_owned());
+            if self.line.nature.remote {
+                self.line.arrive(&mut state);
+            }
+            act(&mut state, None);
+        }
+    }
+}
+
+impl Line {
+    /// Sends one request; `act` is what it does where it comes in.
+    async fn call<T, F>(&self, kind: Kind, class: Class, act: F) -> Result<T, Fault>
+    where
+        F: FnOnce(&mut State, Option<Trouble>) -> T + Send,
+        T: Send,
+    {
+        self.world.pass().await;
+        let ticket = if self.nature.remote { Some(self.gate.enter(class).await?) } else { None };
+        let number = self.world.lock().sends();
+        let mut sent = Sent { line: self, act: Some(act), ticket, number };
+        self.travel().await;
+        let (result, trouble) = {
+            let mut state = self.world.lock();
+            let trouble = self.trouble(&mut state, kind);
+            state.figures.calls += 1;
+            state.lands(number);
+            if self.nature.remote {
+                self.arrive(&mut state);
+            }
+            let refused = matches!(
+                trouble,
+                Some(
+                    Trouble::Throttled | Trouble::Unavailable | Trouble::Unauthorised | Trouble::LostRequest
+                )
+            );
+            let act = sent.act.take().filter(|_| !refused);
+            (act.map(|act| act(&mut state, trouble)), trouble)
+        };
+        let lost = matches!(trouble, Some(Trouble::LostReply | Trouble::LostRequest));
+        if lost {
+            tokio::time::sleep(if self.nature.remote { TIME_OUT } else { Duration::from_millis(5) }).await;
+        } else {
+            self.travel().await;
+        }
+        self.world.pass().await;
+        let fault = trouble.and_then(fault);
+        if let Some(ticket) = sent.ticket.take() {
+            let failed = lost || trouble == Some(Trouble::Unavailable);
+            let retry_after = (trouble == Some(Trouble::Throttled)).then_some(Duration::from_secs(2));
+            self.gate.leave(ticket, Report { failed, retry_after, ..Report::default() });
+        }
+        match (fault, result) {
+            (Some(fault), _) => Err(fault),
+            (None, Some(result)) => Ok(result),
+            (None, None) => Err(Fault::transient(FaultCode::Connect, "the simulation answered nothing")),
+        }
+    }
+
+    fn arrive(&self, state: &mut State) {
+        let now = state.now();
+        if !state.system(self.side).arrive(now) {
+            let nature = &self.nature;
+            let text = format!(
+                "{} got more than {} calls in {} s",
+                self.side.as_str(),
+                nature.max_requests,
+                nature.window_s
+            );
+            state.violated("window", text);
+        }
+    }
+
+    async fn travel(&self) {
+        let (low, high) = self.nature.latency_ms;
+        let wait = self.world.lock().chance.between(low, high);
+        if wait > 0 {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
+        self.world.pass().await;
+    }
+
+    /// Draws the trouble that a call meets, if any.
+    fn trouble(&self, state: &mut State, kind: Kind) -> Option<Trouble> {
+        let troubles = state.system(self.side).troubles.clone();
+        for (trouble, share) in troubles {
+            let fits = match trouble {
+                Trouble::Partial => kind == Kind::Write,
+                Trouble::ShortRead => kind == Kind::Scan && self.nature.remote,
+                Trouble::Twice => kind == Kind::Read,
+                _ => true,
+            };
+            if fits && state.chance.percent(u64::from(share)) {
+                state.figures.faults += 1;
+                state.note(|| format!("    {} meets {trouble:?}", self.side.as_str()));
+                return Some(trouble);
+            }
+        }
+        None
+    }
+}
+
+fn fault(trouble: Trouble) -> Option<Fault> {
+    match trouble {
+        Trouble::Throttled => Some(Fault::throttled(Some(Duration::from_secs(2)), "429")),
+        Trouble::Unavailable => Some(Fault::transient(FaultCode::Unavailable, "503")),
+        Trouble::Unauthorised => Some(Fault::fatal(FaultCode::Auth, "401", "renew the secret")),
+        Trouble::LostReply | Trouble::LostRequest => {
+            Some(Fault::transient(FaultCode::Timeout, "nobody answered").and_may_have_happened())
+        }
+        Trouble::Partial | Trouble::ShortRead | Trouble::Twice => None,
+    }
+}
+
+#[async_trait]
+impl System for Simulated {
+    fn features(&self, _stream: &StreamSpec) -> Features {
+        self.line.nature.features()
+    }
+
+    async fn describe(&self, _stream: &StreamSpec, call: &Call) -> Result<StreamInfo, Fault> {
+        let fields = || std::iter::once("id").chain(FIELDS).map(str::to_owned).collect();
+        self.line.call(Kind::Look, call.class, |_, _| ()).await?;
+        Ok(StreamInfo { fields: fields(), open: false })
+    }
+
+    fn source(&self, _stream: &StreamSpec) -> Result<Box<dyn Source>, Fault> {
+        Ok(Box::new(SimSource { line: self.line.clone(), seen: None, before: None }))
+    }
+
+    fn destination(&self, _stream: &StreamSpec) -> Result<Arc<dyn Destination>, Fault> {
+        Ok(Arc::new(SimDestination { line: self.line.clone() }))
+    }
+}
+
+struct SimSource {
+    line: Line,
+    /// The change count of the system when the last pass began.
+    seen: Option<u64>,
+    /// Where the last page was read from.
+    before: Option<Cursor>,
+}
+
+#[async_trait]
+impl Source for SimSource {
+    async fn read(&mut self, after: Option<&Cursor>, limit: usize, call: &Call) -> Result<Page, Fault> {
+        let line = self.line.clone();
+        let limit = limit.min(line.nature.page_max);
+        let kind = if line.nature.deletes == Deletes::Scanned { Kind::Scan } else { Kind::Read };
+        if after.is_none() || kind == Kind::Read {
+            self.seen = Some(line.world.lock().system(line.side).seq);
+        }
+        let again = self.before.take();
+        self.before = after.cloned();
+        let page = line.call(kind, call.class, |state, trouble| {
+            let twice = trouble == Some(Trouble::Twice) && again.is_some();
+            let from = if twice { again.as_ref() } else { after };
+            let short = trouble == Some(Trouble::ShortRead);
+            let mut page = reading::page(state, line.side, from, limit, short, &line.schema);
+            if twice && page.end != End::Complete {
+                page.end = End::More;
+            }
+            page
+        });
+        let read = page.await;
+        if read.is_err() {
+            self.seen = None;
+        }
+        read
+    }
+
+    async fn list(&mut self, after: Option<&Cursor>, limit: usize, call: &Call) -> Result<Listing, Fault> {
+        let line = self.line.clone();
+        let limit = limit.min(line.nature.list_max);
+        let listed = line.call(Kind::Scan, call.class, |state, trouble| {
+            reading::listing(state, line.side, after, limit, trouble == Some(Trouble::ShortRead))
+        });
+        listed.await
+    }
+
+    fn may_have_changed(&mut self) -> bool {
+        let mut state = self.line.world.lock();
+        let seq = state.system(self.line.side).seq;
+        self.line.nature.remote || self.seen != Some(seq)
+    }
+}
+
+struct SimDestination {
+    line: Line,
+}
+
+#[async_trait]
+impl Destination for SimDestination {
+    async fn write(&self, batch: &Batch, call: &Call) -> Result<Vec<Outcome>, Fault> {
+        let line = &self.line;
+        assert!(batch.deliveries.len() <= line.nature.batch_max, "a batch is too long");
+        let act = |state: &mut State, trouble: Option<Trouble>| {
+            let mut outcomes = Vec::with_capacity(batch.deliveries.len());
+            for delivery in &batch.deliveries {
+                if trouble == Some(Trouble::Partial) && state.chance.flip() {
+                    let fault = Fault::transient(FaultCode::Unavailable, "not this one");
+                    outcomes.push(Outcome::Failed(fault));
+                    continue;
+                }
+                outcomes.push(state.deliver(line.side, &batch.shape, delivery, &line.schema));
+                if trouble == Some(Trouble::LostReply)
+                    && let Some(key) = key_in(&delivery.key)
+                {
+                    state.unsure(key);
+                }
+            }
+            outcomes
+        };
+        line.call(Kind::Write, call.class, act).await
+    }
+
+    async fn look_up(&self, wanted: &[Wanted], call: &Call) -> Result<Vec<Option<Record>>, Fault> {
+        let line = &self.line;
+        let act = |state: &mut State, _: Option<Trouble>| {
+            let now = state.now();
+            let system = state.system(line.side);
+            wanted
+                .iter()
+                .map(|wanted| {
+                    let key = key_in(&wanted.key)?;
+                    system.looked.insert(key, now);
+                    let by_id = wanted.id.as_ref().and_then(|id| id.parse().ok());
+                    let row =
+                        by_id.and_then(|id: u64| system.rows.get(&id)).or_else(|| system.by_key(key))?;
+                    Some(system.record(row, &line.schema))
+                })
+                .collect()
+        };
+        line.call(Kind::Look, call.class, act).await
+    }
+}
+
+/// A tombstone as a system reports it.
+pub fn tombstone(nature: &Nature, grave: &crate::system::Grave) -> Change {
+    let id = Some(grave.id.to_string().into());
+    let key = (!nature.graves_by_id).then(|| crate::system::key_of(grave.key));
+    Change::Delete(Tombstone { key, id, at: Some(Timestamp(grave.at)) })
+}

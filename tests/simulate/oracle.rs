@@ -1,0 +1,213 @@
+//! What must be true at every quiet point. Knows nothing of the engine: it looks at both systems, at
+//! what people did, and at what the service says of itself.
+
+use std::sync::Arc;
+
+use record_sync::connectors::Deletes;
+use record_sync::engine::plan::{Pair, Status};
+use record_sync::engine::record::{Direction, Side, Value};
+use record_sync::runtime::supervisor::Runtime;
+
+use crate::ledger::{Fate, Ledger, plain};
+use crate::life::LINK;
+use crate::setup::{FIELDS, KEYS, Policy};
+use crate::system::{Row, key_in};
+use crate::world::{State, World, shown, word};
+
+/// Looks at everything, and begins a new epoch.
+pub async fn look(world: &Arc<World>, runtime: &Arc<Runtime>) {
+    let link = match runtime.store.link("default", LINK).await {
+        Ok(link) => link,
+        Err(error) => return world.lock().violated("store", error.to_string()),
+    };
+    let depth = runtime.store.depth(link.id).await.unwrap_or_default();
+    let pairs = runtime.store.walk(link.id, None, 10_000).await.unwrap_or_default();
+    let mut state = world.lock();
+    for key in 0..KEYS {
+        record(&mut state, key);
+    }
+    let counted = &link.counters;
+    let active: u64 = depth.iter().map(|d| d.pending + d.leased + d.retrying + d.waiting + d.conflict).sum();
+    let ended = counted.delivered + counted.superseded + counted.cancelled + counted.dead;
+    if counted.accepted != ended + active {
+        state.violated("count", format!("{counted:?} with {active} active"));
+    }
+    statuses(&mut state, &pairs);
+    if !state.violations.is_empty() {
+        for pair in &pairs {
+            state.note(|| format!("known: {pair:?}"));
+        }
+    }
+    if state.violations.is_empty() {
+        state.note(|| "all is well".to_owned());
+    }
+    begin(&mut state);
+}
+
+/// The rows of a key on both sides.
+fn rows(state: &State, key: u8) -> [Vec<&Row>; 2] {
+    let of = |at: usize| state.systems[at].rows.values().filter(|row| row.key == key).collect();
+    [of(0), of(1)]
+}
+
+fn record(state: &mut State, key: u8) {
+    let mut broken: Vec<(&'static str, String)> = Vec::new();
+    let width = state.rules.width();
+    let empty = Ledger::default();
+    let ledger = state.ledgers.get(&key).unwrap_or(&empty);
+    let [a, b] = rows(state, key);
+    if a.len() > 1 || b.len() > 1 {
+        broken.push(("effect_twice", format!("k{key} is there {} times at a, {} at b", a.len(), b.len())));
+    }
+    match (a.first(), b.first()) {
+        (Some(a), Some(b)) => {
+            if ledger.fate(width) == Fate::Gone {
+                broken.push(("delete_undone", format!("k{key} is there, although it was deleted")));
+            }
+            for field in 0..width {
+                fields(state, ledger, key, field, [&a.values[field], &b.values[field]], &mut broken);
+            }
+        }
+        (None, None) => {
+            if ledger.fate(width) == Fate::Lives {
+                broken.push(("record_lost", format!("k{key} is gone on both sides")));
+            }
+        }
+        (a, b) => {
+            let at = |row: Option<&&Row>| row.map_or("nothing".to_owned(), |row| shown(&row.values));
+            broken.push(("converges", format!("k{key}: {} at a, {} at b", at(a), at(b))));
+        }
+    }
+    for (check, text) in broken {
+        state.violated(check, text);
+    }
+}
+
+fn fields(
+    state: &State,
+    ledger: &Ledger,
+    key: u8,
+    field: usize,
+    [a, b]: [&Value; 2],
+    broken: &mut Vec<(&'static str, String)>,
+) {
+    let name = format!("k{key}.{}", FIELDS[field]);
+    if plain(a) != plain(b) {
+        broken.push(("converges", format!("{name} is {} at a and {} at b", word(a), word(b))));
+        return;
+    }
+    if ledger.blurred[field] || ledger.unsure {
+        return;
+    }
+    let candidates = ledger.candidates(field);
+    let is = |value: &Option<Value>| value.as_ref().is_some_and(|value| plain(value) == plain(a));
+    let allowed = candidates.iter().any(|event| is(&event.values[field]));
+    if !allowed && !candidates.is_empty() {
+        let tops: Vec<String> = candidates
+            .iter()
+            .map(|event| {
+                let side = event.side.map_or("both", Side::as_str);
+                format!("{} of {side}", event.values[field].as_ref().map_or_else(String::new, word))
+            })
+            .collect();
+        broken.push(("edit_lost", format!("{name} is {}, should be {}", word(a), tops.join(" or "))));
+        return;
+    }
+    let winner = match state.rules.policy {
+        Policy::Newest => return,
+        Policy::A => Side::A,
+        Policy::B => Side::B,
+    };
+    // A system that can't compare may lose the race between look and write.
+    let compares = state.setup.natures.iter().all(|nature| nature.compare_and_set) || !ledger.any_raced();
+    if ledger.fuzzy || !ledger.only_edits() || !compares {
+        return;
+    }
+    if let Some(due) = candidates.iter().find(|event| event.side == Some(winner))
+        && !is(&due.values[field])
+    {
+        let due = due.values[field].as_ref().map_or_else(String::new, word);
+        broken.push(("policy", format!("{name} is {}, but {} wins with {due}", word(a), winner.as_str())));
+    }
+}
+
+/// Every status tells the truth, and what the store knows is so.
+fn statuses(state: &mut State, pairs: &[Pair]) {
+    let width = state.rules.width();
+    let mut broken: Vec<(&'static str, String)> = Vec::new();
+    let mut known = [false; KEYS as usize];
+    for pair in pairs {
+        let Some(key) = key_in(&pair.key) else {
+            broken.push(("store", format!("a pair {} that nobody made", pair.key)));
+            continue;
+        };
+        known[usize::from(key)] = true;
+        for (side, rows) in Side::BOTH.into_iter().zip(rows(state, key)) {
+            let now = pair.side(side).now();
+            match (now, rows.first()) {
+                (None, None) => {}
+                (Some(image), Some(row)) => {
+                    for field in 0..width {
+                        let known = image.get(FIELDS[field]);
+                        let (known, stands) = (known, &row.values[field]);
+                        if plain(known) != plain(stands) {
+                            let text = format!(
+                                "k{key}.{} is known as {} at {}, is {}",
+                                FIELDS[field],
+                                word(known),
+                                side.as_str(),
+                                word(stands)
+                            );
+                            broken.push(("store", text));
+                        }
+                    }
+                }
+                (now, _) => {
+                    let text = format!(
+                        "k{key} is {} at {}",
+                        if now.is_some() { "not" } else { "there" },
+                        side.as_str()
+                    );
+                    broken.push(("store", text));
+                }
+            }
+        }
+        for direction in Direction::BOTH {
+            let way = pair.way(direction);
+            // A direction in which nothing had to go yet has nothing to say.
+            if !matches!(way.status, Status::Synced | Status::None) {
+                let text = format!("k{key} {} is {:?} {:?}", direction.as_str(), way.status, way.error);
+                broken.push(("status", text));
+            }
+        }
+    }
+    for key in 0..KEYS {
+        let [a, b] = rows(state, key);
+        if !known[usize::from(key)] && (!a.is_empty() || !b.is_empty()) {
+            broken.push(("store", format!("k{key} is not known")));
+        }
+    }
+    for (check, text) in broken {
+        state.violated(check, text);
+    }
+}
+
+/// From here on only what comes next counts.
+fn begin(state: &mut State) {
+    state.ledgers.clear();
+    state.blurs = false;
+    for key in 0..KEYS {
+        let [a, b] = rows(state, key);
+        let values = [a.first().map(|row| &row.values), b.first().map(|row| &row.values)];
+        if values.iter().any(Option::is_some) {
+            let ledger = Ledger::begin(values);
+            state.ledgers.insert(key, ledger);
+        }
+    }
+    for system in &mut state.systems {
+        system.looked.clear();
+        if system.nature.deletes != Deletes::Reported {
+            system.graves.clear();
+        }
+    }
+}

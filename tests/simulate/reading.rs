@@ -1,0 +1,129 @@
+//! What a read or a listing of a system shows: by key, by log, or by stamp.
+
+use std::sync::Arc;
+
+use record_sync::connectors::{Deletes, End, Listing, Page};
+use record_sync::engine::record::{Change, Cursor, Schema, Side};
+
+use crate::connector::tombstone;
+use crate::system::{Row, Sys, key_of};
+use crate::world::State;
+
+/// Reads the next page.
+pub fn page(
+    state: &mut State,
+    side: Side,
+    after: Option<&Cursor>,
+    limit: usize,
+    short: bool,
+    schema: &Arc<Schema>,
+) -> Page {
+    let now = state.now();
+    let system = state.system(side);
+    let page = match system.nature.deletes {
+        Deletes::Scanned => scan(system, after, limit, short, schema),
+        Deletes::Reported => log(system, after, limit, schema),
+        Deletes::Listed => stamps(system, now, after, limit, schema),
+    };
+    let (count, end) = (page.changes.len(), page.end);
+    state.note(|| format!("    {} shows {count} records, {end:?}", side.as_str()));
+    page
+}
+
+/// All records in the order of their keys.
+fn scan(system: &Sys, after: Option<&Cursor>, limit: usize, short: bool, schema: &Arc<Schema>) -> Page {
+    let after: Option<(u8, u64)> = after.map(|cursor| read_two(&cursor.0));
+    let mut rows: Vec<&Row> =
+        system.rows.values().filter(|row| after.is_none_or(|after| (row.key, row.id) > after)).collect();
+    rows.sort_by_key(|row| (row.key, row.id));
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    if short {
+        rows.truncate(rows.len() / 2);
+    }
+    let end = if more && !short { End::More } else { End::Complete };
+    let cursor = rows.last().map(|row| Cursor(format!("{} {}", row.key, row.id)));
+    Page { changes: upserts(system, &rows, schema), cursor, end }
+}
+
+/// What changed since a place in the log; at first what is there, and only then what was deleted.
+fn log(system: &Sys, after: Option<&Cursor>, limit: usize, schema: &Arc<Schema>) -> Page {
+    let at: Option<(u64, u64)> = after.map(|cursor| {
+        let (after, start) = cursor.0.split_once(' ').expect("our own cursor");
+        (after.parse().expect("a place"), start.parse().expect("a place"))
+    });
+    let (after, start) = at.unwrap_or((0, system.seq));
+    let whole = after < start || at.is_none();
+    let mut changes: Vec<(u64, Change)> = Vec::new();
+    for row in system.rows.values().filter(|row| row.seq > after) {
+        changes.push((row.seq, Change::Upsert(system.record(row, schema))));
+    }
+    for grave in system.graves.iter().filter(|grave| grave.seq > after.max(start)) {
+        changes.push((grave.seq, tombstone(&system.nature, grave)));
+    }
+    changes.sort_by_key(|(seq, _)| *seq);
+    let more = changes.len() > limit;
+    changes.truncate(limit);
+    let cursor = changes.last().map_or(after, |(seq, _)| *seq);
+    Page {
+        changes: changes.into_iter().map(|(_, change)| change).collect(),
+        cursor: Some(Cursor(format!("{cursor} {start}"))),
+        end: match (more, whole) {
+            (true, _) => End::More,
+            (false, true) => End::Complete,
+            (false, false) => End::CaughtUp,
+        },
+    }
+}
+
+/// What changed since a stamp, with an overlap that covers what commits late. At rest a cursor is the
+/// stamp up to which all was shown; within a pass also when it began, and where it stands.
+fn stamps(system: &Sys, now: i64, after: Option<&Cursor>, limit: usize, schema: &Arc<Schema>) -> Page {
+    let overlap = system.nature.late_ms as i64;
+    let there = now + system.nature.skew_ms;
+    let at: Vec<i64> = after.map_or(Vec::new(), |cursor| {
+        cursor.0.split(' ').map(|part| part.parse().expect("our own cursor")).collect()
+    });
+    let (begun, mut high, from) = match at.as_slice() {
+        [] => (there, i64::MIN, (i64::MIN, 0)),
+        [high] => (there, *high, (high.saturating_sub(overlap), 0)),
+        [begun, high, stamp, id] => (*begun, *high, (*stamp, *id as u64 + 1)),
+        _ => panic!("a cursor of another source"),
+    };
+    let mut rows: Vec<&Row> = system.rows.values().filter(|row| (row.stamp, row.id) >= from).collect();
+    rows.sort_by_key(|row| (row.stamp, row.id));
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    high = rows.last().map_or(high, |row| row.stamp.max(high));
+    let cursor = match rows.last() {
+        Some(row) if more => Some(format!("{begun} {high} {} {}", row.stamp, row.id)),
+        _ if high == i64::MIN => None,
+        // What commits while a pass is under way may be older than what the pass shows last.
+        _ => Some(high.min(begun).to_string()),
+    };
+    let end = if more { End::More } else { End::CaughtUp };
+    Page { changes: upserts(system, &rows, schema), cursor: cursor.map(Cursor), end }
+}
+
+fn upserts(system: &Sys, rows: &[&Row], schema: &Arc<Schema>) -> Vec<Change> {
+    rows.iter().map(|row| Change::Upsert(system.record(row, schema))).collect()
+}
+
+/// Enumerates the keys.
+pub fn listing(state: &mut State, side: Side, after: Option<&Cursor>, limit: usize, short: bool) -> Listing {
+    let system = state.system(side);
+    let after: Option<(u8, u64)> = after.map(|cursor| read_two(&cursor.0));
+    let mut places: Vec<(u8, u64)> = system.rows.values().map(|row| (row.key, row.id)).collect();
+    places.retain(|place| after.is_none_or(|after| *place > after));
+    places.sort_unstable();
+    let more = places.len() > limit && !short;
+    places.truncate(if short { limit.min(places.len()) / 2 } else { limit });
+    let cursor = places.last().map(|(key, id)| Cursor(format!("{key} {id}")));
+    let keys = places.iter().map(|(key, _)| key_of(*key)).collect();
+    Listing { keys, cursor, end: if more { End::More } else { End::Complete } }
+}
+
+fn read_two(text: &str) -> (u8, u64) {
+    let (key, id) = text.split_once(' ').expect("our own cursor");
+    (key.parse().expect("a key"), id.parse().expect("an id"))
+}

@@ -1,0 +1,213 @@
+//! What a history is played on: two systems with their habits, the settings, and the rules.
+
+use record_sync::connectors::{Deletes, Features};
+
+use crate::chance::Chance;
+
+/// The fields of every record beside its key.
+pub const FIELDS: [&str; 3] = ["x", "y", "z"];
+/// Keys that a history plays with.
+pub const KEYS: u8 = 14;
+
+/// How a destination stores text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Canon {
+    AsSent,
+    Trimmed,
+    Lower,
+    TrimmedLower,
+}
+
+impl Canon {
+    pub fn of(self, text: &str) -> String {
+        match self {
+            Self::AsSent => text.to_owned(),
+            Self::Trimmed => text.trim().to_owned(),
+            Self::Lower => text.to_lowercase(),
+            Self::TrimmedLower => text.trim().to_lowercase(),
+        }
+    }
+}
+
+/// How one simulated system behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Nature {
+    /// Calls take time, pass the gate and may fail on the way.
+    pub remote: bool,
+    pub deletes: Deletes,
+    pub compare_and_set: bool,
+    pub upsert_by_key: bool,
+    pub batch_max: usize,
+    /// Records a page of a read holds at most.
+    pub page_max: usize,
+    /// Keys a page of a listing holds at most.
+    pub list_max: usize,
+    pub canon: Canon,
+    /// A write answers with the record as it was stored.
+    pub tells_stored: bool,
+    /// Records carry a revision.
+    pub revisions: bool,
+    /// Records carry a stamp of their last change.
+    pub stamps: bool,
+    /// Tombstones name the id only.
+    pub graves_by_id: bool,
+    /// A transaction commits so much later than its stamp says, at most, in milliseconds.
+    pub late_ms: u64,
+    /// Its clock is so far off.
+    pub skew_ms: i64,
+    pub latency_ms: (u64, u64),
+    /// The window that it keeps us to.
+    pub max_requests: u32,
+    pub window_s: u32,
+}
+
+impl Nature {
+    pub fn draw(chance: &mut Chance) -> Self {
+        let remote = chance.percent(60);
+        let compare_and_set = if remote { chance.percent(40) } else { true };
+        let deletes = match remote {
+            true => chance.pick(&[Deletes::Reported, Deletes::Listed, Deletes::Scanned]),
+            false => chance.pick(&[Deletes::Reported, Deletes::Scanned, Deletes::Scanned]),
+        };
+        Self {
+            remote,
+            deletes,
+            compare_and_set,
+            upsert_by_key: compare_and_set || chance.flip(),
+            batch_max: chance.pick(&[1, 3, 10, 200]),
+            page_max: chance.pick(&[1, 2, 5, 100]),
+            list_max: chance.pick(&[1_000, 1_000, 1_000, 8]),
+            canon: chance.weighted(&[
+                (5, Canon::AsSent),
+                (1, Canon::Trimmed),
+                (1, Canon::Lower),
+                (1, Canon::TrimmedLower),
+            ]),
+            tells_stored: chance.flip(),
+            revisions: chance.flip(),
+            stamps: deletes == Deletes::Listed || chance.flip(),
+            graves_by_id: chance.flip(),
+            late_ms: chance.pick(&[0, 0, 500, 5_000]),
+            skew_ms: chance.pick(&[0, 0, -3_600_000, 3_600_000, 1_500]),
+            latency_ms: if remote { chance.pick(&[(1, 20), (20, 300), (5, 2_000)]) } else { (0, 2) },
+            max_requests: chance.pick(&[12, 30, 1_000]),
+            window_s: chance.pick(&[5, 20]),
+        }
+    }
+
+    pub fn features(&self) -> Features {
+        Features {
+            deletes: self.deletes,
+            compare_and_set: self.compare_and_set,
+            upsert_by_key: self.upsert_by_key,
+            keys_unique: self.upsert_by_key,
+            batch_max: self.batch_max,
+            in_flight_max: 1,
+            loads: false,
+        }
+    }
+
+    pub fn connector(&self) -> &'static str {
+        if self.remote { "sim-remote" } else { "sim-local" }
+    }
+}
+
+/// Who wins a field that both sides changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    Newest,
+    A,
+    B,
+}
+
+impl Policy {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
+}
+
+/// The rules of a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    pub policy: Policy,
+    /// The field `z` travels as well.
+    pub wide: bool,
+}
+
+impl Rules {
+    pub fn text(&self) -> String {
+        let third = if self.wide { r#", "z": "z""# } else { "" };
+        format!(
+            r#"{{"links": {{"sim": {{"fields": {{"id": "id", "x": "x", "y": "y"{third}}}, "conflict": "{}"}}}}}}"#,
+            self.policy.word()
+        )
+    }
+
+    /// How many of [`FIELDS`] travel.
+    pub fn width(&self) -> usize {
+        if self.wide { 3 } else { 2 }
+    }
+}
+
+/// All that stands before the first step.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    pub seed: u64,
+    pub natures: [Nature; 2],
+    pub rules: Rules,
+    pub poll_interval_ms: u64,
+    pub flush_ms: u64,
+    pub batch_size: usize,
+    /// Records at `a`, at `b`, before the first start.
+    pub filled: [u8; 2],
+}
+
+impl Setup {
+    pub fn draw(seed: u64) -> Self {
+        let mut chance = Chance::new(seed);
+        let chance = &mut chance;
+        Self {
+            seed,
+            natures: [Nature::draw(chance), Nature::draw(chance)],
+            rules: Rules {
+                policy: chance.pick(&[Policy::Newest, Policy::A, Policy::B]),
+                wide: chance.percent(30),
+            },
+            poll_interval_ms: chance.pick(&[500, 2_000, 5_000]),
+            flush_ms: chance.pick(&[0, 200, 2_000]),
+            batch_size: chance.pick(&[1, 4, 100]),
+            filled: [chance.below(8) as u8, chance.below(8) as u8],
+        }
+    }
+
+    /// The configuration file.
+    pub fn settings(&self) -> String {
+        let system = |name: &str, nature: &Nature| {
+            format!(
+                "[default.systems.{name}]\nconnector = \"{}\"\nside = \"{name}\"\nmax_requests = {}\n\
+                 window_size = {}\nbreaker = {{ failures = 5, open_for = 2.0, open_max = 8.0 }}\n\
+                 retry = {{ base = 0.5, max = 4.0, attempts_max = 100000 }}\n",
+                nature.connector(),
+                nature.max_requests,
+                nature.window_s
+            )
+        };
+        let [a, b] = &self.natures;
+        format!(
+            "[service]\nstate = \"sqlite:state.sqlite\"\nrules = \"rules.json\"\n\
+             [default]\nflush_interval = {:.3}\nbatch_size = {}\n{}{}\
+             [default.links.sim]\na = {{ system = \"a\", stream = \"t\", key = \"id\" }}\n\
+             b = {{ system = \"b\", stream = \"t\", key = \"id\" }}\ndirection = \"both\"\n\
+             poll_interval = {:.3}\nfuse = {{ deletes_min = 1000 }}\n",
+            self.flush_ms as f64 / 1e3,
+            self.batch_size,
+            system("a", a),
+            system("b", b),
+            self.poll_interval_ms as f64 / 1e3,
+        )
+    }
+}

@@ -1,0 +1,126 @@
+//! The steps of a history. They are drawn before it begins, so that one that fails can be played
+//! again with fewer of them.
+
+use record_sync::engine::record::Side;
+
+use crate::chance::Chance;
+use crate::setup::{FIELDS, KEYS, Policy, Rules, Setup};
+
+/// What somebody writes into a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// A token that no other edit writes.
+    Token,
+    /// The same, dressed in spaces and capitals.
+    Dressed,
+    Null,
+    Empty,
+    /// What the other side shows.
+    SameAsOther,
+}
+
+/// Trouble that a system makes for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// 429 with a `Retry-After`.
+    Throttled,
+    /// 503.
+    Unavailable,
+    /// 401.
+    Unauthorised,
+    /// The call is carried out and no answer comes.
+    LostReply,
+    /// No answer comes, and nothing was done.
+    LostRequest,
+    /// Some records of a batch are written, others not.
+    Partial,
+    /// A read that should be whole ends early and says it is whole.
+    ShortRead,
+    /// Pages come twice.
+    Twice,
+}
+
+pub const TROUBLES: [Trouble; 8] = [
+    Trouble::Throttled,
+    Trouble::Unavailable,
+    Trouble::Unauthorised,
+    Trouble::LostReply,
+    Trouble::LostRequest,
+    Trouble::Partial,
+    Trouble::ShortRead,
+    Trouble::Twice,
+];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step {
+    Wait(u64),
+    Insert(Side, u8),
+    Edit(Side, u8, u8, Fill),
+    Delete(Side, u8),
+    /// Calls to this side meet this trouble so often of a hundred, until the next quiet point.
+    Trouble(Side, Trouble, u8),
+    Rules(Rules),
+    /// The process dies at the so many-th await from here, and stays dead for that many steps.
+    Crash {
+        after: u32,
+        down: u8,
+    },
+    /// The process ends in order and starts again.
+    Restart {
+        down: u8,
+    },
+    /// Faults end, everything comes to rest, and the oracle looks.
+    Quiet,
+}
+
+/// Draws the steps of a history.
+pub fn draw(setup: &Setup, count: usize) -> Vec<Step> {
+    let mut chance = Chance::new(setup.seed.wrapping_mul(0x2545_F491_4F6C_DD1D) ^ 0xABCD);
+    let chance = &mut chance;
+    // A few keys get most of the work, so that things meet.
+    let hot = chance.between(1, 4) as u8;
+    let calm = chance.percent(15);
+    let mut steps = Vec::with_capacity(count + 1);
+    for at in 0..count {
+        if at % 50 == 49 {
+            steps.push(Step::Quiet);
+            continue;
+        }
+        let side = chance.pick(&Side::BOTH);
+        let key =
+            if chance.percent(60) { chance.below(u64::from(hot)) } else { chance.below(u64::from(KEYS)) }
+                as u8;
+        steps.push(match chance.below(100) {
+            0..=29 => Step::Wait(wait(chance)),
+            30..=39 => Step::Insert(side, key),
+            40..=74 => {
+                let fill = chance.weighted(&[
+                    (80, Fill::Token),
+                    (10, Fill::Dressed),
+                    (3, Fill::Null),
+                    (2, Fill::Empty),
+                    (5, Fill::SameAsOther),
+                ]);
+                Step::Edit(side, key, chance.below(FIELDS.len() as u64) as u8, fill)
+            }
+            75..=83 => Step::Delete(side, key),
+            84..=91 if !calm => Step::Trouble(side, chance.pick(&TROUBLES), chance.pick(&[5, 30, 90])),
+            92..=95 if !calm => {
+                Step::Crash { after: chance.between(0, 40) as u32, down: chance.pick(&[0, 0, 1, 4]) }
+            }
+            96 => Step::Restart { down: chance.pick(&[0, 2]) },
+            97 => Step::Rules(Rules {
+                policy: chance.pick(&[Policy::Newest, Policy::A, Policy::B]),
+                wide: chance.flip(),
+            }),
+            _ => Step::Wait(wait(chance)),
+        });
+    }
+    steps.push(Step::Quiet);
+    steps
+}
+
+fn wait(chance: &mut Chance) -> u64 {
+    let (low, high) = chance.pick(&[(0, 3), (1, 50), (50, 1_000), (1_000, 6_000)]);
+    chance.between(low, high)
+}

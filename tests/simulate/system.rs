@@ -1,0 +1,294 @@
+//! One simulated system: its records, its log, its window. What calls do to it, without the calls.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use record_sync::connectors::{Delivery, Outcome, Write};
+use record_sync::engine::record::{Key, Meta, Record, Schema, Side, Timestamp, Value};
+
+use crate::ledger::plain;
+use crate::setup::{FIELDS, Nature};
+use crate::steps::Trouble;
+use crate::world::{State, shown, word};
+
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub id: u64,
+    pub key: u8,
+    pub values: [Value; FIELDS.len()],
+    pub stamp: i64,
+    /// Counts the changes of the whole system; the last one of this row.
+    pub seq: u64,
+    pub born_at: i64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Grave {
+    pub id: u64,
+    pub key: u8,
+    pub at: i64,
+    pub seq: u64,
+}
+
+pub struct Sys {
+    pub nature: Nature,
+    pub rows: BTreeMap<u64, Row>,
+    pub graves: Vec<Grave>,
+    pub seq: u64,
+    next_id: u64,
+    pub troubles: Vec<(Trouble, u8)>,
+    /// When calls came in, as many as the window can be judged by.
+    arrivals: VecDeque<i64>,
+    /// When a key was last looked up, for systems that can't compare.
+    pub looked: BTreeMap<u8, i64>,
+}
+
+pub fn key_text(key: u8) -> String {
+    format!("k{key}")
+}
+
+pub fn key_of(key: u8) -> Key {
+    Key::from_text(&key_text(key)).expect("a fit key")
+}
+
+/// Reads a key back; `None` for one that is not of this world.
+pub fn key_in(key: &Key) -> Option<u8> {
+    key.to_string().strip_prefix('k')?.parse().ok()
+}
+
+impl Sys {
+    pub fn new(nature: Nature) -> Self {
+        Self {
+            nature,
+            rows: BTreeMap::new(),
+            graves: Vec::new(),
+            seq: 0,
+            next_id: 1,
+            troubles: Vec::new(),
+            arrivals: VecDeque::new(),
+            looked: BTreeMap::new(),
+        }
+    }
+
+    pub fn by_key(&self, key: u8) -> Option<&Row> {
+        self.rows.values().find(|row| row.key == key)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
+    }
+
+    pub fn insert(&mut self, key: u8, values: [Value; FIELDS.len()], now: i64, late: i64) -> u64 {
+        let (id, seq) = (self.next_id, self.next());
+        self.next_id += 1;
+        let stamp = now + self.nature.skew_ms - late;
+        self.rows.insert(id, Row { id, key, values, stamp, seq, born_at: now });
+        id
+    }
+
+    pub fn set(&mut self, id: u64, field: usize, value: Value, now: i64, late: i64) {
+        let seq = self.next();
+        let stamp = now + self.nature.skew_ms - late;
+        let row = self.rows.get_mut(&id).expect("it is there");
+        row.values[field] = value;
+        row.seq = seq;
+        row.stamp = stamp;
+    }
+
+    pub fn remove(&mut self, id: u64, now: i64) {
+        let seq = self.next();
+        if let Some(row) = self.rows.remove(&id) {
+            self.graves.push(Grave { id, key: row.key, at: now + self.nature.skew_ms, seq });
+        }
+    }
+
+    /// A record as calls show it.
+    pub fn record(&self, row: &Row, schema: &Arc<Schema>) -> Record {
+        let mut values = vec![Value::text(key_text(row.key))];
+        values.extend(row.values.iter().cloned());
+        let nature = &self.nature;
+        let meta = Meta {
+            id: Some(row.id.to_string().into()),
+            revision: nature.revisions.then(|| row.seq.to_string().into()),
+            modified_at: nature.stamps.then_some(Timestamp(row.stamp)),
+            ours: false,
+        };
+        Record { schema: Arc::clone(schema), values, meta }
+    }
+
+    /// A call comes in; false where that is one too many for the window.
+    pub fn arrive(&mut self, now: i64) -> bool {
+        let window = i64::from(self.nature.window_s) * 1000;
+        self.arrivals.push_back(now);
+        while self.arrivals.len() > self.nature.max_requests as usize + 1 {
+            self.arrivals.pop_front();
+        }
+        let full = self.arrivals.len() > self.nature.max_requests as usize;
+        !(full && now - self.arrivals[0] < window)
+    }
+}
+
+/// The schema of every record of the simulation.
+pub fn schema() -> Arc<Schema> {
+    Schema::new(std::iter::once("id").chain(FIELDS))
+}
+
+/// The values of the fields in a batch, by their place in [`FIELDS`]; missing ones left out.
+fn fields(shape: &Schema, values: &[Value]) -> Vec<(usize, Value)> {
+    let named = FIELDS.iter().enumerate();
+    let found = named.filter_map(|(at, name)| Some((at, values.get(shape.position(name)?)?.clone())));
+    found.filter(|(_, value)| !value.is_missing()).collect()
+}
+
+impl State {
+    /// Does one delivery to a system.
+    pub fn deliver(
+        &mut self,
+        side: Side,
+        shape: &Schema,
+        delivery: &Delivery,
+        schema: &Arc<Schema>,
+    ) -> Outcome {
+        let Some(key) = key_in(&delivery.key) else { return Outcome::Stale(None) };
+        let system = self.system(side);
+        let nature = system.nature;
+        let row = match &delivery.id {
+            Some(id) => id.parse().ok().and_then(|id: u64| system.rows.get(&id)),
+            None => system.by_key(key),
+        };
+        let row = row.cloned();
+        let looked = system.looked.get(&key).copied().unwrap_or(0);
+        match (&delivery.write, row) {
+            (Write::Create(values), Some(row)) if nature.upsert_by_key && !nature.compare_and_set => {
+                self.update(side, &row, fields(shape, values), looked, schema)
+            }
+            (Write::Create(values), Some(row)) => {
+                if nature.compare_and_set || row.born_at >= looked {
+                    return Outcome::Stale(Some(self.system(side).record(&row, schema)));
+                }
+                self.violated("effect_twice", format!("a second k{key} is made at {}", side.as_str()));
+                self.create(side, key, fields(shape, values), schema)
+            }
+            (Write::Create(values), None) => self.create(side, key, fields(shape, values), schema),
+            (Write::Update(_), None) => Outcome::Stale(None),
+            (Write::Delete, None) => Outcome::Delivered { id: None, revision: None, stored: None },
+            (Write::Update(_) | Write::Delete, Some(row))
+                if nature.compare_and_set && !as_expected(shape, delivery, &row) =>
+            {
+                let record = self.system(side).record(&row, schema);
+                self.note(|| {
+                    format!("    {} k{key} is not as expected: {}", side.as_str(), shown(&row.values))
+                });
+                Outcome::Stale(Some(record))
+            }
+            (Write::Update(values), Some(row)) => {
+                self.update(side, &row, fields(shape, values), looked, schema)
+            }
+            (Write::Delete, Some(row)) => self.bury(side, &row, looked),
+        }
+    }
+
+    fn known_value(&mut self, side: Side, key: u8, field: usize, value: &Value) {
+        if !self.ledger(key).is_known(field, value) {
+            let text = format!("k{key}.{} = {} at {}", FIELDS[field], word(value), side.as_str());
+            self.violated("value_invented", text);
+        }
+    }
+
+    /// What a system makes of a value that it is sent.
+    fn stored(&mut self, side: Side, key: u8, field: usize, value: Value) -> Value {
+        let nature = self.system(side).nature;
+        let Value::Text(sent) = &value else { return value };
+        let kept = nature.canon.of(sent);
+        if *sent != kept && !nature.tells_stored && !(nature.revisions && nature.compare_and_set) {
+            let ledger = self.ledger(key);
+            ledger.echoes = true;
+            ledger.blurred[field] = true;
+        }
+        Value::text(kept)
+    }
+
+    fn create(&mut self, side: Side, key: u8, given: Vec<(usize, Value)>, schema: &Arc<Schema>) -> Outcome {
+        let now = self.now();
+        let mut values = [const { Value::Null }; FIELDS.len()];
+        for (field, value) in given {
+            self.known_value(side, key, field, &value);
+            self.ledger(key).written(side, field, None, &value);
+            values[field] = self.stored(side, key, field, value);
+        }
+        self.note(|| format!("    {} creates k{key} {}", side.as_str(), shown(&values)));
+        self.wrote(key);
+        let id = self.system(side).insert(key, values, now, 0);
+        self.told(side, id, schema)
+    }
+
+    fn update(
+        &mut self,
+        side: Side,
+        row: &Row,
+        given: Vec<(usize, Value)>,
+        looked: i64,
+        schema: &Arc<Schema>,
+    ) -> Outcome {
+        let now = self.now();
+        let nature = self.system(side).nature;
+        if !nature.compare_and_set {
+            self.ledger(row.key).raced(side, looked);
+        }
+        let mut idle = true;
+        let mut words = Vec::new();
+        for (field, value) in given {
+            self.known_value(side, row.key, field, &value);
+            self.ledger(row.key).written(side, field, Some(&row.values[field]), &value);
+            let value = self.stored(side, row.key, field, value);
+            idle &= plain(&value) == plain(&row.values[field]);
+            if self.trace.is_some() {
+                words.push(format!(
+                    "{} = {} (was {})",
+                    FIELDS[field],
+                    word(&value),
+                    word(&row.values[field])
+                ));
+            }
+            self.system(side).set(row.id, field, value, now, 0);
+        }
+        self.note(|| format!("    {} updates k{}: {}", side.as_str(), row.key, words.join(", ")));
+        self.wrote(row.key);
+        self.figures.idle_writes += u64::from(idle);
+        self.told(side, row.id, schema)
+    }
+
+    fn bury(&mut self, side: Side, row: &Row, looked: i64) -> Outcome {
+        let now = self.now();
+        let key = row.key;
+        if !self.system(side).nature.compare_and_set {
+            self.ledger(key).raced(side, looked);
+        }
+        self.note(|| format!("    {} deletes k{key} for us", side.as_str()));
+        if !self.ledger(key).deleted(side) {
+            self.violated("delete_invented", format!("k{key} at {} was deleted by nobody", side.as_str()));
+        }
+        self.wrote(key);
+        self.system(side).remove(row.id, now);
+        Outcome::Delivered { id: None, revision: None, stored: None }
+    }
+
+    fn told(&mut self, side: Side, id: u64, schema: &Arc<Schema>) -> Outcome {
+        let system = self.system(side);
+        let record = system.record(&system.rows[&id], schema);
+        Outcome::Delivered {
+            id: record.meta.id.clone(),
+            revision: record.meta.revision.clone(),
+            stored: system.nature.tells_stored.then_some(record),
+        }
+    }
+}
+
+fn as_expected(shape: &Schema, delivery: &Delivery, row: &Row) -> bool {
+    let Some(expected) = &delivery.expected else { return true };
+    FIELDS.iter().enumerate().all(|(at, name)| {
+        let expected = shape.position(name).and_then(|place| expected.get(place));
+        expected.is_none_or(|value| value.is_missing() || *value == row.values[at])
+    })
+}
