@@ -147,13 +147,11 @@ fn statuses(state: &mut State, pairs: &[Pair]) {
             match (now, rows.first()) {
                 (None, None) => {}
                 (Some(image), Some(row)) => {
-                    for field in 0..width {
-                        let known = image.get(FIELDS[field]);
-                        let (known, stands) = (known, &row.values[field]);
+                    for (field, name) in FIELDS.iter().enumerate().take(width) {
+                        let (known, stands) = (image.get(name), &row.values[field]);
                         if plain(known) != plain(stands) {
                             let text = format!(
-                                "k{key}.{} is known as {} at {}, is {}",
-                                FIELDS[field],
+                                "k{key}.{name} is known as {} at {}, is {}",
                                 word(known),
                                 side.as_str(),
                                 word(stands)
