@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::engine::plan::{Pair, Seen};
+use crate::engine::plan::{Pair, Seen, SideState};
 use crate::engine::record::{Image, Number, Schema, Value};
+use crate::engine::rules::{ConflictPolicy, EndFacts, LinkFacts, LinkRules, RulesFile};
 
 const AT: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -176,4 +177,90 @@ fn only_what_stands_as_we_left_it_is_brought_back() {
         let reasons: Vec<_> = plan.kept.iter().map(|kept| kept.reason).collect();
         assert_eq!(reasons, kept.into_iter().collect::<Vec<_>>(), "{why}");
     }
+}
+
+#[test]
+fn a_write_tells_what_it_overwrote_and_who_lost() {
+    let end = |system: &str| EndFacts {
+        system: system.into(),
+        connector: "sqlite".into(),
+        stream: "t".into(),
+        key: vec!["id".into()],
+        fields: ["id", "x", "y"].map(str::to_owned).to_vec(),
+        open: false,
+    };
+    let rules = |both: bool| {
+        let facts = LinkFacts {
+            link: "l".into(),
+            a: end("left"),
+            b: end("right"),
+            a_to_b: true,
+            b_to_a: both,
+            first_contact: ConflictPolicy::A,
+        };
+        let text = r#"{"links": {"l": {"fields": {"id": "id", "x": "x"}, "conflict": "max"}}}"#;
+        RulesFile::parse(text).and_then(|file| file.compile(1, &facts)).unwrap()
+    };
+    let side = |rules: &LinkRules, side: Side, base: Option<&str>, now: Option<&str>| {
+        let image = |x: &str| {
+            let shape = rules.shape(side);
+            let value = |name: &str| Value::text(if name == "x" { x } else { "7" });
+            Image { shape: shape.clone(), values: shape.names().map(value).collect() }
+        };
+        SideState {
+            base: base.map(image),
+            seen: now.map_or(Seen::Deleted(None), |now| Seen::Changed(image(now))),
+            ..SideState::default()
+        }
+    };
+    // (both ways, base, a, b, stored, x of the event: before, stored, agreed, policy, why)
+    type Told = (&'static str, Option<&'static str>, Option<&'static str>, Option<&'static str>);
+    type Case =
+        (bool, Option<&'static str>, &'static str, &'static str, Option<&'static str>, Told, &'static str);
+    let cases: [Case; 5] = [
+        (true, Some("1"), "2", "1", None, ("1", None, None, None), "one side's edit"),
+        (true, Some("1"), "2", "3", None, ("3", None, Some("1"), Some("max")), "both edited, and b lost"),
+        (false, Some("1"), "2", "3", None, ("3", None, Some("1"), None), "one way: nobody decided"),
+        (true, None, "2", "3", None, ("3", None, None, Some("a")), "at first contact"),
+        (
+            true,
+            Some("1"),
+            "2",
+            "1",
+            Some("2.0"),
+            ("1", Some("2.0"), None, None),
+            "stored in a form of its own",
+        ),
+    ];
+    for (both, base, a, b, stored, expected, why) in cases {
+        let rules = rules(both);
+        let mut pair = Pair::new(Key::from_text("7").unwrap());
+        pair.a = side(&rules, Side::A, base, Some(a));
+        pair.b = side(&rules, Side::B, base, Some(b));
+        let shape = rules.shape(Side::B);
+        let values = shape.names().map(|name| if name == "x" { Value::text(a) } else { Value::Absent });
+        let action = Action::Update(values.collect());
+        let stored = stored.map(|stored| side(&rules, Side::B, None, Some(stored)).now().cloned().unwrap());
+        let told = written(&pair, &rules, Direction::AToB, &action, None, stored.as_ref()).unwrap();
+        let [field] = told.fields.as_slice() else { panic!("{why}: {told:?}") };
+        let text = |cell: &Option<Cell>| cell.as_ref().map(|cell| cell.0.as_text().unwrap().to_owned());
+        let found = (
+            field.before.0.as_text().unwrap().to_owned(),
+            text(&field.stored),
+            text(&field.agreed),
+            field.policy.clone(),
+        );
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let (before, stored, agreed, policy) = expected;
+        assert_eq!(found, (before.to_owned(), owned(stored), owned(agreed), owned(policy)), "{why}");
+        assert_eq!(told.seen.len(), usize::from(base.is_some()), "{why}: what had changed at a");
+    }
+    let rules = rules(true);
+    let create = Action::Create(vec![Value::text("7"), Value::text("2")]);
+    let mut pair = Pair::new(Key::from_text("7").unwrap());
+    pair.a = side(&rules, Side::A, None, Some("2"));
+    assert_eq!(written(&pair, &rules, Direction::AToB, &create, None, None), None, "the pair tells it");
+    pair.b = side(&rules, Side::B, None, None);
+    let again = written(&pair, &rules, Direction::AToB, &create, None, None).map(|told| told.operation);
+    assert_eq!(again, Some(Operation::Create), "an edit beat a deletion");
 }

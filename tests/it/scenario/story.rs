@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::daemon::{Daemon, until};
-use super::home::{Home, add_people, person};
+use super::home::{Home, RULES, TRIANGLE, add_people, person};
 
 /// Two tables kept in step, both on this machine: they can be edited while nothing runs.
 const TWO: &str = r#"
@@ -261,4 +261,49 @@ async fn a_conflict_waits_is_listed_picked_and_delivered() {
     let (told, text) = story(&daemon, "1").await;
     assert!(text.contains("somebody settled the conflict"), "{text}");
     assert!(text.contains("it waits for somebody to pick"), "{told}");
+}
+
+#[tokio::test]
+async fn a_crm_that_refuses_or_lost_an_edit_is_told_as_well() {
+    let settings = TRIANGLE.replace(
+        "connector = \"salesforce\"",
+        "connector = \"salesforce\"\nretry = { base = 0.05, max = 0.1, attempts_max = 2 }",
+    );
+    let home = Home::new(&settings, RULES);
+    add_people(&mut home.app(), 1..=1);
+    let daemon = Daemon::start(&home);
+    daemon.pass("sqlite-to-salesforce").await;
+    let explain = "/v1/explain/sqlite-to-salesforce/1";
+    let filled = daemon.get(explain).await;
+    assert_eq!(filled.body["history"], json!([]), "{filled:?}");
+
+    daemon.post("/v1/links/sqlite-to-salesforce/pause", json!({})).await;
+    let there = json!({"record_id": 1, "full_name": "At the CRM", "email_address": "person1@example.test"});
+    assert_eq!(daemon.post("/v1/crms/mock/salesforce/push", there).await.status, 201);
+    home.app().execute("UPDATE users SET name = 'In the table' WHERE record_id = 1", []).unwrap();
+    daemon.post("/v1/links/sqlite-to-salesforce/resume", json!({})).await;
+    let lost = daemon
+        .until(explain, "the loser's value", |answer| {
+            answer.body["history"].as_array().is_some_and(|told| !told.is_empty())
+        })
+        .await;
+    let field = &lost.body["history"][0]["data"]["fields"][0];
+    assert_eq!(
+        (&field["before"], &field["sent"]),
+        (&json!("At the CRM"), &json!("In the table")),
+        "{lost:?}"
+    );
+    assert_eq!(lost.body["history"][0]["attempt"], 1, "{lost:?}");
+
+    daemon.misbehave("default", "salesforce", json!({"rate_record_failure": 1.0})).await;
+    home.app().execute("UPDATE users SET name = 'Refused' WHERE record_id = 1", []).unwrap();
+    let dead =
+        daemon.until(explain, "the dead letter", |answer| answer.body["a_to_b"]["status"] == "dead").await;
+    let (story, newest) = (dead.body["story"].to_string(), &dead.body["history"][0]);
+    assert_eq!((&newest["kind"], &newest["attempt"]), (&json!("dead"), &json!(2)), "{dead:?}");
+    assert_eq!(dead.body["history"][1]["kind"], "failed", "its first attempt: {dead:?}");
+    assert!(story.contains("a dead letter, nothing is written until it is mended"), "{story}");
+    assert_eq!(dead.body["a_to_b"]["jobs"][0]["state"], "dead", "{dead:?}");
+    let printed = home.run(&["explain", "sqlite-to-salesforce", "1"]);
+    assert!(!printed.status.success(), "the configuration names another port than this daemon's");
 }

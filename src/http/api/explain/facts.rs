@@ -141,7 +141,7 @@ impl Known {
         way.verdicts(&from, image(direction.to()).as_ref())
     }
 
-    /// Says why something that is to be written is not written at once.
+    /// Says what keeps anything from travelling in a direction, whether there is something to write or not.
     pub fn held_up_by(&self, direction: Direction) -> Vec<String> {
         let mut reasons = Vec::new();
         match &self.phase {
@@ -155,6 +155,16 @@ impl Known {
         if let Some(frozen) = self.state.as_ref().and_then(|state| along(&state.frozen, direction).as_ref()) {
             reasons.push(format!("the direction is frozen by a fuse: {frozen}"));
         }
+        let [a, b, ..] = &self.trouble;
+        let trouble = if direction == Direction::AToB { a } else { b };
+        let from = self.name(direction.from());
+        reasons.extend(trouble.iter().map(|trouble| format!("the last read of {from} failed: {trouble}")));
+        reasons
+    }
+
+    /// Says what a write in a direction waits for.
+    pub fn waits_for(&self, direction: Direction) -> Vec<String> {
+        let mut reasons = Vec::new();
         if let Some(gate) = at(&self.gates, direction.to()) {
             reasons.extend(gate_words(gate, self.name(direction.to())));
         }
@@ -224,7 +234,7 @@ impl Known {
             "synced_at": state.and_then(|state| state.synced_at),
             "rules_version": state.map(|state| state.rules_version),
             "decision": decision, "verdicts": self.verdicts(direction),
-            "held_up_by": self.held_up_by(direction), "jobs": jobs })
+            "held_up_by": self.held_up_by(direction), "waits_for": self.waits_for(direction), "jobs": jobs })
     }
 
     fn decided(&self, action: &Action, direction: Direction) -> Value {

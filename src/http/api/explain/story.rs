@@ -104,6 +104,7 @@ fn direction_words(known: &Known, pair: &Pair, direction: Direction, story: &mut
         words.push_str(&format!("{word}{error}"));
     }
     story.push(words + ".");
+    story.extend(known.held_up_by(direction).into_iter().map(|reason| format!("{arrow}: {reason}.")));
     let Some(decision) = &known.decision else { return };
     let action = decision.action(direction);
     match action {
@@ -133,9 +134,8 @@ fn direction_words(known: &Known, pair: &Pair, direction: Direction, story: &mut
         Action::Update(_) => story.push(format!("{arrow}: a change is to be written to {to}.")),
         Action::Delete => story.push(format!("{arrow}: it is to be deleted at {to}.")),
     }
-    if action.is_write() {
-        story.extend(known.held_up_by(direction).into_iter().map(|reason| format!("{arrow}: {reason}.")));
-    }
+    let waits = if action.is_write() { known.waits_for(direction) } else { Vec::new() };
+    story.extend(waits.into_iter().map(|reason| format!("{arrow}: {reason}.")));
 }
 
 fn status_words(status: Status) -> &'static str {
@@ -167,10 +167,8 @@ fn absent_words(known: &Known, looked: Option<&Looked>, story: &mut Vec<String>)
             Some(Ok(None)) => story.push(format!("{name} has no such record now.")),
             Some(Ok(Some(_))) => {
                 story.push(format!("{name} has it now, but it was not read yet."));
-                let [a, b, ..] = &known.trouble;
-                let trouble = if side == Side::A { a } else { b };
-                story.extend(trouble.iter().map(|trouble| format!("Reading {name} failed: {trouble}.")));
-                story.extend(known.held_up_by(side.outward()));
+                let reasons = known.held_up_by(side.outward()).into_iter();
+                story.extend(reasons.map(|reason| format!("{name}: {reason}.")));
             }
         }
     }
