@@ -52,11 +52,15 @@ pub struct FuseConfig {
     pub deletes_min: u32,
     /// So does one that empties a field in more than this part of the records, in percent.
     pub emptied_percent: u32,
+    /// … and at least so many.
+    pub emptied_min: u32,
+    /// And one that shows no record at all of a stream that had at least so many.
+    pub empty_min: u32,
 }
 
 impl Default for FuseConfig {
     fn default() -> Self {
-        Self { deletes_percent: 20, deletes_min: 10, emptied_percent: 50 }
+        Self { deletes_percent: 20, deletes_min: 10, emptied_percent: 50, emptied_min: 10, empty_min: 3 }
     }
 }
 
@@ -190,6 +194,8 @@ fn read_fuse(fields: &Fields<'_>) -> FuseConfig {
         deletes_percent: count("deletes_percent", 100, default.deletes_percent),
         deletes_min: count("deletes_min", u64::from(u32::MAX), default.deletes_min),
         emptied_percent: count("emptied_percent", 100, default.emptied_percent),
+        emptied_min: count("emptied_min", u64::from(u32::MAX), default.emptied_min),
+        empty_min: count("empty_min", u64::from(u32::MAX), default.empty_min),
     };
     fields.refuse_unknown("`fuse`", &[]);
     fuse

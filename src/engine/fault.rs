@@ -34,13 +34,15 @@ pub enum FaultCode {
     Protocol,
     Configuration,
     Storage,
+    /// What was read is not believed: the fuse holds it back.
+    Frozen,
     /// Nothing is wrong: the process ends, and what was asked for is done after the next start.
     Stopping,
 }
 
 impl FaultCode {
     /// Every code.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Timeout,
         Self::Connect,
         Self::RateLimited,
@@ -52,6 +54,7 @@ impl FaultCode {
         Self::Protocol,
         Self::Configuration,
         Self::Storage,
+        Self::Frozen,
         Self::Stopping,
     ];
 
@@ -74,6 +77,7 @@ impl FaultCode {
             Self::Protocol => "protocol",
             Self::Configuration => "configuration",
             Self::Storage => "storage",
+            Self::Frozen => "frozen",
             Self::Stopping => "stopping",
         }
     }

@@ -118,6 +118,8 @@ impl From<OperateError> for Problem {
             OperateError::NoWay { .. } | OperateError::BadKey(..) | OperateError::BadPick(_) => {
                 Self::invalid(error.to_string())
             }
+            OperateError::Unreadable { .. } => Self::new(StatusCode::CONFLICT, error.to_string())
+                .remedy("mend the stream: the direction runs again by itself as soon as it can be read"),
         }
     }
 }

@@ -42,14 +42,14 @@ pub async fn matching(
         Side::B => (b, a),
     };
     let was_empty = ctx.presence.iter().all(|presence| lock(presence).count == 0);
-    let mut total = first_poller.pass(PassMode::Note).await?;
+    let mut total = first_poller.pass(&mut PassMode::Note).await?;
     let noted = total.changed > 0;
     let direction = first.other().outward();
     let empty = lock(at(&ctx.presence, first)).count == 0;
     if empty && ctx.end(first).features.loads && ctx.rules.way(direction).is_some() {
         total.add(load(ctx, direction, second_poller).await?);
     } else {
-        total.add(second_poller.pass(PassMode::Plan).await?);
+        total.add(second_poller.pass(&mut PassMode::Plan).await?);
     }
     // A first fill leaves nothing unplanned.
     if noted || !was_empty {
@@ -65,7 +65,7 @@ async fn load(ctx: &Arc<LinkContext>, direction: Direction, poller: &mut Poller)
     let end = ctx.end(direction.to());
     let id = ctx.store.begin_load(ctx.id, direction).await.map_err(storage)?;
     let mut load = end.destination.open_load(ctx.rules.shape(direction.to())).await?;
-    let passed = poller.pass(PassMode::Load(direction, id, &mut load)).await;
+    let passed = poller.pass(&mut PassMode::Load(direction, id, &mut load)).await;
     let loaded = match passed {
         Ok(tally) => match load.finish().await {
             Ok(()) => ctx.store.end_load(id).await.map_err(storage).map(|()| tally),

@@ -79,6 +79,8 @@ pub struct Facts {
     pub list: Vec<(Key, Fact)>,
     /// No key comes twice.
     pub keys_once: bool,
+    /// The fuse has judged it already.
+    pub judged: bool,
     /// When its reading began.
     pub read_at: Timestamp,
     /// Where the source goes on behind it; `None` where that is not to be stored.
@@ -90,6 +92,6 @@ pub struct Facts {
 impl Facts {
     /// Makes a page that moves no cursor.
     pub fn of(side: Side, list: Vec<(Key, Fact)>, read_at: Timestamp) -> Self {
-        Self { side, list, keys_once: false, read_at, cursor: None, told: Vec::new() }
+        Self { side, list, keys_once: false, read_at, judged: true, cursor: None, told: Vec::new() }
     }
 }

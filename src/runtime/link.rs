@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::circle::Circles;
+use super::fuse::Fuses;
 use crate::config::FuseConfig;
 use crate::connectors::{Call, Class, Clock, Destination, Features, StreamSpec, System};
 use crate::engine::job::RetryPolicy;
@@ -102,8 +103,8 @@ pub struct LinkContext {
     pub due: [Notify; 2],
     /// This side may have news.
     pub bells: [Arc<Notify>; 2],
-    /// The next sweep of this side may delete whatever is missing: a person approved it.
-    pub approved: [AtomicBool; 2],
+    /// What guards against implausible data.
+    pub fuses: Fuses,
     /// The sums of present keys may be off: the next generation adds them up anew.
     pub unsure: AtomicBool,
     /// Pairs that were forgotten lately: a page that was read before shows them still.
@@ -237,7 +238,7 @@ impl LinkContext {
             delivery: Default::default(),
             due: Default::default(),
             bells: parts.bells,
-            approved: Default::default(),
+            fuses: Default::default(),
             unsure: AtomicBool::new(false),
             forgotten: Default::default(),
             circles: Default::default(),

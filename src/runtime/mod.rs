@@ -33,4 +33,5 @@ mod tell;
 pub mod undo;
 mod verdict;
 pub mod watch;
+mod weigh;
 pub mod worker;

@@ -241,6 +241,9 @@ async fn open(
     for (side, presence) in Side::BOTH.into_iter().zip(presence) {
         *lock(at(&ctx.presence, side)) = presence;
     }
+    for (direction, frozen) in Direction::BOTH.into_iter().zip(&state.frozen) {
+        ctx.fuses.set_frozen(direction, frozen.is_some() && ctx.rules.way(direction).is_some());
+    }
     Ok(Some((Arc::new(ctx), state)))
 }
 

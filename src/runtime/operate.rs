@@ -1,16 +1,17 @@
 //! What a person or an application may ask of the runtime.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde_json::value::RawValue;
 
-use super::link::{along, at};
+use super::fuse::{self, Held, Word};
+use super::link::along;
 use super::push::Payload;
 use super::supervisor::{LinkKey, Running, Runtime, StartError};
 use crate::config::Customer;
 use crate::engine::fault::Fault;
 use crate::engine::job::{JobState, Origin};
+use crate::engine::plan::fuse::Kind;
 use crate::engine::record::{Direction, Key, Side};
 use crate::store::{Commit, LinkId, NewJob, StoreError};
 
@@ -25,6 +26,8 @@ pub enum OperateError {
     NoWay { crm: String, link: String },
     #[error("{0:?} is no record id: {1}")]
     BadKey(String, String),
+    #[error("direction {direction} can't be answered for: {reason}")]
+    Unreadable { direction: &'static str, reason: String },
     #[error("no conflict waits under the id {0}; GET /v1/conflicts lists those that do")]
     NoConflict(i64),
     #[error("{0}")]
@@ -176,23 +179,41 @@ impl Runtime {
         Ok(())
     }
 
-    /// Lets a frozen direction apply, once, what it held back. False where it was not frozen.
-    pub async fn approve(
+    /// Answers for the frozen directions of a link; durable, and taken up with the next pass.
+    pub async fn answer(
         &self,
         customer: &str,
         link: &str,
-        direction: Direction,
-    ) -> Result<bool, OperateError> {
-        let state = self.store.link(customer, link).await?;
-        if along(&state.frozen, direction).is_none() {
-            return Ok(false);
+        word: Word,
+    ) -> Result<Vec<(Direction, Option<Held>)>, OperateError> {
+        let now = (self.clock)();
+        let mut links = self.store.links().await?.into_iter();
+        let Some(state) = links.find(|known| known.customer == customer && known.link == link) else {
+            return Ok(Vec::new());
+        };
+        let mut answered = Vec::new();
+        for direction in Direction::BOTH {
+            let Some(reason) = along(&state.frozen, direction).clone() else { continue };
+            let held = fuse::held(self.store.as_ref(), state.id, direction, now).await?;
+            if held.as_ref().is_some_and(|held| held.findings.iter().any(|it| it.kind == Kind::Unreadable)) {
+                return Err(OperateError::Unreadable { direction: direction.as_str(), reason });
+            }
+            answered.push((direction, held));
         }
-        let Some(running) = self.running(customer, link) else { return Ok(false) };
-        if let Some(ctx) = running.context.load_full() {
-            at(&ctx.approved, direction.from()).store(true, Ordering::Relaxed);
+        let running = self.running(customer, link);
+        for (direction, held) in &answered {
+            if let Some(held) = held {
+                let held = Held { answer: Some(word), ..held.clone() };
+                fuse::keep(self.store.as_ref(), state.id, *direction, &held).await?;
+            }
+            if let Some(running) = &running {
+                if let Some(ctx) = running.context.load_full() {
+                    ctx.fuses.answer(*direction);
+                }
+                self.ask(running, &[direction.from()]);
+            }
         }
-        self.ask(&running, &[direction.from()]);
-        Ok(true)
+        Ok(answered)
     }
 
     /// Finds the names of a link by the store's number.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 pub use super::facts::{Fact, Facts, Mode, Tally};
+use super::fuse;
 use super::inline::{self, Inline};
 use super::link::{LinkContext, Presence, along, at, lock};
 use super::meter::Outcomes;
@@ -169,8 +170,8 @@ pub fn storage(error: StoreError) -> Fault {
 }
 
 /// Reads what is known, takes the facts in, and decides.
-async fn gather(ctx: &LinkContext, facts: &Facts, only_note: bool) -> Result<Vec<Entry>, Fault> {
-    let Facts { side, list: facts, keys_once, read_at, .. } = facts;
+pub(super) async fn gather(ctx: &LinkContext, page: &Facts, only_note: bool) -> Result<Vec<Entry>, Fault> {
+    let Facts { side, list: facts, keys_once, read_at, .. } = page;
     let (side, read_at) = (*side, *read_at);
     let keys: Vec<Key> = facts.iter().map(|(key, _)| key.clone()).collect();
     let looks = looks(ctx, side, facts, *keys_once);
@@ -195,6 +196,7 @@ async fn gather(ctx: &LinkContext, facts: &Facts, only_note: bool) -> Result<Vec
             take_in(ctx, side, entry, fact, epoch, now);
         }
     }
+    fuse::page(ctx, page, &mut entries)?;
     if only_note {
         return Ok(entries);
     }

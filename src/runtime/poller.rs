@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::fuse;
 use super::link::{LinkContext, at, lock};
 use super::meter;
 use super::page::{self, Fact, Facts, Mode, Tally, storage};
 use super::relay::Relay;
-use super::scan::{self, Missing};
+use super::scan;
 use super::shown::Shown;
 use crate::connectors::{Class, Deletes, End, Page, Source};
-use crate::engine::fault::{Fault, FaultKind};
+use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::plan::Projector;
 use crate::engine::record::{Change, Cursor, Key, Malformed, RemoteId, Side, Timestamp, Tombstone};
 
@@ -34,17 +35,21 @@ const TROUBLE_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// One side's reading end at work.
 pub struct Poller {
-    ctx: Arc<LinkContext>,
-    side: Side,
-    source: Box<dyn Source>,
+    pub(super) ctx: Arc<LinkContext>,
+    pub(super) side: Side,
+    pub(super) source: Box<dyn Source>,
     projector: Projector,
     /// Calls that the last listing of keys took; decides how often it is worth one.
     listing_calls: u32,
     polls_since_listing: u32,
     /// The last pass did not come to its end.
     unfinished: bool,
-    /// The last sweep found more missing than is believed.
-    held_back: bool,
+    /// Polls since a frozen direction was last looked at.
+    pub(super) frozen_polls: u32,
+    /// Polls since the stream last showed something.
+    pub(super) quiet_polls: u32,
+    /// Somebody has said that it is right to show nothing.
+    pub(super) is_vouched: bool,
     /// What a load has shown, with the number of its scan.
     unswept: Option<(Shown, u32)>,
 }
@@ -78,7 +83,9 @@ impl Poller {
             listing_calls: 1,
             polls_since_listing: 0,
             unfinished: false,
-            held_back: false,
+            frozen_polls: 0,
+            quiet_polls: 0,
+            is_vouched: false,
             unswept: None,
         })
     }
@@ -168,22 +175,34 @@ impl Poller {
     /// One poll: nothing where nothing can have changed, else one pass.
     async fn poll(&mut self) -> Result<Tally, Fault> {
         self.ctx.begin_run(self.side);
-        let approved = self.held_back && at(&self.ctx.approved, self.side).load(Ordering::Relaxed);
+        let answered = self.is_answered();
         let now = self.ctx.now();
-        if !self.source.may_have_changed() && !self.unfinished && !approved {
+        if !self.source.may_have_changed() && !self.unfinished && !answered {
             self.complete(now);
+            return Ok(Tally::default());
+        }
+        if self.rests_frozen(answered) {
             return Ok(Tally::default());
         }
         // A source that has shown everything may say that nothing changed although the last page
         // was never taken in.
         self.unfinished = true;
-        let tally = self.pass(PassMode::Plan).await?;
-        self.unfinished = false;
-        Ok(tally)
+        match self.pass(&mut PassMode::Plan).await {
+            Ok(tally) => {
+                self.unfinished = false;
+                Ok(tally)
+            }
+            // Held back until the source has news or somebody answers.
+            Err(fault) if fault.code == FaultCode::Frozen => {
+                self.unfinished = false;
+                Ok(Tally::default())
+            }
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Reads a side to its end, or to where it is caught up.
-    pub async fn pass(&mut self, mut mode: PassMode<'_>) -> Result<Tally, Fault> {
+    pub(super) async fn read_through(&mut self, mode: &mut PassMode<'_>) -> Result<Tally, Fault> {
         let ctx = Arc::clone(&self.ctx);
         let features = ctx.end(self.side).features;
         let scanned = features.deletes == Deletes::Scanned;
@@ -193,6 +212,8 @@ impl Poller {
         let mut shown = whole.then(Shown::default);
         let mut total = Tally::default();
         let mut relay = Relay::new(&ctx, scanned);
+        ctx.fuses.guard(self.side, whole);
+        let mut read = 0;
         let began = ctx.now();
         let mut read_at = began;
         let mut page = self.read(cursor.as_ref()).await?;
@@ -200,13 +221,18 @@ impl Poller {
             let end = page.end;
             let at_cursor = page.cursor.take();
             let facts = self.facts(page.changes, shown.as_mut()).await?;
+            read += facts.len();
             let stored = (!scanned).then(|| at_cursor.clone().or_else(|| cursor.clone()));
             cursor = at_cursor.or(cursor);
             // The next page is read while this one is decided and delivered; its cursor is stored
             // only with its own decisions.
             let next_at = ctx.now();
-            let facts =
-                Facts { keys_once: scanned, cursor: stored.clone(), ..Facts::of(self.side, facts, read_at) };
+            let facts = Facts {
+                keys_once: scanned,
+                judged: false,
+                cursor: stored.clone(),
+                ..Facts::of(self.side, facts, read_at)
+            };
             let next = async {
                 match end {
                     End::More => {
@@ -250,6 +276,9 @@ impl Poller {
                 }
             }
         }
+        // What a stream that reports its deletions does not show is not deleted; but neither is it whole.
+        let reported = shown.as_ref().filter(|_| features.deletes == Deletes::Reported);
+        self.check_whole(reported, read, whole).await?;
         if features.deletes == Deletes::Listed && !matches!(mode, PassMode::Load(..)) {
             total.add(self.list(mode.page()).await?);
         }
@@ -276,7 +305,7 @@ impl Poller {
         }
     }
 
-    async fn read(&mut self, after: Option<&Cursor>) -> Result<Page, Fault> {
+    pub(super) async fn read(&mut self, after: Option<&Cursor>) -> Result<Page, Fault> {
         let ctx = Arc::clone(&self.ctx);
         read_page(&ctx, self.side, &mut self.source, after).await
     }
@@ -291,7 +320,14 @@ impl Poller {
         if self.polls_since_listing < every {
             return Ok(Tally::default());
         }
-        let epoch = ctx.next_epoch(self.side);
+        let shown = self.list_keys().await?;
+        self.sweep(shown, ctx.epoch(self.side), mode).await
+    }
+
+    /// Enumerates the keys, as a scan of its own.
+    pub(super) async fn list_keys(&mut self) -> Result<Shown, Fault> {
+        let ctx = Arc::clone(&self.ctx);
+        ctx.next_epoch(self.side);
         let mut shown = Shown::default();
         let (mut cursor, mut calls) = (None, 0);
         loop {
@@ -308,38 +344,30 @@ impl Poller {
         }
         self.listing_calls = calls;
         self.polls_since_listing = 0;
-        self.sweep(shown, epoch, mode).await
+        Ok(shown)
     }
 
     /// Takes in what a complete scan or listing has not shown.
     async fn sweep(&mut self, shown: Shown, epoch: u32, mode: Mode<'_>) -> Result<Tally, Fault> {
         let ctx = &self.ctx;
         let looked_at = ctx.now();
+        let count = shown.presence.count;
         let missing = unless_stopped(ctx, scan::missing(ctx, self.side, shown, epoch)).await?;
-        self.held_back = matches!(missing, Missing::Fuse { .. });
-        match missing {
-            Missing::Fuse { reason } => {
-                super::fuse::blow(ctx, self.side, reason).await?;
-                Ok(Tally::default())
+        fuse::sweep(ctx, self.side, count, &missing)?;
+        let facts = unless_stopped(ctx, scan::confirm(ctx, self.side, missing)).await?;
+        let mut total = Tally::default();
+        for chunk in facts.chunks(PAGE_LOCAL) {
+            if ctx.stop.is_cancelled() {
+                return Err(Fault::stopping());
             }
-            Missing::Keys(facts) => {
-                super::fuse::whole(ctx, self.side).await?;
-                let mut total = Tally::default();
-                for chunk in facts.chunks(PAGE_LOCAL) {
-                    if ctx.stop.is_cancelled() {
-                        return Err(Fault::stopping());
-                    }
-                    let mode = if matches!(mode, Mode::Note) { Mode::Note } else { Mode::Plan };
-                    let facts = Facts::of(self.side, chunk.to_vec(), looked_at);
-                    total.add(page::take(ctx, facts, mode).await?);
-                }
-                Ok(total)
-            }
+            let mode = if matches!(mode, Mode::Note) { Mode::Note } else { Mode::Plan };
+            total.add(page::take(ctx, Facts::of(self.side, chunk.to_vec(), looked_at), mode).await?);
         }
+        Ok(total)
     }
 
     /// Turns changes into facts under their keys.
-    async fn facts(
+    pub(super) async fn facts(
         &mut self,
         changes: Vec<Change>,
         mut shown: Option<&mut Shown>,

@@ -3,12 +3,9 @@
 //! Invariant: a record counts as missing only where a scan proved that it reached the end, the pair
 //! was not touched since that scan began, and a look-up of its own confirms it.
 
-use std::sync::atomic::Ordering;
-
 use super::link::{LinkContext, at, lock};
 use super::page::{Fact, storage};
 use super::shown::Shown;
-use crate::config::FuseConfig;
 use crate::connectors::{Class, Wanted};
 use crate::engine::fault::Fault;
 use crate::engine::plan::Projector;
@@ -16,20 +13,11 @@ use crate::engine::record::{Key, Side};
 
 const WALK: usize = 1000;
 
-/// What a sweep found.
-pub enum Missing {
-    Keys(Vec<(Key, Fact)>),
-    /// So many deletions at once are not believed.
-    Fuse {
-        reason: String,
-    },
-}
-
 /// Finds the pairs that a complete scan of `side`, begun as number `epoch`, has not shown.
-pub async fn missing(ctx: &LinkContext, side: Side, shown: Shown, epoch: u32) -> Result<Missing, Fault> {
+pub async fn missing(ctx: &LinkContext, side: Side, shown: Shown, epoch: u32) -> Result<Vec<Wanted>, Fault> {
     let present = *lock(at(&ctx.presence, side));
     if present == shown.presence {
-        return Ok(Missing::Keys(Vec::new()));
+        return Ok(Vec::new());
     }
     let mut keys = Vec::new();
     let mut after = None;
@@ -43,32 +31,13 @@ pub async fn missing(ctx: &LinkContext, side: Side, shown: Shown, epoch: u32) ->
         });
         keys.extend(gone.map(|pair| Wanted { id: pair.side(side).id.clone(), key: pair.key }));
         if !full {
-            break;
+            return Ok(keys);
         }
     }
-    let approved = at(&ctx.approved, side).load(Ordering::Relaxed);
-    if !approved && implausible(keys.len() as u64, present.count, &ctx.fuse) {
-        let reason = format!(
-            "{} of {} records are gone from {} ({}) at once; approve it if that is meant, else mend the stream",
-            keys.len(),
-            present.count,
-            side.as_str(),
-            ctx.end(side).spec.stream
-        );
-        return Ok(Missing::Fuse { reason });
-    }
-    confirm(ctx, side, keys).await.map(Missing::Keys)
-}
-
-/// A direction freezes where more than the configured share of its pairs would be deleted at once,
-/// and at least so many.
-fn implausible(deletes: u64, present: u64, fuse: &FuseConfig) -> bool {
-    deletes >= u64::from(fuse.deletes_min)
-        && deletes.saturating_mul(100) > present.saturating_mul(u64::from(fuse.deletes_percent))
 }
 
 /// Looks each missing record up by itself: a scan that was short by mistake deletes nothing.
-async fn confirm(ctx: &LinkContext, side: Side, keys: Vec<Wanted>) -> Result<Vec<(Key, Fact)>, Fault> {
+pub async fn confirm(ctx: &LinkContext, side: Side, keys: Vec<Wanted>) -> Result<Vec<(Key, Fact)>, Fault> {
     let end = ctx.end(side);
     let mut projector = Projector::new(&ctx.rules, side);
     let mut gone = Vec::with_capacity(keys.len());

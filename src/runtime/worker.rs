@@ -67,6 +67,9 @@ async fn pause(ctx: &LinkContext, rest: Duration) {
 
 /// Says how long there is nothing to do: zero where a batch is full or has waited long enough.
 async fn next(ctx: &LinkContext, direction: Direction) -> Duration {
+    if ctx.fuses.is_frozen(direction) {
+        return LOOK_EVERY;
+    }
     let tuning = *ctx.end(direction.to()).tuning.load_full();
     let due = match ctx.store.next_due(ctx.id, direction).await {
         Ok(Some(due)) => due,

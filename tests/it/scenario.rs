@@ -8,6 +8,7 @@ mod check;
 mod crash;
 mod daemon;
 mod examples;
+mod fuses;
 mod home;
 mod live;
 mod metrics;

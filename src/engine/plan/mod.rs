@@ -9,8 +9,10 @@
 //! decision, whichever side was polled first.
 
 mod action;
+pub mod aside;
 pub mod circle;
 mod deliver;
+pub mod fuse;
 mod merge;
 mod observe;
 mod pair;

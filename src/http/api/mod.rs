@@ -51,6 +51,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(links::pause))
         .routes(routes!(links::resume))
         .routes(routes!(links::approve))
+        .routes(routes!(links::discard))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))

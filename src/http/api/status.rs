@@ -13,6 +13,7 @@ use crate::engine::plan::{Pair, SideState, Status};
 use crate::engine::record::{Direction, Image, Key, Side, Timestamp};
 use crate::http::problem::Problem;
 use crate::http::server::App;
+use crate::runtime::fuse;
 use crate::runtime::link::{Phase, along, at, lock};
 use crate::runtime::operate::key;
 use crate::store::{JobFilter, LinkId, LinkState};
@@ -107,11 +108,19 @@ pub async fn link_view(app: &App, state: &LinkState) -> Result<Value, Problem> {
             "gate": end.and_then(|end| app.runtime.gate_view(&state.customer, &end.system)),
         })
     };
+    let now = (app.runtime.clock)();
+    let mut held = [None, None];
+    for (place, direction) in held.iter_mut().zip(Direction::BOTH) {
+        if along(&state.frozen, direction).is_some() {
+            *place = fuse::held(app.runtime.store.as_ref(), state.id, direction, now).await?;
+        }
+    }
     let way = |direction: Direction| {
         let depth = along(&depth, direction);
         json!({
             "backlog": depth.pending + depth.leased + depth.retrying + depth.waiting, "jobs": depth,
             "frozen": along(&state.frozen, direction),
+            "held_back": super::links::held_view(along(&held, direction).as_ref()),
             "error": trouble(if direction == Direction::AToB { 2 } else { 3 }),
         })
     };

@@ -2,6 +2,7 @@
 
 mod circles;
 mod enumeration;
+mod fuses;
 mod moments;
 mod picks;
 mod table;

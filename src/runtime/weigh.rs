@@ -1,0 +1,251 @@
+//! Passes behind the fuse: read, and where that is not believed, weighed as a whole first.
+//!
+//! A page that takes too much away ends its pass. The stream is then read to its end without taking
+//! anything in, because only its end tells whether a thousand emptied records are all of them or one in a
+//! hundred, and what exactly is held back. So it is with every pass of a direction that is frozen.
+
+use std::sync::Arc;
+
+use super::fuse::{self, HeldRecord, Word};
+use super::link::{at, lock};
+use super::page::{self, Facts, Tally, storage};
+use super::poller::{PassMode, Poller};
+use super::scan;
+use super::shown::Shown;
+use crate::connectors::{Class, Deletes, End};
+use crate::engine::fault::{Fault, FaultCode, FaultKind};
+use crate::engine::plan::aside::Aside;
+use crate::engine::plan::fuse::{Counts, Finding, Kind};
+
+/// What all of a stream comes to.
+struct Weighed {
+    counts: Counts,
+    findings: Vec<Finding>,
+    records: Vec<HeldRecord>,
+}
+
+/// Polls of which one looks at a frozen direction of a remote system.
+const FROZEN_EVERY: u32 = 12;
+/// Quiet polls of which one asks whether the stream still shows anything.
+const QUIET_EVERY: u32 = 6;
+
+impl Poller {
+    /// Reads a side as far as it is believed.
+    pub async fn pass(&mut self, mode: &mut PassMode<'_>) -> Result<Tally, Fault> {
+        let ctx = Arc::clone(&self.ctx);
+        let (side, direction) = (self.side, self.side.outward());
+        let was_frozen = ctx.fuses.is_frozen(direction);
+        if !was_frozen {
+            match self.read_through(mode).await {
+                Err(fault) if fault.code == FaultCode::Frozen => {}
+                Err(fault) if self.lost_its_form(&fault) => {
+                    let finding = Finding { kind: Kind::Unreadable, field: None, count: 0, of: 0 };
+                    let reason = format!("{}: {fault}", finding.words(&fuse::stream(&ctx, side)));
+                    fuse::blow(&ctx, side, reason, vec![finding], Vec::new()).await?;
+                    return Err(fault);
+                }
+                Ok(tally) => {
+                    ctx.fuses.settle(side);
+                    return Ok(tally);
+                }
+                ended => return ended,
+            }
+        }
+        let weighed = self.weigh().await?;
+        let held = fuse::held(ctx.store.as_ref(), ctx.id, direction, ctx.now()).await.map_err(storage)?;
+        let told = held
+            .as_ref()
+            .filter(|held| weighed.findings.iter().all(|finding| finding.is_covered(&held.findings)));
+        let answer = told.and_then(|held| held.answer).filter(|_| !weighed.findings.is_empty());
+        if !weighed.findings.is_empty() && answer.is_none() {
+            return self.freeze(weighed).await;
+        }
+        let aside = (answer == Some(Word::Discard)).then(|| self.aside(&weighed.findings));
+        ctx.fuses.lift(side, weighed.counts, aside);
+        self.is_vouched = answer.is_some();
+        if matches!(mode, PassMode::Load(..)) {
+            // A load that broke off has to begin anew; what was weighed holds for that.
+            fuse::mend(&ctx, side, answer).await?;
+            return Err(fuse::frozen("the bulk load begins again, now that its source has been weighed"));
+        }
+        ctx.fuses.set_frozen(direction, false);
+        match self.read_through(mode).await {
+            Ok(tally) => {
+                ctx.fuses.settle(side);
+                fuse::mend(&ctx, side, answer).await?;
+                Ok(tally)
+            }
+            Err(fault) => {
+                ctx.fuses.set_frozen(direction, was_frozen);
+                Err(fault)
+            }
+        }
+    }
+
+    async fn freeze(&mut self, weighed: Weighed) -> Result<Tally, Fault> {
+        let ctx = Arc::clone(&self.ctx);
+        let stream = fuse::stream(&ctx, self.side);
+        let words: Vec<String> = weighed.findings.iter().map(|finding| finding.words(&stream)).collect();
+        let reason = format!(
+            "{}; approve it if that is meant, discard it to bring back what the other side has, or mend the stream",
+            words.join("; ")
+        );
+        ctx.fuses.settle(self.side);
+        fuse::blow(&ctx, self.side, reason.clone(), weighed.findings, weighed.records).await?;
+        Err(fuse::frozen(reason))
+    }
+
+    /// A stream that was read before and is no longer what its link was made for: a lost header, another key.
+    fn lost_its_form(&self, fault: &Fault) -> bool {
+        fault.kind == FaultKind::Fatal
+            && fault.code == FaultCode::Configuration
+            && lock(at(&self.ctx.presence, self.side)).count > 0
+    }
+
+    fn aside(&self, findings: &[Finding]) -> Aside {
+        let shape = self.ctx.rules.shape(self.side);
+        let mut aside = Aside::default();
+        for finding in findings {
+            match finding.kind {
+                Kind::Emptied => {
+                    aside.emptied.extend(finding.field.as_deref().and_then(|field| shape.position(field)));
+                }
+                Kind::Deletes | Kind::EmptyStream | Kind::ShrunkenStream => aside.deletes = true,
+                Kind::Unreadable => {}
+            }
+        }
+        aside
+    }
+
+    /// Reads all that the next pass would, and takes nothing in.
+    async fn weigh(&mut self) -> Result<Weighed, Fault> {
+        let ctx = Arc::clone(&self.ctx);
+        let side = self.side;
+        let features = ctx.end(side).features;
+        let scanned = features.deletes == Deletes::Scanned;
+        let mut cursor = if scanned { None } else { lock(at(&ctx.cursors, side)).clone() };
+        let whole = cursor.is_none();
+        let epoch = if whole { ctx.next_epoch(side) } else { ctx.epoch(side) };
+        let mut shown = whole.then(Shown::default);
+        ctx.fuses.weigh(side, whole);
+        let (mut read, mut complete) = (0, false);
+        loop {
+            let read_at = ctx.now();
+            let page = self.read(cursor.as_ref()).await?;
+            cursor = page.cursor.or(cursor);
+            let list = self.facts(page.changes, shown.as_mut()).await?;
+            read += list.len();
+            let facts = Facts { keys_once: scanned, judged: false, ..Facts::of(side, list, read_at) };
+            page::gather(&ctx, &facts, true).await?;
+            match page.end {
+                End::More => {}
+                End::CaughtUp => break,
+                End::Complete => {
+                    complete = true;
+                    break;
+                }
+            }
+        }
+        let mut listed = None;
+        if features.deletes == Deletes::Listed {
+            // Only the listing knows what a listed stream has lost.
+            shown = None;
+            listed = Some((self.list_keys().await?, ctx.epoch(side)));
+        } else if complete {
+            listed = shown.take().map(|shown| (shown, epoch));
+        }
+        if let Some((shown, epoch)) = listed {
+            let count = shown.presence.count;
+            let missing = scan::missing(&ctx, side, shown, epoch).await?;
+            fuse::sweep(&ctx, side, count, &missing)?;
+            complete = true;
+        }
+        let shrunken = match self.shrunken(shown.as_ref()) {
+            Some(finding) => Some(finding),
+            None => self.vanished(read, whole).await?,
+        };
+        let (mut counts, records) = ctx.fuses.weighed(side);
+        let mut findings = fuse::find(&ctx, side, &counts, whole, complete);
+        if let Some(finding) = shrunken {
+            counts.gone = counts.gone.max(finding.count);
+            findings.push(finding);
+        }
+        Ok(Weighed { counts, findings, records })
+    }
+
+    /// A full read of a stream that reports its deletions shows far less than is known.
+    fn shrunken(&self, shown: Option<&Shown>) -> Option<Finding> {
+        let shown = shown?;
+        let present = lock(at(&self.ctx.presence, self.side)).count;
+        let (shown, limits) = (shown.presence.count, fuse::limits(&self.ctx));
+        let count = present.saturating_sub(shown);
+        let many = count >= limits.deletes_min.max(1) && count * 100 > present * limits.deletes_percent;
+        let empty = shown == 0 && present >= limits.empty_min.max(1);
+        let kind = if empty { Kind::EmptyStream } else { Kind::ShrunkenStream };
+        (many || empty).then_some(Finding { kind, field: None, count, of: present })
+    }
+
+    /// A remote stream that shows nothing new: does it still show what is known? Looked at when it falls quiet
+    /// and now and then, because an empty answer is what a lost permission looks like.
+    async fn vanished(&mut self, read: usize, whole: bool) -> Result<Option<Finding>, Fault> {
+        let ctx = Arc::clone(&self.ctx);
+        let end = ctx.end(self.side);
+        if read > 0 {
+            (self.quiet_polls, self.is_vouched) = (0, false);
+            return Ok(None);
+        }
+        let present = lock(at(&ctx.presence, self.side)).count;
+        let asks = !whole && end.remote && end.features.deletes == Deletes::Reported;
+        if !asks || self.is_vouched || present < fuse::limits(&ctx).empty_min.max(1) {
+            return Ok(None);
+        }
+        if !self.quiet_polls.is_multiple_of(QUIET_EVERY) {
+            self.quiet_polls += 1;
+            return Ok(None);
+        }
+        // From the very beginning: a stream that still has its records shows one.
+        let page = self.source.read(None, 1, &ctx.call(Class::Backfill)).await?;
+        if !page.changes.is_empty() || page.end == End::More {
+            self.quiet_polls += 1;
+            return Ok(None);
+        }
+        Ok(Some(Finding { kind: Kind::EmptyStream, field: None, count: present, of: present }))
+    }
+
+    /// Ends the pass where the stream as a whole is not what it was.
+    pub(super) async fn check_whole(
+        &mut self,
+        shown: Option<&Shown>,
+        read: usize,
+        whole: bool,
+    ) -> Result<(), Fault> {
+        if self.ctx.rules.way(self.side.outward()).is_none() {
+            return Ok(());
+        }
+        let found = match self.shrunken(shown) {
+            Some(finding) => Some(finding),
+            None => self.vanished(read, whole).await?,
+        };
+        match found {
+            Some(finding) if !self.ctx.fuses.lets(self.side, &finding, self.ctx.rules.shape(self.side)) => {
+                Err(fuse::frozen(finding.words(&fuse::stream(&self.ctx, self.side))))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A frozen direction of a remote system is looked at now and then only: each look costs calls.
+    pub(super) fn rests_frozen(&mut self, answered: bool) -> bool {
+        if answered || !self.ctx.end(self.side).remote || !self.ctx.fuses.is_frozen(self.side.outward()) {
+            self.frozen_polls = 0;
+            return false;
+        }
+        self.frozen_polls += 1;
+        !self.frozen_polls.is_multiple_of(FROZEN_EVERY)
+    }
+
+    /// Tells whether somebody has answered for this side's frozen direction.
+    pub(super) fn is_answered(&self) -> bool {
+        self.ctx.fuses.take_answer(self.side.outward())
+    }
+}
