@@ -30,6 +30,7 @@ mod settle;
 mod shown;
 pub mod supervisor;
 mod tell;
+mod twins;
 pub mod undo;
 mod verdict;
 pub mod watch;

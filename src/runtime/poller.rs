@@ -13,6 +13,7 @@ use super::page::{self, Fact, Facts, Mode, Tally, storage};
 use super::relay::Relay;
 use super::scan;
 use super::shown::Shown;
+use super::twins;
 use crate::connectors::{Class, Deletes, End, Page, Source};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::plan::Projector;
@@ -335,7 +336,7 @@ impl Poller {
             let listing = unless_stopped(&ctx, self.source.list(cursor.as_ref(), LIST_PAGE, &call)).await?;
             calls += 1;
             for key in &listing.keys {
-                shown.note(key, None);
+                shown.note(key);
             }
             cursor = listing.cursor;
             if listing.end != End::More {
@@ -373,8 +374,8 @@ impl Poller {
         mut shown: Option<&mut Shown>,
     ) -> Result<Vec<(Key, Fact)>, Fault> {
         let mut facts = Vec::with_capacity(changes.len());
-        let features = self.ctx.end(self.side).features;
-        let reported = features.deletes == Deletes::Reported;
+        let deletes = self.ctx.end(self.side).features.deletes;
+        let reported = deletes == Deletes::Reported;
         let mut by_id = Vec::new();
         for change in changes {
             match change {
@@ -383,11 +384,10 @@ impl Poller {
                         if let Some(id) = projected.meta.id.as_ref().filter(|_| reported) {
                             by_id.push((facts.len(), id.clone(), None));
                         }
-                        let id = projected.meta.id.as_ref();
-                        let again = shown.as_mut().is_some_and(|shown| !shown.note(&projected.key, id));
+                        let again = shown.as_mut().is_some_and(|shown| !shown.note(&projected.key));
                         // Read by its stamps, a stream shows a record again that changed meanwhile.
-                        if again && (id.is_some() || features.deletes == Deletes::Scanned) {
-                            facts.push(duplicate(&projected.key));
+                        if again && deletes == Deletes::Scanned {
+                            facts.push(twins::left_out(&projected.key));
                         } else {
                             facts.push((projected.key.clone(), Fact::Seen(projected)));
                         }
@@ -402,7 +402,7 @@ impl Poller {
                 Change::Malformed(malformed) => match &malformed.key {
                     Some(key) => {
                         if let Some(shown) = shown.as_mut() {
-                            shown.note(key, None);
+                            shown.note(key);
                         }
                         facts.push((key.clone(), Fact::Malformed(malformed)));
                     }
@@ -410,6 +410,7 @@ impl Poller {
                 },
             }
         }
+        let facts = twins::part(&self.ctx, self.side, facts).await?;
         if by_id.is_empty() {
             return Ok(facts);
         }
@@ -468,21 +469,7 @@ pub(super) async fn unless_stopped<T>(
 /// A record without an identity is kept as a dead letter under a name made from its content.
 fn nameless(malformed: Malformed) -> Result<(Key, Fact), Fault> {
     let name = format!("#malformed-{:032x}", xxhash_rust::xxh3::xxh3_128(malformed.raw.as_bytes()));
-    pseudo(&name, malformed)
-}
-
-fn duplicate(key: &Key) -> (Key, Fact) {
-    let reason =
-        format!("two records of the stream have the key {key}; make keys unique, this one is left out");
-    let malformed = Malformed { key: None, raw: String::new(), reason };
-    match pseudo(&format!("#duplicate-{key}"), malformed.clone()) {
-        Ok(fact) => fact,
-        Err(_) => (key.clone(), Fact::Malformed(malformed)),
-    }
-}
-
-fn pseudo(name: &str, malformed: Malformed) -> Result<(Key, Fact), Fault> {
-    let key = Key::from_text(name)
-        .map_err(|error| Fault::rejected(crate::engine::fault::FaultCode::Validation, error.to_string()))?;
+    let key =
+        Key::from_text(&name).map_err(|error| Fault::rejected(FaultCode::Validation, error.to_string()))?;
     Ok((key, Fact::Malformed(malformed)))
 }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::link::Presence;
-use crate::engine::record::{Key, RemoteId};
+use crate::engine::record::Key;
 
 /// Keys of a piece.
 const PIECE: usize = 64 * 1024;
@@ -49,19 +49,14 @@ impl Hasher for AlreadyHashed {
 }
 
 impl Shown {
-    /// Notes a key; false where another record had it before. The same record, by its id, may be
-    /// shown again: it changed while the stream was read.
-    pub fn note(&mut self, key: &Key, id: Option<&RemoteId>) -> bool {
+    /// Notes a key; false where it was shown before.
+    pub fn note(&mut self, key: &Key) -> bool {
         let hash = key.hash64();
-        let both = id.map(|id| hash ^ xxhash_rust::xxh3::xxh3_64(id.as_bytes()));
-        if !self.insert(hash) {
-            return both.is_some_and(|both| self.has_hash(both));
+        let is_new = self.insert(hash);
+        if is_new {
+            self.presence.add(hash);
         }
-        self.presence.add(hash);
-        if let Some(both) = both {
-            self.insert(both);
-        }
-        true
+        is_new
     }
 
     /// Tells whether a key was shown.
@@ -122,24 +117,14 @@ mod tests {
         let mut shown = Shown::default();
         let keys = 3 * PIECE + 10;
         for number in 0..keys {
-            assert!(shown.note(&key(number), None), "{number} is new");
+            assert!(shown.note(&key(number)), "{number} is new");
         }
         assert_eq!(shown.presence.count, keys as u64);
         for number in (0..keys).step_by(97) {
             assert!(shown.has(&key(number)), "{number} was shown");
-            assert!(!shown.note(&key(number), None), "{number} comes a second time");
+            assert!(!shown.note(&key(number)), "{number} comes a second time");
             assert!(!shown.has(&key(keys + number)), "{} was not", keys + number);
         }
         assert_eq!(shown.presence.count, keys as u64, "the second time counts for nothing");
-    }
-
-    #[test]
-    fn a_record_may_be_shown_again_and_another_one_not() {
-        let key = Key::from_text("7").expect("a key");
-        let mut shown = Shown::default();
-        assert!(shown.note(&key, Some(&"id1".into())));
-        assert!(shown.note(&key, Some(&"id1".into())), "the same record, changed meanwhile");
-        assert!(!shown.note(&key, Some(&"id2".into())), "another record under the same key");
-        assert_eq!(shown.presence.count, 1);
     }
 }

@@ -29,35 +29,59 @@ async fn arrives_in_table(home: &Home, id: i64, wanted: Option<(&str, &str)>) {
     until(&what, async || person(&home.app(), id), |found| *found == wanted).await;
 }
 
+/// Logs in at a CRM's own API; gives where that is and the token.
+async fn log_in(daemon: &Daemon, crm: &str) -> (String, String) {
+    let mount = format!("/mock/default/{crm}");
+    let (address, api, form) = match crm {
+        "salesforce" => (
+            "services/oauth2/token",
+            "services/data/v59.0/sobjects",
+            "grant_type=client_credentials&client_id=client-id&client_secret=client-secret",
+        ),
+        _ => (
+            "oauth/token",
+            "api/v2",
+            "grant_type=refresh_token&client_id=client-id&client_secret=client-secret&refresh_token=or-refresh-1",
+        ),
+    };
+    let request = daemon.request("POST", &format!("{mount}/{address}"));
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    let token = daemon.send(request.body(form)).await;
+    assert_eq!(token.status, 200, "{token:?}");
+    (format!("{mount}/{api}"), token.body["access_token"].as_str().unwrap().to_owned())
+}
+
 /// Deletes a record at a CRM through its own API, as a person there would.
 async fn delete_there(daemon: &Daemon, crm: (&str, &str), id: i64) {
     let records = daemon.records("default", crm.0, crm.1).await;
     let record = with(&records, "record_id", id).unwrap();
-    let mount = format!("/mock/default/{}", crm.0);
-    let (login, path) = match crm.0 {
-        "salesforce" => (
-            format!(
-                "{mount}/services/oauth2/token?grant_type=client_credentials&client_id=client-id&client_secret=client-secret"
-            ),
-            format!("{mount}/services/data/v59.0/sobjects/Contact/{}", record["Id"].as_str().unwrap()),
-        ),
-        _ => (
-            format!(
-                "{mount}/oauth/token?grant_type=refresh_token&client_id=client-id&client_secret=client-secret&refresh_token=or-refresh-1"
-            ),
-            format!(
-                "{mount}/api/v2/prospects/{}",
-                record["id"].as_str().map_or_else(|| record["id"].to_string(), str::to_owned)
-            ),
-        ),
-    };
-    let (address, form) = login.split_once('?').unwrap();
-    let request = daemon.request("POST", address).header("content-type", "application/x-www-form-urlencoded");
-    let token = daemon.send(request.body(form.to_owned())).await;
-    assert_eq!(token.status, 200, "{token:?}");
-    let token = token.body["access_token"].as_str().unwrap().to_owned();
+    let own = if crm.0 == "salesforce" { &record["Id"] } else { &record["id"] };
+    delete_by_id(daemon, crm, own.as_str().map_or_else(|| own.to_string(), str::to_owned)).await;
+}
+
+async fn delete_by_id(daemon: &Daemon, crm: (&str, &str), own: String) {
+    let (api, token) = log_in(daemon, crm.0).await;
+    let path = format!("{api}/{}/{own}", crm.1);
     let gone = daemon.send(daemon.request("DELETE", &path).bearer_auth(token)).await;
     assert_eq!(gone.status, 204, "{gone:?}");
+}
+
+/// Writes a prospect through Outreach's own API, a new one where no id is given; gives its id.
+async fn write_prospect(daemon: &Daemon, own: Option<&str>, attributes: Value) -> String {
+    let (api, token) = log_in(daemon, "outreach").await;
+    let (method, path) = match own {
+        Some(own) => ("PATCH", format!("{api}/prospects/{own}")),
+        None => ("POST", format!("{api}/prospects")),
+    };
+    let mut data = json!({ "type": "prospect", "attributes": attributes });
+    if let Some(own) = own {
+        data["id"] = json!(own.parse::<u64>().unwrap());
+    }
+    let request = daemon.request(method, &path).bearer_auth(token);
+    let request = request.header("content-type", "application/vnd.api+json");
+    let written = daemon.send(request.body(json!({ "data": data }).to_string())).await;
+    assert!(written.status < 300, "{written:?}");
+    written.body["data"]["id"].to_string()
 }
 
 /// Waits for both links to have nothing left to do.
@@ -167,4 +191,26 @@ async fn the_flat_rules_of_the_contract_work_both_ways() {
         held.body["links"][0]["a_to_b"]["error"].as_str().unwrap().contains("status"),
         "which rule: {held:?}"
     );
+}
+
+/// Two prospects claim one key: the second is left out and said to be, until the first is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_records_of_one_key_are_never_taken_for_one() {
+    let home = Home::new(TRIANGLE, FLAT);
+    let daemon = Daemon::start(&home);
+    let prospect = |name: &str| json!({ "record_id": 7, "full_name": name, "email_address": "7@example.test", "status": "active" });
+    let first = write_prospect(&daemon, None, prospect("First")).await;
+    arrives_in_table(&home, 7, Some(("First", "7@example.test"))).await;
+    let second = write_prospect(&daemon, None, prospect("Second")).await;
+    until(
+        "the second is a dead letter",
+        async || daemon.get("/v1/sync/status/%23duplicate-7").await.body,
+        |status| status.to_string().contains("two records of the stream have the key 7"),
+    )
+    .await;
+    settle(&daemon).await;
+    arrives_in_table(&home, 7, Some(("First", "7@example.test"))).await;
+    delete_by_id(&daemon, PROSPECTS, first).await;
+    write_prospect(&daemon, Some(&second), json!({ "full_name": "Second, now alone" })).await;
+    arrives_in_table(&home, 7, Some(("Second, now alone", "7@example.test"))).await;
 }
