@@ -99,15 +99,18 @@ fn write_at(
     to.seen_at = written.now;
     to.epoch = written.epoch;
     let base = to.base.get_or_insert_with(|| nothing_known(shape));
-    if let (Some(stored), Seen::AsBase, false) = (&written.stored, &to.seen, written.compared) {
+    if let (Some(stored), false) = (&written.stored, written.compared) {
         // Somebody may have worked on the other fields just before: that has still to travel.
-        let mut image = base.clone();
-        for (place, value) in image.values.iter_mut().zip(&stored.values) {
-            if !value.is_missing() {
-                place.clone_from(value);
+        if matches!(to.seen, Seen::AsBase) {
+            to.seen = Seen::Changed(base.clone());
+        }
+        if let Seen::Changed(image) = &mut to.seen {
+            for (place, value) in image.values.iter_mut().zip(&stored.values) {
+                if !value.is_missing() {
+                    place.clone_from(value);
+                }
             }
         }
-        to.seen = Seen::Changed(image);
     }
     let mut also = match &mut to.seen {
         Seen::Changed(image) => Some(image),

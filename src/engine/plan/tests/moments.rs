@@ -127,15 +127,23 @@ fn rules_that_map_anew_are_remembered_until_delivered() {
 #[test]
 fn what_a_reply_tells_beside_our_fields_is_an_edit_unless_it_was_compared() {
     let rules = rules(XY);
-    for (compared, expected) in [(true, "Agreed"), (false, "update y=7")] {
+    // (how the destination looked before the write, whether it compared, what travels back)
+    let cases = [
+        ("x=1 y=1", true, "Agreed"),
+        ("x=1 y=1", false, "update y=7"),
+        // Edited twice: before the look, and between look and write.
+        ("x=1 y=5", false, "update y=7"),
+    ];
+    for (there, compared, expected) in cases {
         let mut pair = agreed(&rules, "x=1 y=1");
         see(&mut pair, &rules, Side::A, "x=2 y=1");
+        see(&mut pair, &rules, Side::B, there);
         let action = plan(&mut pair, &rules).a_to_b;
         let stored = image(&rules, Side::B, "x=2 y=7");
         carry_out_as(&mut pair, &rules, Direction::AToB, &action, Some(stored), compared);
         let decision = plan(&mut pair, &rules);
-        assert_eq!(words(&decision.b_to_a, &rules, Side::A), expected, "compared: {compared}");
-        assert_eq!(words(&decision.a_to_b, &rules, Side::B), "Agreed", "compared: {compared}");
+        assert_eq!(words(&decision.b_to_a, &rules, Side::A), expected, "{there}, compared: {compared}");
+        assert_eq!(words(&decision.a_to_b, &rules, Side::B), "Agreed", "{there}, compared: {compared}");
     }
 }
 
