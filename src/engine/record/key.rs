@@ -80,11 +80,6 @@ impl Key {
         &self.0
     }
 
-    /// Returns the XXH3-128 of the canonical bytes.
-    pub fn hash128(&self) -> u128 {
-        xxhash_rust::xxh3::xxh3_128(&self.0)
-    }
-
     /// Returns the XXH3-64 of the canonical bytes, for sets that only live through one scan.
     pub fn hash64(&self) -> u64 {
         xxhash_rust::xxh3::xxh3_64(&self.0)

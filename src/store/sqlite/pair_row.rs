@@ -18,17 +18,17 @@ pub(super) const COLUMNS: &str =
     "key, version, rules_version, load, a_id, b_id, a_base, b_base, a_seen, b_seen, a_meta, b_meta, ab, ba";
 
 const INSERT: &str = "
-INSERT INTO pairs (link, key, hash, version, rules_version, load, a_id, b_id,
+INSERT INTO pairs (link, key, version, rules_version, load, a_id, b_id,
                    a_base, b_base, a_seen, b_seen, a_meta, b_meta, ab, ba)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
 ON CONFLICT DO NOTHING";
 
-/// Takes the same parameters, and the expected version; the hash of a key never changes.
+/// Takes the same parameters, and the expected version.
 const UPDATE: &str = "
-UPDATE pairs SET version = ?4, rules_version = ?5, load = ?6, a_id = ?7, b_id = ?8,
-                 a_base = ?9, b_base = ?10, a_seen = ?11, b_seen = ?12, a_meta = ?13, b_meta = ?14,
-                 ab = ?15, ba = ?16
-WHERE link = ?1 AND key = ?2 AND version = ?17";
+UPDATE pairs SET version = ?3, rules_version = ?4, load = ?5, a_id = ?6, b_id = ?7,
+                 a_base = ?8, b_base = ?9, a_seen = ?10, b_seen = ?11, a_meta = ?12, b_meta = ?13,
+                 ab = ?14, ba = ?15
+WHERE link = ?1 AND key = ?2 AND version = ?16";
 
 const DELETE: &str = "DELETE FROM pairs WHERE link = ?1 AND key = ?2 AND version = ?3";
 
@@ -59,18 +59,16 @@ impl<'db> Writing<'db> {
         let statement = if is_new { &mut self.insert } else { &mut self.update };
         statement.raw_bind_parameter(1, self.link.0)?;
         statement.raw_bind_parameter(2, pair.key.as_bytes())?;
-        if is_new {
-            statement.raw_bind_parameter(3, pair.key.hash128().to_be_bytes())?;
-        } else {
-            statement.raw_bind_parameter(17, pair.version)?;
+        statement.raw_bind_parameter(3, pair.version.wrapping_add(1))?;
+        statement.raw_bind_parameter(4, pair.rules_version)?;
+        statement.raw_bind_parameter(5, load.map(|load| load.0))?;
+        statement.raw_bind_parameter(6, pair.a.id.as_deref())?;
+        statement.raw_bind_parameter(7, pair.b.id.as_deref())?;
+        if !is_new {
+            statement.raw_bind_parameter(16, pair.version)?;
         }
-        statement.raw_bind_parameter(4, pair.version.wrapping_add(1))?;
-        statement.raw_bind_parameter(5, pair.rules_version)?;
-        statement.raw_bind_parameter(6, load.map(|load| load.0))?;
-        statement.raw_bind_parameter(7, pair.a.id.as_deref())?;
-        statement.raw_bind_parameter(8, pair.b.id.as_deref())?;
         let mut start = 0;
-        for (at, end) in (9..).zip(ends) {
+        for (at, end) in (8..).zip(ends) {
             match self.bytes.get(start..end) {
                 Some(blob) if !blob.is_empty() => statement.raw_bind_parameter(at, blob)?,
                 _ => statement.raw_bind_parameter(at, Null)?,
@@ -93,12 +91,15 @@ impl<'db> Writing<'db> {
                 *end = bytes.len();
             }
         };
-        for side in [&pair.a, &pair.b] {
-            if let Some(base) = &side.base {
-                row::put_image(bytes, shapes.intern(db, &base.shape)?, base);
-            }
-            close(bytes);
+        if let Some(base) = &pair.a.base {
+            row::put_image(bytes, shapes.intern(db, &base.shape)?, base);
         }
+        close(bytes);
+        if let Some(base) = &pair.b.base {
+            let (of_a, shape) = (0..bytes.len(), shapes.intern(db, &base.shape)?);
+            row::put_image_beside(bytes, of_a, shape, base)?;
+        }
+        close(bytes);
         for side in [&pair.a, &pair.b] {
             let shape = match &side.seen {
                 Seen::Changed(image) => shapes.intern(db, &image.shape)?,
@@ -174,9 +175,8 @@ impl<'db> Reading<'db> {
         let key = Key::from_bytes(blob(row, 0)?.ok_or_else(|| damaged("a key"))?);
         let mut pair = Pair { version: row.get(1)?, rules_version: row.get(2)?, ..Pair::new(key) };
         let load: Option<u32> = row.get(3)?;
-        for (at, side) in (0usize..).zip(Side::BOTH) {
-            let state = pair.side_mut(side);
-            self.side(row, at, state)?;
+        for side in Side::BOTH {
+            self.side(row, side, pair.side_mut(side))?;
         }
         pair.a_to_b = row::take_way(blob(row, 12)?)?;
         pair.b_to_a = row::take_way(blob(row, 13)?)?;
@@ -195,8 +195,7 @@ impl<'db> Reading<'db> {
         if !is_as_base || is_staged || row::is_dead(blob(row, 12 + at)?) {
             return Ok(false);
         }
-        let Some(base) = blob(row, 6 + at)? else { return Ok(false) };
-        let (shape, values) = row::image_parts(base)?;
+        let Some((shape, values)) = base(row, looks.side)? else { return Ok(false) };
         if values != look {
             return Ok(false);
         }
@@ -204,18 +203,22 @@ impl<'db> Reading<'db> {
         Ok(Arc::ptr_eq(&shape, &looks.shape) || shape == looks.shape)
     }
 
-    fn side(&mut self, row: &Row<'_>, at: usize, state: &mut SideState) -> Fallible<()> {
+    fn side(&mut self, row: &Row<'_>, side: Side, state: &mut SideState) -> Fallible<()> {
+        let at = side as usize;
         state.id = match row.get_ref(4 + at)? {
             ValueRef::Null => None,
             id => Some(id.as_str().map_err(|_| damaged("a remote id"))?.into()),
         };
-        state.base = match blob(row, 6 + at)? {
-            Some(bytes) => Some(self.shapes.image(self.db, bytes)?),
+        state.base = match base(row, side)? {
+            Some((shape, values)) => Some(self.shapes.image(self.db, shape, values)?),
             None => None,
         };
         state.seen = match row::take_seen(blob(row, 8 + at)?)? {
             SeenBytes::Plain(seen) => seen,
-            SeenBytes::Changed(bytes) => Seen::Changed(self.shapes.image(self.db, bytes)?),
+            SeenBytes::Changed(bytes) => {
+                let (shape, values) = row::image_parts(bytes)?;
+                Seen::Changed(self.shapes.image(self.db, shape, values)?)
+            }
         };
         row::take_meta(blob(row, 10 + at)?, state)
     }
@@ -224,6 +227,17 @@ impl<'db> Reading<'db> {
     fn open_load(&self, load: u32) -> Option<Direction> {
         self.open_loads.iter().find(|(open, _)| open.0 == load).map(|(_, direction)| *direction)
     }
+}
+
+/// Returns the shape and the values of a side's base; those of B may stand with A only.
+fn base<'r>(row: &'r Row<'_>, side: Side) -> Fallible<Option<(u32, &'r [u8])>> {
+    let Some(bytes) = blob(row, 6 + side as usize)? else { return Ok(None) };
+    let (shape, values) = row::image_parts(bytes)?;
+    if side == Side::A || !values.is_empty() {
+        return Ok(Some((shape, values)));
+    }
+    let of_a = blob(row, 6)?.map_or(Ok(values), |of_a| row::image_parts(of_a).map(|(_, values)| values))?;
+    Ok(Some((shape, of_a)))
 }
 
 /// Returns a column's bytes; `None` for NULL.

@@ -3,6 +3,8 @@
 //! Numbers are LEB128, signed ones zigzag; a text at the end needs no length. An image is the number
 //! of its shape, then [`Image::encode`].
 
+use std::ops::Range;
+
 use compact_str::CompactString;
 
 use super::trouble::{Fallible, damaged};
@@ -25,6 +27,27 @@ const HAS_ERROR: u8 = 4;
 pub(super) fn put_image(bytes: &mut Vec<u8>, shape: u32, image: &Image) {
     put_unsigned(bytes, shape.into());
     image.encode(bytes);
+}
+
+/// Appends the image of B after that of A, whose bytes stand in this range: only its shape's number where
+/// the values are the same, as they are wherever rules only rename. An image is never without values.
+pub(super) fn put_image_beside(
+    bytes: &mut Vec<u8>,
+    of_a: Range<usize>,
+    shape: u32,
+    image: &Image,
+) -> Fallible<()> {
+    put_unsigned(bytes, shape.into());
+    let start = bytes.len();
+    image.encode(bytes);
+    if of_a.is_empty() {
+        return Ok(());
+    }
+    let (_, values) = image_parts(bytes.get(of_a).unwrap_or_default())?;
+    if bytes.get(start..) == Some(values) {
+        bytes.truncate(start);
+    }
+    Ok(())
 }
 
 /// Splits an image's bytes into its shape's number and its values.

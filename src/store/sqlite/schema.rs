@@ -2,8 +2,9 @@
 //!
 //! Invariant: a step that has been released never changes; a new one is added at the end.
 //!
-//! Absent on purpose: an index on `pairs.hash` (random order would cost more than all the rest of
-//! the row), foreign keys (the writer is the only one who writes), triggers.
+//! Absent on purpose: a hash of the key (pairs stand under the key itself, in the source's order; a random
+//! one would cost more than all the rest of the row), foreign keys (the writer is the only one who writes),
+//! triggers.
 
 use rusqlite::Connection;
 
@@ -23,7 +24,7 @@ const TABLES: [(&str, u32); 9] = [
     ("history_size", 2),
 ];
 
-const STEPS: [&str; 2] = [V1, V2];
+const STEPS: [&str; 3] = [V1, V2, V3];
 
 /// `pairs` holds its rarer and never searched parts in small blobs, whose form `row.rs` owns; NULL
 /// stands for the usual: no id of its own, seen as its base, nothing ever to be done.
@@ -160,6 +161,11 @@ CREATE TABLE history_size (
     bytes INTEGER NOT NULL
 ) STRICT;
 INSERT INTO history_size (bytes) VALUES (0);
+";
+
+/// From here on `b_base` may hold its shape only: then its values are those of `a_base`.
+const V3: &str = "
+ALTER TABLE pairs DROP COLUMN hash;
 ";
 
 /// What has to be there in a state of this schema.

@@ -84,10 +84,9 @@ impl Shapes {
         Ok(shape)
     }
 
-    /// Reads an image under its shape.
-    pub fn image(&mut self, db: &Connection, bytes: &[u8]) -> Fallible<Image> {
-        let (id, values) = super::row::image_parts(bytes)?;
-        let shape = self.get(db, id)?;
+    /// Reads an image under its shape's number.
+    pub fn image(&mut self, db: &Connection, shape: u32, values: &[u8]) -> Fallible<Image> {
+        let shape = self.get(db, shape)?;
         Image::decode(&shape, values).map_err(|error| Trouble::Damaged(error.to_string()))
     }
 
