@@ -47,7 +47,7 @@ pub(super) fn encode(value: &Value, affinity: Affinity) -> Result<Encoded<'_>, &
     match value {
         Value::Unknown | Value::Absent | Value::Null => made(borrowed(ValueRef::Null), Stored::Same),
         Value::Bytes(bytes) => made(borrowed(ValueRef::Blob(bytes)), Stored::Same),
-        Value::Text(text) => made(borrowed(ValueRef::Text(text.as_bytes())), text_becomes(text, affinity)?),
+        Value::Text(text) => encode_text(text, affinity),
         Value::Json(text) => {
             let stored = match affinity {
                 // A bare list or object never looks like a number.
@@ -91,9 +91,7 @@ fn encode_number(number: &Number, affinity: Affinity) -> Result<Encoded<'_>, &'s
     if affinity == Affinity::Text {
         return Ok(as_text());
     }
-    let float = number.to_f64();
-    let same = Number::from_f64(float).is_some_and(|back| back == Value::Number(number.clone()));
-    if same {
+    if let Some((float, _)) = as_float(number) {
         return Ok(Encoded { bound: borrowed(ValueRef::Real(float)), stored: Stored::Same });
     }
     if affinity == Affinity::None {
@@ -106,6 +104,31 @@ fn encode_number(number: &Number, affinity: Affinity) -> Result<Encoded<'_>, &'s
         }
         _ => Err("a number with more digits than the column keeps; declare it TEXT to keep them"),
     }
+}
+
+/// Gives the float that is exactly this number, and how it reads back.
+fn as_float(number: &Number) -> Option<(f64, Value)> {
+    let float = number.to_f64();
+    let back = Number::from_f64(float)?;
+    let same = match &back {
+        Value::Number(back) => back == number,
+        Value::Int(int) => number.equals_int(*int),
+        _ => false,
+    };
+    same.then_some((float, back))
+}
+
+/// Binds a text. A column of floats is given the float that it would make of it, so that nobody has to
+/// ask what that was.
+fn encode_text(text: &str, affinity: Affinity) -> Result<Encoded<'_>, &'static str> {
+    if affinity == Affinity::Real
+        && is_numeric(text)
+        && let Some(Value::Number(number)) = Number::parse(text)
+        && let Some((float, back)) = as_float(&number)
+    {
+        return Ok(Encoded { bound: borrowed(ValueRef::Real(float)), stored: Stored::Becomes(back) });
+    }
+    Ok(Encoded { bound: borrowed(ValueRef::Text(text.as_bytes())), stored: text_becomes(text, affinity)? })
 }
 
 /// Columns with a numeric affinity turn text that is a number into one; whether it keeps its digits
@@ -272,6 +295,30 @@ mod tests {
         ];
         for (text, affinity, expected, why) in cases {
             assert_eq!(text_becomes(text, affinity), Ok(expected), "{why}: {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_column_of_floats_is_given_the_float_that_a_text_is() {
+        // (text, as it reads back (`None`: ask), why)
+        let cases = [
+            ("1.5", Some("1.5"), "as it is"),
+            ("1.50", Some("1.5"), "the same amount"),
+            ("1e2", Some("100.0"), "whole, and still a float"),
+            ("-0.0", Some("-0.0"), "a zero of its own"),
+            ("abc", Some("abc"), "no number at all"),
+            ("12", None, "whole numbers are asked for"),
+            (" 1.5", None, "spaces are skipped: ask"),
+        ];
+        for (text, expected, why) in cases {
+            let value = Value::text(text);
+            let encoded = encode(&value, Affinity::Real).expect(why);
+            let back = match encoded.stored {
+                Stored::Same => Some(value.clone()),
+                Stored::Becomes(back) => Some(back),
+                Stored::Ask => None,
+            };
+            assert_eq!(back.as_ref().and_then(Value::to_plain).as_deref(), expected, "{why}: {text:?}");
         }
     }
 
