@@ -30,6 +30,8 @@ const QUIET_MAX: Duration = Duration::from_millis(450);
 /// Marks are looked at this often although nothing was told; with [`QUIET`], an edit that nobody
 /// notified takes effect within a second.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
+/// Notifications are collected for so long.
+const REST: Duration = Duration::from_millis(10);
 /// Notifications that wait to be taken; those beyond it are made up for by a look at everything.
 const EVENTS_MAX: usize = 1_024;
 
@@ -126,19 +128,28 @@ impl Default for FileWatcher {
     }
 }
 
-/// Makes the notifier. It must never wait: a full queue is a look at everything.
+/// Makes the notifier. It never waits to be heard: a full queue is a look at everything. It rests after
+/// what it told, so that a file that is written all the time costs little: meanwhile the system makes one
+/// notification of many.
 fn listener(
     told: SyncSender<notify::Event>,
     missed: Arc<AtomicBool>,
 ) -> notify::Result<notify::RecommendedWatcher> {
-    notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
-        Ok(event) if matches!(event.kind, EventKind::Access(_)) => {}
-        Ok(event) => {
-            if event.need_rescan() || told.try_send(event).is_err() {
-                missed.store(true, Ordering::Release);
+    let mut rested: Option<Instant> = None;
+    notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        match event {
+            Ok(event) if matches!(event.kind, EventKind::Access(_)) => {}
+            Ok(event) => {
+                if event.need_rescan() || told.try_send(event).is_err() {
+                    missed.store(true, Ordering::Release);
+                }
             }
+            Err(_) => missed.store(true, Ordering::Release),
         }
-        Err(_) => missed.store(true, Ordering::Release),
+        if rested.is_none_or(|rested| clock::instant().duration_since(rested) > REST) {
+            std::thread::sleep(REST);
+            rested = Some(clock::instant());
+        }
     })
 }
 
