@@ -62,8 +62,14 @@ impl Entry {
     }
 }
 
-/// A page that is decided, and delivered as far as that goes at once; nothing of it is stored yet.
-pub struct Planned {
+/// A page that is decided; nothing of it is delivered yet.
+pub struct Decided {
+    facts: Facts,
+    entries: Vec<Entry>,
+}
+
+/// A page that is delivered as far as that goes at once; nothing of it is stored yet.
+pub struct Delivered {
     facts: Facts,
     commit: Commit,
     moved: [Presence; 2],
@@ -90,8 +96,9 @@ pub async fn take(ctx: &LinkContext, facts: Facts, mut mode: Mode<'_>) -> Result
 /// The same, for callers that keep the link quiet themselves ([`inline::quiet`]).
 pub async fn take_quietly(ctx: &LinkContext, mut facts: Facts, mode: &mut Mode<'_>) -> Result<Tally, Fault> {
     for _ in 0..ROUNDS_MAX {
-        let planned = plan(ctx, facts, mode).await?;
-        facts = match store(ctx, planned).await? {
+        let decided = plan(ctx, facts, matches!(mode, Mode::Note)).await?;
+        let delivered = deliver(ctx, decided, mode).await?;
+        facts = match store(ctx, delivered).await? {
             Stored::Done(tally) => return Ok(tally),
             Stored::Overtaken(facts) => facts,
         };
@@ -99,9 +106,15 @@ pub async fn take_quietly(ctx: &LinkContext, mut facts: Facts, mode: &mut Mode<'
     Err(Fault::transient(FaultCode::Conflict, "a page kept being overtaken by other changes of its pairs"))
 }
 
-/// Decides a page, and delivers what can be delivered at once.
-pub async fn plan(ctx: &LinkContext, facts: Facts, mode: &mut Mode<'_>) -> Result<Planned, Fault> {
-    let mut entries = gather(ctx, &facts, matches!(mode, Mode::Note)).await?;
+/// Decides a page.
+pub async fn plan(ctx: &LinkContext, facts: Facts, only_note: bool) -> Result<Decided, Fault> {
+    let entries = gather(ctx, &facts, only_note).await?;
+    Ok(Decided { facts, entries })
+}
+
+/// Delivers what can be delivered at once.
+pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -> Result<Delivered, Fault> {
+    let Decided { facts, mut entries } = decided;
     let mut outcomes = Outcomes::default();
     let mut tally = Tally { facts: facts.list.len() as u64, ..Tally::default() };
     tally.changed = entries.iter().filter(|entry| entry.dirty).count() as u64;
@@ -125,12 +138,12 @@ pub async fn plan(ctx: &LinkContext, facts: Facts, mode: &mut Mode<'_>) -> Resul
     if let Mode::Load(_, load, _) = mode {
         commit.load = Some(*load);
     }
-    Ok(Planned { facts, commit, moved, outcomes, tally })
+    Ok(Delivered { facts, commit, moved, outcomes, tally })
 }
 
-/// Stores what was decided.
-pub async fn store(ctx: &LinkContext, planned: Planned) -> Result<Stored, Fault> {
-    let Planned { mut facts, commit, moved, outcomes, tally } = planned;
+/// Stores what was decided and delivered.
+pub async fn store(ctx: &LinkContext, delivered: Delivered) -> Result<Stored, Fault> {
+    let Delivered { mut facts, commit, moved, outcomes, tally } = delivered;
     let queued: [bool; 2] = Direction::BOTH
         .map(|direction| commit.jobs.iter().any(|job| job.direction == direction && job.state.is_active()));
     if commit.is_worth_storing() {

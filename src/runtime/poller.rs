@@ -221,7 +221,7 @@ impl Poller {
         loop {
             let end = page.end;
             let at_cursor = page.cursor.take();
-            let facts = self.facts(page.changes, shown.as_mut()).await?;
+            let (facts, is_again) = self.facts(page.changes, shown.as_mut()).await?;
             read += facts.len();
             let stored = (!scanned).then(|| at_cursor.clone().or_else(|| cursor.clone()));
             cursor = at_cursor.or(cursor);
@@ -229,7 +229,7 @@ impl Poller {
             // only with its own decisions.
             let next_at = ctx.now();
             let facts = Facts {
-                keys_once: scanned,
+                keys_once: scanned && !is_again,
                 judged: false,
                 cursor: stored.clone(),
                 ..Facts::of(self.side, facts, read_at)
@@ -367,13 +367,14 @@ impl Poller {
         Ok(total)
     }
 
-    /// Turns changes into facts under their keys.
+    /// Turns changes into facts under their keys; tells whether any of these were shown before.
     pub(super) async fn facts(
         &mut self,
         changes: Vec<Change>,
         mut shown: Option<&mut Shown>,
-    ) -> Result<Vec<(Key, Fact)>, Fault> {
+    ) -> Result<(Vec<(Key, Fact)>, bool), Fault> {
         let mut facts = Vec::with_capacity(changes.len());
+        let mut is_again = false;
         let deletes = self.ctx.end(self.side).features.deletes;
         let reported = deletes == Deletes::Reported;
         let mut by_id = Vec::new();
@@ -385,8 +386,10 @@ impl Poller {
                             by_id.push((facts.len(), id.clone(), None));
                         }
                         let again = shown.as_mut().is_some_and(|shown| !shown.note(&projected.key));
-                        // Read by its stamps, a stream shows a record again that changed meanwhile.
-                        if again && deletes == Deletes::Scanned {
+                        is_again |= again;
+                        // Read by its stamps, a stream shows a record again that changed meanwhile; one
+                        // that has an id is looked up.
+                        if again && deletes == Deletes::Scanned && projected.meta.id.is_none() {
                             facts.push(twins::left_out(&projected.key));
                         } else {
                             facts.push((projected.key.clone(), Fact::Seen(projected)));
@@ -412,11 +415,11 @@ impl Poller {
         }
         let facts = twins::part(&self.ctx, self.side, facts).await?;
         if by_id.is_empty() {
-            return Ok(facts);
+            return Ok((facts, is_again));
         }
         let ids = by_id.iter().map(|(_, id, _)| id.clone()).collect();
         let keys = self.ctx.store.keys_by_id(self.ctx.id, self.side, ids).await.map_err(storage)?;
-        Ok(with_gone(facts, by_id.into_iter().zip(keys)))
+        Ok((with_gone(facts, by_id.into_iter().zip(keys)), is_again))
     }
 }
 

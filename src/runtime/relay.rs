@@ -1,13 +1,15 @@
 //! The pages of one pass, one after the other; those of a scan overlap.
 //!
-//! Invariant: a page that is planned while the one before it is being stored has none of that one's
-//! keys. Only a scan promises that: a record that it shows under a key for the second time is refused.
+//! While a page of a scan is decided, the one before it is delivered and the one before that is stored.
+//!
+//! Invariant: pages under way together have no key in common. Only a scan can promise that: a page with
+//! a key that was shown before goes alone.
 
 use std::sync::atomic::Ordering;
 
 use super::inline;
 use super::link::{LinkContext, at};
-use super::page::{self, Fact, Facts, Mode, Planned, Stored, Tally};
+use super::page::{self, Decided, Delivered, Fact, Facts, Mode, Stored, Tally};
 use crate::engine::fault::Fault;
 
 /// After so many pages the workers get their turn.
@@ -19,14 +21,14 @@ pub struct Relay<'l> {
     overlaps: bool,
     quiet: Vec<tokio::sync::MutexGuard<'l, ()>>,
     in_a_row: usize,
-    /// Planned, and to be stored while the next one is planned.
-    pending: Option<Planned>,
+    decided: Option<Decided>,
+    delivered: Option<Delivered>,
 }
 
 impl<'l> Relay<'l> {
     /// Begins a pass; `scanned`: no two of its pages have a key in common.
     pub fn new(ctx: &'l LinkContext, scanned: bool) -> Self {
-        Self { ctx, overlaps: scanned, quiet: Vec::new(), in_a_row: 0, pending: None }
+        Self { ctx, overlaps: scanned, quiet: Vec::new(), in_a_row: 0, decided: None, delivered: None }
     }
 
     /// Takes the next page; gives what became of those that are stored since the last call.
@@ -37,8 +39,8 @@ impl<'l> Relay<'l> {
             return page::take(self.ctx, facts, mode).await;
         }
         let mut tally = Tally::default();
-        // What is no sight of a record may come under a key that was seen on the page before.
-        let alone = facts.list.iter().any(|(_, fact)| !matches!(fact, Fact::Seen(_)));
+        // What is no sight of a record, or none for the first time, may have the key of a page before.
+        let alone = !facts.keys_once || facts.list.iter().any(|(_, fact)| !matches!(fact, Fact::Seen(_)));
         if self.in_a_row >= PAGES_IN_A_ROW || alone {
             tally.add(self.finish(mode.again()).await?);
         }
@@ -50,18 +52,28 @@ impl<'l> Relay<'l> {
             self.quiet = inline::quiet(self.ctx, side, mode.held()).await;
         }
         self.in_a_row += 1;
-        let (stored, planned) =
-            tokio::join!(store(self.ctx, self.pending.take()), page::plan(self.ctx, facts, &mut mode));
-        // Whatever became of the page before: this one is delivered, and has to be stored.
-        let planned = planned.map(|planned| self.pending = Some(planned));
+        let plan = page::plan(self.ctx, facts, matches!(mode, Mode::Note));
+        let (stored, delivered, decided) = tokio::join!(
+            store(self.ctx, self.delivered.take()),
+            deliver(self.ctx, self.decided.take(), &mut mode),
+            plan
+        );
+        // Whatever became of the others: what is delivered has to be stored, and what is decided delivered.
+        let delivered = delivered.map(|delivered| self.delivered = delivered);
+        let decided = decided.map(|decided| self.decided = Some(decided));
         tally.add(self.again(stored?, &mut mode).await?);
-        planned.map(|()| tally)
+        delivered.and(decided).map(|()| tally)
     }
 
-    /// Stores what is left, and gives the workers their turn.
+    /// Delivers and stores what is left, and gives the workers their turn.
     pub async fn finish(&mut self, mut mode: Mode<'_>) -> Result<Tally, Fault> {
-        let stored = store(self.ctx, self.pending.take()).await?;
-        let tally = self.again(stored, &mut mode).await?;
+        let (stored, delivered) = tokio::join!(
+            store(self.ctx, self.delivered.take()),
+            deliver(self.ctx, self.decided.take(), &mut mode)
+        );
+        let last = store(self.ctx, delivered?).await;
+        let mut tally = self.again(stored?, &mut mode).await?;
+        tally.add(self.again(last?, &mut mode).await?);
         self.quiet.clear();
         self.in_a_row = 0;
         Ok(tally)
@@ -75,9 +87,20 @@ impl<'l> Relay<'l> {
     }
 }
 
-async fn store(ctx: &LinkContext, planned: Option<Planned>) -> Result<Stored, Fault> {
-    match planned {
-        Some(planned) => page::store(ctx, planned).await,
+async fn deliver(
+    ctx: &LinkContext,
+    decided: Option<Decided>,
+    mode: &mut Mode<'_>,
+) -> Result<Option<Delivered>, Fault> {
+    match decided {
+        Some(decided) => page::deliver(ctx, decided, mode).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn store(ctx: &LinkContext, delivered: Option<Delivered>) -> Result<Stored, Fault> {
+    match delivered {
+        Some(delivered) => page::store(ctx, delivered).await,
         None => Ok(Stored::Done(Tally::default())),
     }
 }

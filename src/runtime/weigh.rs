@@ -133,9 +133,10 @@ impl Poller {
             let read_at = ctx.now();
             let page = self.read(cursor.as_ref()).await?;
             cursor = page.cursor.or(cursor);
-            let list = self.facts(page.changes, shown.as_mut()).await?;
+            let (list, is_again) = self.facts(page.changes, shown.as_mut()).await?;
             read += list.len();
-            let facts = Facts { keys_once: scanned, judged: false, ..Facts::of(side, list, read_at) };
+            let facts =
+                Facts { keys_once: scanned && !is_again, judged: false, ..Facts::of(side, list, read_at) };
             page::gather(&ctx, &facts, true).await?;
             match page.end {
                 End::More => {}
