@@ -164,6 +164,8 @@ pub struct Setup {
     pub batch_size: usize,
     /// Records at `a`, at `b`, before the first start.
     pub filled: [u8; 2],
+    /// Few losses at once blow a fuse, and somebody approves them; else no fuse ever blows.
+    pub fused: bool,
 }
 
 impl Setup {
@@ -181,6 +183,7 @@ impl Setup {
             flush_ms: chance.pick(&[0, 200, 2_000]),
             batch_size: chance.pick(&[1, 4, 100]),
             filled: [chance.below(8) as u8, chance.below(8) as u8],
+            fused: chance.percent(30),
         }
     }
 
@@ -197,12 +200,13 @@ impl Setup {
             )
         };
         let [a, b] = &self.natures;
+        let least = if self.fused { 3 } else { 1000 };
         format!(
             "[service]\nstate = \"sqlite:state.sqlite\"\nrules = \"rules.json\"\n\
              [default]\nflush_interval = {:.3}\nbatch_size = {}\n{}{}\
              [default.links.sim]\na = {{ system = \"a\", stream = \"t\", key = \"id\" }}\n\
              b = {{ system = \"b\", stream = \"t\", key = \"id\" }}\ndirection = \"both\"\n\
-             poll_interval = {:.3}\nfuse = {{ deletes_min = 1000 }}\n",
+             poll_interval = {:.3}\nfuse = {{ deletes_min = {least}, emptied_min = {least}, empty_min = {least} }}\n",
             self.flush_ms as f64 / 1e3,
             self.batch_size,
             system("a", a),

@@ -1,6 +1,7 @@
 //! Makes events of what the planner decided and the destination answered. Pure.
 
 use super::{Cell, Contested, Failure, Moved, Operation, Overwritten, What, Written};
+use crate::engine::plan::anew::is_marked;
 use crate::engine::plan::{Action, ConflictField, Pair, Seen, Status};
 use crate::engine::record::{Direction, Image, Side, Value};
 use crate::engine::rules::{ConflictPolicy, LinkRules};
@@ -71,7 +72,9 @@ impl Telling<'_> {
         let to = self.pair.side(self.direction.to());
         let Some(now) = to.now() else { return (None, None) };
         let base = to.base.as_ref().map(|base| base.at(target)).filter(|base| **base != Value::Unknown);
-        if base == Some(before) || now.at(target).is_missing() {
+        // Nobody worked on what is only to be delivered again.
+        let untouched = base.is_some_and(|base| base == before || is_marked(base));
+        if untouched || now.at(target).is_missing() {
             return (None, None);
         }
         let policy = self.counterpart(target).map(|source| {

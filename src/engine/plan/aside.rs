@@ -3,8 +3,8 @@
 //! Invariant: nothing is invented. What comes back is what the other side shows; where no way leads back,
 //! both sides stay as they are and the loss does not travel.
 
-use super::{Pair, Seen};
-use crate::engine::record::{Side, Value};
+use super::{Pair, Seen, anew};
+use crate::engine::record::Side;
 use crate::engine::rules::LinkRules;
 
 /// What is not to be believed of a side.
@@ -70,7 +70,7 @@ fn emptied(pair: &mut Pair, side: Side, at: usize, rules: &LinkRules) {
         }
         // The base says something else than stands there, so that the other side has moved.
         if let Some(place) = base.values.get_mut(target) {
-            *place = if matches!(place, Value::Absent) { Value::Null } else { Value::Absent };
+            *place = anew::mark();
         }
     }
 }

@@ -48,6 +48,7 @@ pub fn delivered(pair: &mut Pair, rules: &LinkRules, mut written: Written<'_>) {
             match written.made_from {
                 MadeFrom::Now => now_as_base(from),
                 MadeFrom::Then(Some(image)) => {
+                    stands_apart(from);
                     from.base = Some(image.clone());
                     settle_seen(from);
                 }
@@ -148,10 +149,7 @@ fn moved_from(
     rules: &LinkRules,
 ) {
     let Some(way) = rules.way(direction) else { return };
-    if let (Seen::AsBase, Some(base)) = (&from.seen, &from.base) {
-        // It stands as it was before, and no longer as it was when this was sent: only the base moves.
-        from.seen = Seen::Changed(base.clone());
-    }
+    stands_apart(from);
     let base = from.base.get_or_insert_with(|| nothing_known(&image.shape));
     for (target, value) in values.iter().enumerate() {
         if value.is_missing() {
@@ -162,6 +160,14 @@ fn moved_from(
         }
     }
     settle_seen(from);
+}
+
+/// A side that stands as its base stands so no matter where the base moves: it may look as before again,
+/// and no longer as it did when this was sent.
+fn stands_apart(state: &mut SideState) {
+    if let (Seen::AsBase, Some(base)) = (&state.seen, &state.base) {
+        state.seen = Seen::Changed(base.clone());
+    }
 }
 
 /// All of what the side looks like now is agreed on.

@@ -10,13 +10,13 @@
 //! | yes | yes | a conflict: the policy; without a way back the source wins |
 //! | no base | no base | first contact: the policy; without a way back the source wins |
 //! | any | gone, or never seen | write: what is missing can't travel, so it wins nothing |
-//! | no  | no  | nothing, unless the rules have changed: then map anew |
+//! | no  | no  | nothing, unless the rules have changed: then map anew, until somebody works on either |
 
 use std::cmp::Ordering;
 
 use super::action::{Action, ConflictField, Decision, Why};
 use super::reconcile::Occasion;
-use super::{Pair, SideState};
+use super::{Pair, SideState, anew};
 use crate::engine::record::{Direction, Image, Number, Side, Value};
 use crate::engine::rules::{self, ConflictPolicy, Held, Invalid, LinkRules, Mapped, Way};
 
@@ -62,6 +62,13 @@ impl<'p> Sides<'p> {
             None | Some(Value::Unknown) => None,
             Some(base) => Some(base != image.at(position)),
         }
+    }
+
+    /// Tells whether somebody worked on one of these; what the rules want delivered again is nobody's work.
+    fn worked_on(&self, side: Side, positions: &[usize]) -> bool {
+        positions.iter().any(|&position| {
+            self.changed(side, position) == Some(true) && !anew::is_marked(self.base(side, position))
+        })
     }
 
     /// What both agreed on; unknown where they never did.
@@ -182,6 +189,13 @@ fn field(
         let same = |source| back.is_some_and(|back| back.agrees(sides.base(from, source)));
         there && !counterpart.is_some_and(same)
     });
+    let (here, there) = match (here, there, counterpart) {
+        (Some(true), Some(true), Some(_)) => {
+            let (ours, theirs) = (sides.worked_on(from, sources), sides.worked_on(to, &[target]));
+            (Some(ours || !theirs), Some(theirs || !ours))
+        }
+        _ => (here, there),
+    };
     // What the destination has there can't travel back: it is missing, or nothing was seen of it yet.
     let uncontested = back.is_some_and(Value::is_missing);
     let value = match (here, there, counterpart) {
@@ -195,7 +209,7 @@ fn field(
             }
             notes.again.push(match counterpart {
                 // The base says something else than stands there, so that the source has moved.
-                Some(source) => (from, source, other_than(sides.at(from).1.at(source))),
+                Some(source) => (from, source, anew::mark()),
                 None => (to, target, Value::Unknown),
             });
             Some(want.clone())
@@ -231,11 +245,6 @@ fn field(
             *place = value;
         }
     }
-}
-
-/// Gives a value that is not this one.
-fn other_than(value: &Value) -> Value {
-    if matches!(value, Value::Absent) { Value::Null } else { Value::Absent }
 }
 
 /// `None` where there is no base for one of them.

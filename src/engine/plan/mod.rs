@@ -9,6 +9,7 @@
 //! decision, whichever side was polled first.
 
 mod action;
+pub mod anew;
 pub mod aside;
 pub mod circle;
 mod deliver;

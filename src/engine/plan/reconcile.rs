@@ -11,7 +11,7 @@
 //! and the same with the sides exchanged.
 
 use super::action::{Action, Decision, Why};
-use super::{Pair, Seen, merge, observe};
+use super::{Pair, Seen, anew, merge, observe};
 use crate::engine::record::{Direction, Image, Side, Value};
 use crate::engine::rules::{DeletePolicy, Held, LinkRules, Way};
 
@@ -78,7 +78,10 @@ fn edited(pair: &Pair, side: Side, image: &Image, outward: Option<&Way>) -> bool
     };
     let mapped = way.map(image);
     way.targets().iter().any(|&target| {
-        let changed = way.reads(target).iter().any(|&source| base.at(source) != image.at(source));
+        let changed = way
+            .reads(target)
+            .iter()
+            .any(|&source| base.at(source) != image.at(source) && !anew::is_marked(base.at(source)));
         changed
             && mapped.as_ref().map_or(true, |mapped| {
                 let want = mapped.get(target).filter(|want| !want.is_missing());

@@ -125,6 +125,45 @@ fn rules_that_map_anew_are_remembered_until_delivered() {
 }
 
 #[test]
+fn rules_that_map_anew_stand_back_behind_what_somebody_does() {
+    let upper = r#""a_to_b": {"mappings": {"id": "id", "x": {"to": "x", "transform": ["upper"]}, "y": "y"}}, "b_to_a": {"mappings": {"id": "id", "x": "x", "y": "y"}}"#;
+    // (what `a` and `b` show then, what is done, why)
+    let cases = [
+        ("=", "=", ["update x=V", "Agreed"], "nobody does anything"),
+        ("=", "x=w y=1", ["Agreed", "update x=w"], "edited where it was to be written"),
+        ("x=u y=1", "=", ["update x=U", "Agreed"], "edited where it comes from"),
+        ("=", "x=v y=2", ["update x=V", "update y=2"], "edited beside it"),
+        ("=", "gone", ["OtherDirection", "delete"], "deleted: the rules bring nothing back"),
+    ];
+    for policy in ["a", "b", "newest", "manual"] {
+        let (before, rules) = (rules(XY), rules(&format!(r#"{upper}, "conflict": "{policy}""#)));
+        for (a, b, expected, why) in cases {
+            let mut pair = agreed(&before, "x=v y=1");
+            plan_on(&mut pair, &rules, Occasion::NewRules);
+            for (side, now) in [(Side::A, a), (Side::B, b)] {
+                match now {
+                    "=" => {}
+                    "gone" => {
+                        observe_deleted(&mut pair, side, None, 1, NOW);
+                    }
+                    now => {
+                        see(&mut pair, &rules, side, now);
+                    }
+                }
+            }
+            let decision = plan(&mut pair, &rules);
+            let got = Direction::BOTH.map(|way| words(decision.action(way), &rules, way.to()));
+            assert_eq!(got, expected, "{why}, {policy}");
+            for direction in Direction::BOTH {
+                carry_out(&mut pair, &rules, direction, decision.action(direction));
+            }
+            let rest = plan(&mut pair, &rules);
+            assert!(!rest.b_to_a.is_write(), "{why}, {policy}: {rest:?}");
+        }
+    }
+}
+
+#[test]
 fn what_a_reply_tells_beside_our_fields_is_an_edit_unless_it_was_compared() {
     let rules = rules(XY);
     // (how the destination looked before the write, whether it compared, what travels back)
@@ -204,6 +243,30 @@ fn a_create_that_arrives_after_its_source_was_deleted_is_taken_back() {
     };
     delivered(&mut pair, &rules, written);
     assert_eq!(words(&plan(&mut pair, &rules).a_to_b, &rules, Side::B), "delete");
+}
+
+#[test]
+fn an_edit_that_is_taken_back_while_its_create_is_in_flight_is_taken_back_there_too() {
+    let rules = rules(XY);
+    let mut pair = agreed(&rules, "x=1");
+    see(&mut pair, &rules, Side::B, "x=2");
+    observe_deleted(&mut pair, Side::A, None, 1, NOW);
+    let action = plan(&mut pair, &rules).b_to_a;
+    let made_from = pair.b.now().cloned();
+    see(&mut pair, &rules, Side::B, "x=1");
+    let written = Written {
+        direction: Direction::BToA,
+        action,
+        made_from: MadeFrom::Then(made_from.as_ref()),
+        id: None,
+        revision: None,
+        stored: None,
+        compared: true,
+        epoch: 1,
+        now: NOW,
+    };
+    delivered(&mut pair, &rules, written);
+    assert_eq!(words(&plan(&mut pair, &rules).b_to_a, &rules, Side::A), "update x=1");
 }
 
 #[test]
