@@ -9,9 +9,12 @@ mod crash;
 mod daemon;
 mod examples;
 mod fuses;
+#[path = "../common/home.rs"]
 mod home;
 mod live;
 mod metrics;
+#[path = "../common/outside.rs"]
+mod outside;
 mod push;
 mod rings;
 mod story;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::daemon::{Daemon, is_write, until, with};
 use super::home::{Home, RULES, TRIANGLE, add_people, people};
+use super::outside::Outside;
 
 /// Both ends of a link between two tables, and a table and a Salesforce.
 fn settings() -> String {
@@ -131,52 +132,19 @@ async fn a_state_that_is_none_is_refused_and_left_as_it_is() {
     assert!(home.read("data/state.sqlite").starts_with("these are somebody's notes"));
 }
 
-/// A mock as a process of its own, which outlives the daemons that die.
-struct Outside {
-    child: std::process::Child,
-    url: String,
-}
-
-impl Outside {
-    fn start(home: &Home) -> Self {
-        use std::io::BufRead;
-        let arguments =
-            ["mock", "salesforce", "--listen", "127.0.0.1:0", "--json", "--quiet", "--latency-ms", "40"];
-        let mut child = home.command(&arguments).stdout(std::process::Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let said: Value = serde_json::from_str(&line).unwrap();
-        Self { child, url: said["url"].as_str().unwrap().to_owned() }
-    }
-
-    async fn get(&self, path: &str) -> Vec<Value> {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let text =
-            client.get(format!("{}/__admin/{path}", self.url)).send().await.unwrap().text().await.unwrap();
-        serde_json::from_str(&text).unwrap()
-    }
-}
-
-impl Drop for Outside {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Here a daemon dies while its calls are under way: they arrive, and nobody is there to hear it.
 #[tokio::test]
 async fn calls_whose_daemon_died_are_not_made_twice_for_nothing() {
     let rows = 400;
     let home = Home::new(TRIANGLE, RULES);
-    let outside = Outside::start(&home);
+    let outside = Outside::start(&home, "salesforce", &["--latency-ms", "40"]);
     let settings = TRIANGLE
         .replace(
             "connector = \"salesforce\"\nbase_url = \"mock\"",
             &format!(
                 "connector = \"salesforce\"\nbatch_size = 20\nbase_url = \"{}\"\nclient_id = \"client-id\"\n\
                  client_secret = \"client-secret\"",
-                outside.url
+                outside.url()
             ),
         )
         .replace("[default.links.sqlite-to-outreach]", "[default.links.sqlite-to-outreach]\nenabled = false");

@@ -70,6 +70,13 @@ impl Home {
         home
     }
 
+    /// Makes a folder with all that this one holds.
+    pub fn copied(&self) -> Self {
+        let home = Self { folder: tempfile::tempdir().unwrap() };
+        copy(self.folder.path(), home.folder.path());
+        home
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -175,11 +182,9 @@ fn copy(from: &Path, to: &Path) {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target)
+            copy(&entry.path(), &target);
         } else {
-            {
-                std::fs::copy(entry.path(), target).unwrap();
-            }
+            std::fs::copy(entry.path(), target).unwrap();
         }
     }
 }
