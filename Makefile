@@ -10,7 +10,7 @@ IMAGE ?= record-sync
 PROFILE ?= default
 ARGS ?=
 
-.PHONY: help run test lint fmt sim bench verify docker clean
+.PHONY: help run test lint fmt sim crash strace bench verify docker clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ run: ## Build, make the demo data where missing, sync it with the built-in mocks
 	@cargo run --release --locked --quiet -- --config $(CONFIG) demo insert --count 0
 	@exec cargo run --release --locked --quiet -- --config $(CONFIG) run $(ARGS)
 
-test: ## Install what the tests need, run every test
+test: strace ## Install what the tests need, run every test
 	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 	cargo nextest run --locked --profile $(PROFILE) $(ARGS)
 	cargo test --locked --quiet --doc
@@ -34,6 +34,17 @@ fmt: ## Format the code
 
 sim: ## Play simulated histories (HISTORIES=n, STEPS=n), or one with its trace (SEED=n)
 	cargo test --locked --profile sim --test simulate -- --nocapture histories
+
+crash: strace ## Kill the binary at every call that changes something, and start it again (POINT=… plays one; SCENE= FAULT= JOBS= choose)
+	CRASH=$${CRASH:-all} cargo test --locked --test crash -- --nocapture kill_points
+
+# Kill points need it. Where it can't be had the tests fail and say so; CRASH=skip goes on without.
+strace:
+	@if ! command -v strace >/dev/null && [ "$${CRASH:-}" != skip ]; then \
+	  as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$as_root apt-get install -y strace >/dev/null || { $$as_root apt-get update >/dev/null && $$as_root apt-get install -y strace >/dev/null; } \
+	    || { echo "*** strace can't be installed: install it, or set CRASH=skip to leave the kill points unproven ***" >&2; exit 1; }; \
+	fi
 
 bench: ## Measure the stages and the whole path against a bare loop
 	cargo bench --locked --bench sync -- $(ARGS)

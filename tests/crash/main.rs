@@ -16,10 +16,10 @@
     reason = "a test that meets the unexpected has to fail loudly; the sample ends by the clock"
 )]
 
-#[allow(dead_code, reason = "shared with the scenarios, which use all of it")]
+#[allow(dead_code, reason = "shared by test binaries, none of which uses all of it")]
 #[path = "../common/home.rs"]
 mod home;
-#[allow(dead_code, reason = "shared with the scenarios, which use all of it")]
+#[allow(dead_code, reason = "shared by test binaries, none of which uses all of it")]
 #[path = "../common/outside.rs"]
 mod outside;
 mod person;

@@ -14,6 +14,7 @@ use crate::trace::{self, ANY, Call};
 const BUDGET: Duration = Duration::from_secs(60);
 /// Failures that are shown in full.
 const SHOWN_MAX: usize = 12;
+const MISSED_MAX: usize = 60;
 const DAY_SECONDS: u64 = 86_400;
 
 /// What the environment asks for.
@@ -104,7 +105,8 @@ impl Proof {
     fn run(&self, budget: Option<Duration>) {
         let began = Instant::now();
         let next = AtomicUsize::new(0);
-        let workers = std::env::var("JOBS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+        let workers = std::env::var("JOBS").ok().and_then(|text| text.parse().ok());
+        let workers = workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
         std::thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| {
@@ -159,16 +161,23 @@ impl Proof {
         }
         println!("\nkill points, seed {}, {} s", self.seed, took.as_secs());
         for (scene, (prepared, counts)) in self.scenes.iter().enumerate() {
-            let changing = counts.iter().filter(|(call, _)| call.target != ANY);
-            let calls: usize = changing.clone().map(|(_, count)| count).sum();
-            let killed: usize = changing
-                .map(|(call, count)| {
-                    let places = 1..=*count;
-                    places.filter(|place| sums.killed_at.contains(&(scene, call.clone(), *place))).count()
-                })
-                .sum();
+            let mut missed = Vec::new();
+            let mut calls = 0;
+            for (call, &count) in counts.iter().filter(|(call, _)| call.target != ANY) {
+                calls += count;
+                let places =
+                    (1..=count).filter(|place| !sums.killed_at.contains(&(scene, call.clone(), *place)));
+                missed.extend(places.map(|place| format!("{} {} {place}", call.name, call.target)));
+            }
             let name = prepared.scene.name;
-            println!("  {name}: {calls} calls that change something, killed at {killed} of them");
+            println!(
+                "  {name}: {calls} calls that change something, killed at {} of them",
+                calls - missed.len()
+            );
+            // A sample misses nearly all.
+            if sums.taken == self.points.len() {
+                missed.iter().take(MISSED_MAX).for_each(|call| println!("    not killed at: {call}"));
+            }
         }
         println!(
             "  points found {}, taken {} ({:?}), reached {}; lost {}, duplicated {}, manual steps {}, not well {}",

@@ -11,6 +11,9 @@ use crate::outside::Outside;
 use crate::person::wait;
 use crate::scene::{FILE, Other, People, Prepared};
 
+/// A record as a side shows it; a key may come twice.
+type Row = (i64, (String, String));
+
 /// What is wrong; all zero and empty where nothing is.
 #[derive(Debug, Default)]
 pub struct Verdict {
@@ -33,7 +36,7 @@ impl Verdict {
     }
 
     /// Compares a side with what it must hold.
-    pub fn compare(&mut self, side: &str, found: &[(i64, (String, String))], wanted: &People) {
+    pub fn compare(&mut self, side: &str, found: &[Row], wanted: &People) {
         let mut by_key: BTreeMap<i64, Vec<&(String, String)>> = BTreeMap::new();
         for (id, person) in found {
             by_key.entry(*id).or_default().push(person);
@@ -138,7 +141,7 @@ pub fn check_integrity(home: &Home, verdict: &mut Verdict) {
     }
 }
 
-fn read_csv(home: &Home) -> Result<Vec<(i64, (String, String))>, String> {
+fn read_csv(home: &Home) -> Result<Vec<Row>, String> {
     let text = std::fs::read_to_string(home.path(FILE)).map_err(|error| error.to_string())?;
     if !text.ends_with('\n') {
         return Err("the last line is cut".to_owned());
@@ -149,7 +152,7 @@ fn read_csv(home: &Home) -> Result<Vec<(i64, (String, String))>, String> {
         .collect()
 }
 
-fn records(mock: &Outside, other: Other) -> Vec<(i64, (String, String))> {
+fn records(mock: &Outside, other: Other) -> Vec<Row> {
     let found = wait(mock.get(&format!("records/{}", other.stream())));
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     found

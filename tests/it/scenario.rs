@@ -9,10 +9,12 @@ mod crash;
 mod daemon;
 mod examples;
 mod fuses;
+#[allow(dead_code, reason = "shared by test binaries, none of which uses all of it")]
 #[path = "../common/home.rs"]
 mod home;
 mod live;
 mod metrics;
+#[allow(dead_code, reason = "shared by test binaries, none of which uses all of it")]
 #[path = "../common/outside.rs"]
 mod outside;
 mod push;
