@@ -164,8 +164,6 @@ pub struct Features {
     pub compare_and_set: bool,
     /// A repeated create of the same key can't make a second record.
     pub upsert_by_key: bool,
-    /// No two records of the stream have the same key, by the system's own promise.
-    pub keys_unique: bool,
     /// Records a `write` call takes at most.
     pub batch_max: usize,
     /// Calls to this destination that may be under way at once.

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::link::{LinkContext, lock};
+use super::meter;
 use crate::engine::plan::circle::{self, Circle};
 use crate::engine::plan::{Action, Decision, Pair};
 use crate::engine::record::{Direction, Key, Timestamp};
@@ -39,21 +40,25 @@ impl LinkContext {
         if pair.version == 0 || !action.is_write() {
             return;
         }
+        let window = self.window();
         let mut circles = lock(&self.circles.0);
         if circles.len() >= PAIRS_MAX && !circles.contains_key(&pair.key) {
-            let window = self.window();
             circles.retain(|_, circle| !circle.is_over(now, window));
             if circles.len() >= PAIRS_MAX {
                 circles.clear();
             }
         }
-        match circles.get_mut(&pair.key) {
-            Some(circle) => circle.note(direction, action, &self.rules, now),
+        let is_echo = match circles.get_mut(&pair.key) {
+            Some(circle) => circle.note(direction, action, &self.rules, now, window),
             None => {
                 let mut circle = Circle::default();
-                circle.note(direction, action, &self.rules, now);
+                let is_echo = circle.note(direction, action, &self.rules, now, window);
                 circles.insert(pair.key.clone(), circle);
+                is_echo
             }
+        };
+        if is_echo {
+            meter::echo(self, direction);
         }
     }
 

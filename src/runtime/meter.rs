@@ -15,8 +15,8 @@ use crate::engine::plan::Status;
 use crate::engine::record::{Direction, Side, Timestamp};
 use crate::store::{Depth, LinkState};
 use crate::telemetry::metrics::{
-    ATTEMPT_DURATION, CONFIG_RELOAD, CONFLICTS, DEAD_LETTERS, FUSE_BLOWN, LAG, POLL_DURATION, QUEUE_DEPTH,
-    RECORDS, RULES_RELOAD, RULES_VERSION,
+    ATTEMPT_DURATION, CONFIG_RELOAD, CONFLICTS, DEAD_LETTERS, ECHO_WRITES, FUSE_BLOWN, LAG, POLL_DURATION,
+    QUEUE_DEPTH, RECORDS, RULES_RELOAD, RULES_VERSION,
 };
 
 /// The statuses that are counted as outcomes.
@@ -43,7 +43,19 @@ impl Outcomes {
 pub fn begin(ctx: &LinkContext) {
     for direction in Direction::BOTH.into_iter().filter(|&direction| ctx.rules.way(direction).is_some()) {
         OUTCOMES.iter().for_each(|&outcome| records(ctx, direction, outcome, 0));
+        echoes(ctx, direction, 0);
     }
+}
+
+/// Counts a write that was made before and came round again.
+pub fn echo(ctx: &LinkContext, direction: Direction) {
+    echoes(ctx, direction, 1);
+}
+
+fn echoes(ctx: &LinkContext, direction: Direction, count: u64) {
+    counter!(ECHO_WRITES, "customer" => ctx.customer.clone(), "link" => ctx.name.clone(),
+        "direction" => direction.as_str())
+    .increment(count);
 }
 
 /// Counts records of one outcome.

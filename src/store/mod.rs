@@ -90,8 +90,6 @@ pub struct Counters {
     /// Failures that ended in a dead letter, ever; replayed and deleted ones included.
     pub dead: u64,
     pub skipped: u64,
-    /// Changes that turned out to be what we wrote ourselves.
-    pub echoes: u64,
 }
 
 impl std::ops::AddAssign for Counters {
@@ -102,7 +100,6 @@ impl std::ops::AddAssign for Counters {
         self.cancelled = self.cancelled.saturating_add(more.cancelled);
         self.dead = self.dead.saturating_add(more.dead);
         self.skipped = self.skipped.saturating_add(more.skipped);
-        self.echoes = self.echoes.saturating_add(more.echoes);
     }
 }
 

@@ -31,6 +31,8 @@ pub const BREAKER_STATE: &str = "record_sync_breaker_state";
 pub const DEAD_LETTERS: &str = "record_sync_dead_letters";
 /// Labels `customer`, `link`, `direction`.
 pub const CONFLICTS: &str = "record_sync_conflicts";
+/// Labels `customer`, `link`, `direction`.
+pub const ECHO_WRITES: &str = "record_sync_echo_writes_total";
 /// Labels `customer`, `link`, `direction`; 1 while frozen.
 pub const FUSE_BLOWN: &str = "record_sync_fuse_blown";
 /// 1 where the last change of the configuration was taken over, 0 where it was refused.
@@ -103,6 +105,10 @@ fn describe() {
     describe_gauge!(BREAKER_STATE, "Circuit breaker of a system: 0 closed, 1 half open, 2 open");
     describe_gauge!(DEAD_LETTERS, "Dead letters that nobody has replayed or dropped");
     describe_gauge!(CONFLICTS, "Conflicts that wait for a person");
+    describe_counter!(
+        ECHO_WRITES,
+        "Writes that were made before and undone by the other side: none where all is well"
+    );
     describe_gauge!(FUSE_BLOWN, "Whether a direction is frozen by a fuse");
     describe_gauge!(CONFIG_RELOAD, "Whether the last change of the configuration was taken over");
     describe_gauge!(RULES_RELOAD, "Whether the last change of the rules was taken over");

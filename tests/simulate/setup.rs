@@ -100,7 +100,6 @@ impl Nature {
             deletes: self.deletes,
             compare_and_set: self.compare_and_set,
             upsert_by_key: self.upsert_by_key,
-            keys_unique: self.upsert_by_key,
             batch_max: self.batch_max,
             in_flight_max: 1,
             loads: false,

@@ -86,7 +86,6 @@ impl System for FileSystem {
             deletes: Deletes::Scanned,
             compare_and_set: true,
             upsert_by_key: true,
-            keys_unique: false,
             batch_max: 10_000,
             in_flight_max: 1,
             loads: true,

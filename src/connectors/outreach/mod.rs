@@ -98,13 +98,12 @@ fn refuses_the_query(fault: &Fault) -> bool {
 
 #[async_trait]
 impl System for Outreach {
-    fn features(&self, stream: &StreamSpec) -> Features {
+    fn features(&self, _stream: &StreamSpec) -> Features {
         Features {
             deletes: Deletes::Listed,
             compare_and_set: false,
             upsert_by_key: false,
             // Of the others only a prospect's addresses are unique, and these are lists.
-            keys_unique: stream.key == ["id"],
             batch_max: BATCH_MAX,
             in_flight_max: IN_FLIGHT_MAX,
             loads: false,

@@ -56,7 +56,6 @@ impl System for Salesforce {
             compare_and_set: false,
             upsert_by_key: true,
             // An external id need not be unique.
-            keys_unique: false,
             batch_max: 200,
             in_flight_max: 4,
             loads: false,

@@ -141,12 +141,12 @@ struct Sqlite {
 }
 
 impl Sqlite {
-    fn keys(&self, spec: &StreamSpec) -> Result<(bool, bool), Fault> {
+    /// Tells whether the table itself refuses a second row of the same key.
+    fn guards_keys(&self, spec: &StreamSpec) -> Result<bool, Fault> {
         let mut db = lock(&self.db);
         let (conn, _) = db.get()?;
         let stream = Stream::load(conn, spec, &Options::read(spec)?)?;
-        let unique = stream.table.keys_unique(&stream.key);
-        Ok((unique, unique || stream.table.unique_within(&stream.key).is_some()))
+        Ok(stream.table.keys_unique(&stream.key) || stream.table.unique_within(&stream.key).is_some())
     }
 }
 
@@ -154,8 +154,6 @@ impl Sqlite {
 impl System for Sqlite {
     fn features(&self, spec: &StreamSpec) -> Features {
         let capture = Options::read(spec).map_or(Capture::Scan, |options| options.capture);
-        // What can't be looked at promises nothing.
-        let (keys_unique, upsert_by_key) = self.keys(spec).unwrap_or((false, false));
         Features {
             deletes: match capture {
                 Capture::Scan => Deletes::Scanned,
@@ -163,8 +161,8 @@ impl System for Sqlite {
                 Capture::Triggers => Deletes::Reported,
             },
             compare_and_set: true,
-            upsert_by_key,
-            keys_unique,
+            // What can't be looked at promises nothing.
+            upsert_by_key: self.guards_keys(spec).unwrap_or(false),
             batch_max: BATCH_MAX,
             in_flight_max: 1,
             loads: false,

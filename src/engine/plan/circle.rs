@@ -40,11 +40,20 @@ struct Turn {
 }
 
 impl Circle {
-    /// Notes a write that was delivered.
-    pub fn note(&mut self, direction: Direction, action: &Action, rules: &LinkRules, at: Timestamp) {
+    /// Notes a write that was delivered; tells whether it was an echo: the very same one was made within
+    /// the window, and undone by a write the other way.
+    pub fn note(
+        &mut self,
+        direction: Direction,
+        action: &Action,
+        rules: &LinkRules,
+        at: Timestamp,
+        window: Duration,
+    ) -> bool {
         if !action.is_write() {
-            return;
+            return false;
         }
+        let is_echo = self.rounds(direction, action, at, window) > 0;
         if self.turns.len() >= TURNS_MAX {
             self.turns.pop_front();
         }
@@ -52,6 +61,7 @@ impl Circle {
         let shown =
             if self.turns.is_empty() { String::new() } else { show(action, rules.shape(direction.to())) };
         self.turns.push_back(Turn { direction, print: print(action), at, shown });
+        is_echo
     }
 
     /// Tells whether nothing was written within the window.
@@ -67,8 +77,14 @@ impl Circle {
         now: Timestamp,
         window: Duration,
     ) -> Option<String> {
-        if !action.is_write() {
-            return None;
+        let rounds = self.rounds(direction, action, now, window);
+        (rounds >= ROUNDS_MAX).then(|| self.words())
+    }
+
+    /// Counts how often this write was made and undone, with no longer rest than the window in between.
+    fn rounds(&self, direction: Direction, action: &Action, now: Timestamp, window: Duration) -> usize {
+        if !action.is_write() || self.turns.is_empty() {
+            return 0;
         }
         let print = print(action);
         let (mut rounds, mut undone, mut later) = (0, false, now);
@@ -83,7 +99,7 @@ impl Circle {
                 (rounds, undone) = (rounds + 1, false);
             }
         }
-        (rounds >= ROUNDS_MAX).then(|| self.words())
+        rounds
     }
 
     /// The last round: a write each way.

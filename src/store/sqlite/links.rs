@@ -7,7 +7,7 @@ use crate::engine::record::{Cursor, Side};
 use crate::store::{Counters, LinkId, LinkState};
 
 const COLUMNS: &str = "id, customer, link, cursor_a, cursor_b, epoch_a, epoch_b, matched, planned_under, paused, \
-     started, frozen_ab, frozen_ba, accepted, delivered, superseded, cancelled, dead, skipped, echoes";
+     started, frozen_ab, frozen_ba, accepted, delivered, superseded, cancelled, dead, skipped";
 
 /// Finds or makes a link.
 pub(super) fn find_or_make(db: &Connection, customer: &str, link: &str) -> Fallible<LinkState> {
@@ -84,8 +84,8 @@ pub(super) fn count(db: &Connection, link: LinkId, grown: i64, counted: Counters
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     db.prepare_cached(
         "UPDATE links SET pairs = pairs + ?2, accepted = accepted + ?3, delivered = delivered + ?4, \
-         superseded = superseded + ?5, cancelled = cancelled + ?6, dead = dead + ?7, skipped = skipped + ?8, \
-         echoes = echoes + ?9 WHERE id = ?1",
+         superseded = superseded + ?5, cancelled = cancelled + ?6, dead = dead + ?7, skipped = skipped + ?8 \
+         WHERE id = ?1",
     )?
     .execute((
         link.0,
@@ -96,7 +96,6 @@ pub(super) fn count(db: &Connection, link: LinkId, grown: i64, counted: Counters
         number(counted.cancelled),
         number(counted.dead),
         number(counted.skipped),
-        number(counted.echoes),
     ))?;
     Ok(())
 }
@@ -137,7 +136,6 @@ fn read(row: &Row<'_>) -> Fallible<LinkState> {
             cancelled: unsigned(row, 16)?,
             dead: unsigned(row, 17)?,
             skipped: unsigned(row, 18)?,
-            echoes: unsigned(row, 19)?,
         },
     })
 }

@@ -166,6 +166,7 @@ INSERT INTO history_size (bytes) VALUES (0);
 /// From here on `b_base` may hold its shape only: then its values are those of `a_base`.
 const V3: &str = "
 ALTER TABLE pairs DROP COLUMN hash;
+ALTER TABLE links DROP COLUMN echoes;
 ";
 
 /// What has to be there in a state of this schema.

@@ -66,7 +66,7 @@ async fn metrics_tell_what_a_sync_did() {
         for state in ["pending", "leased", "retrying", "waiting"] {
             assert_eq!(samples.of("queue_depth", &[of[0], of[1], ("state", state)]), [0.0, 0.0], "{link}");
         }
-        for quiet in ["dead_letters", "conflicts", "fuse_blown"] {
+        for quiet in ["dead_letters", "conflicts", "fuse_blown", "echo_writes_total"] {
             assert_eq!(samples.of(quiet, &of), [0.0, 0.0], "{link}: {quiet}, both ways");
         }
         let seconds = 0.0..PATIENCE.as_secs_f64();

@@ -85,7 +85,7 @@ async fn one_stale_pair_undoes_the_whole_commit(store: &dyn Store) {
         jobs: vec![wanted("3")],
         cursor: Some((Side::A, Some(Cursor("7".into())))),
         epoch: Some((Side::B, 3)),
-        counted: Counters { echoes: 1, ..Counters::default() },
+        counted: Counters { skipped: 1, ..Counters::default() },
         ..Commit::default()
     };
     let committed = store.commit(link, commit, at(1)).await.unwrap();

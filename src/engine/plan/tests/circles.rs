@@ -13,6 +13,7 @@ struct World {
     pair: Pair,
     circle: Circle,
     now: Timestamp,
+    echoes: usize,
 }
 
 impl World {
@@ -22,7 +23,7 @@ impl World {
         for side in Side::BOTH {
             look(&mut pair, &rules, side, "x=start", "=");
         }
-        Self { rules, pair, circle: Circle::default(), now: NOW }
+        Self { rules, pair, circle: Circle::default(), now: NOW, echoes: 0 }
     }
 
     fn plan(&mut self) -> Decision {
@@ -42,7 +43,8 @@ impl World {
             let action = decision.action(direction);
             if action.is_write() {
                 writes += 1;
-                self.circle.note(direction, action, &self.rules, self.now);
+                self.echoes +=
+                    usize::from(self.circle.note(direction, action, &self.rules, self.now, WINDOW));
                 carry_out(&mut self.pair, &self.rules, direction, action);
             }
         }
@@ -62,6 +64,7 @@ fn two_systems_with_forms_of_their_own_are_stopped() {
         writes += world.shows(Side::A, "x=NAME", SOON);
     }
     assert!(writes <= 8, "{writes} writes before it was stopped");
+    assert!((1..writes).contains(&world.echoes), "{} of {writes} writes repeat another", world.echoes);
     let stopped = [&world.pair.a_to_b, &world.pair.b_to_a];
     let error = stopped.iter().find_map(|way| way.error.clone()).expect("a reason");
     for part in [OSCILLATING, "NAME", "name", "a_to_b", "b_to_a"] {
@@ -97,6 +100,7 @@ fn what_is_no_circle_passes() {
                 assert!(!dead, "{why}: round {round}, {now}");
             }
         }
+        assert_eq!(world.echoes, 0, "{why}: nothing came round");
     }
 }
 
