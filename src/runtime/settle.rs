@@ -1,5 +1,7 @@
 //! Stores what became of a batch.
 
+use std::time::Duration;
+
 use super::link::{LinkContext, along, at, lock};
 use super::meter::Outcomes;
 use super::page::{Entry, storage};
@@ -12,6 +14,17 @@ use crate::store::{Commit, NewJob, Settlement, StoreError, Transition};
 
 /// How often a settlement is made again because its pair moved on.
 const ROUNDS_MAX: usize = 16;
+
+/// Rests between attempts to store what is known already: half a minute together, a small part of a lease.
+/// Whoever gives up leaves the jobs claimed, and nobody touches them until their leases run out.
+const RESTS: [Duration; 6] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(4),
+    Duration::from_secs(10),
+    Duration::from_secs(15),
+];
 
 /// Stores the ends of the leases; a pair that moved on is read and told again.
 pub(super) async fn settle(
@@ -28,8 +41,8 @@ pub(super) async fn settle(
         // Before it is so: whoever finds a pair gone must find this as well.
         let gone = left.iter().filter(|ending| ending.settlement.forget);
         gone.filter_map(|ending| ending.settlement.pair.as_ref()).for_each(|pair| ctx.forget(&pair.key));
-        let settlements = left.iter().map(|ending| ending.settlement.clone()).collect();
-        let settled = ctx.store.settle(ctx.id, settlements, ctx.now()).await.map_err(storage)?;
+        let settlements = || left.iter().map(|ending| ending.settlement.clone()).collect();
+        let settled = insist(ctx, || ctx.store.settle(ctx.id, settlements(), ctx.now())).await?;
         let (stale, ended): (Vec<Ending>, Vec<Ending>) =
             left.into_iter().partition(|ending| settled.stale.contains(&ending.settlement.job_id));
         let held: Vec<&Ending> =
@@ -42,13 +55,35 @@ pub(super) async fn settle(
             .map(|pair| (direction.to().outward(), pair.key.clone()))
             .collect();
         if !obsolete.is_empty() {
-            let commit = Commit { obsolete, ..Commit::default() };
-            ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
+            let commit = || Commit { obsolete: obsolete.clone(), ..Commit::default() };
+            insist(ctx, || ctx.store.commit(ctx.id, commit(), ctx.now())).await?;
         }
         left = again(ctx, direction, stale, &retold).await.map_err(storage)?;
     }
     // Their leases run out and are rescued; nothing is lost, some work is done twice.
     Err(Fault::transient(FaultCode::Conflict, "pairs kept moving while their deliveries were settled"))
+}
+
+/// Asks the store until it does it: a disk that is full or fails for a moment must not cost a lease.
+async fn insist<T, F>(ctx: &LinkContext, mut call: impl FnMut() -> F) -> Result<T, Fault>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    for rest in RESTS {
+        match call().await {
+            Err(error @ (StoreError::Full(_) | StoreError::Io(_))) => {
+                tracing::warn!(event = "settle.failed", customer = %ctx.customer, link = %ctx.name, error = %error,
+                    "what became of a batch can't be stored yet");
+            }
+            done => return done.map_err(storage),
+        }
+        tokio::select! {
+            biased;
+            () = ctx.stop.cancelled() => break,
+            () = tokio::time::sleep(rest) => {}
+        }
+    }
+    call().await.map_err(storage)
 }
 
 /// Makes the jobs of the other direction durable before the pairs say that they stand. Should the
@@ -58,8 +93,8 @@ async fn tell_the_other(ctx: &LinkContext, direction: Direction, endings: &[Endi
     if jobs.is_empty() {
         return Ok(());
     }
-    let commit = Commit { jobs, ..Commit::default() };
-    ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
+    let commit = || Commit { jobs: jobs.clone(), ..Commit::default() };
+    insist(ctx, || ctx.store.commit(ctx.id, commit(), ctx.now())).await?;
     along(&ctx.due, direction.to().outward()).notify_one();
     Ok(())
 }

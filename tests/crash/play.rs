@@ -59,6 +59,10 @@ fn judge_end(point: &Point, traced: &Traced, hit: bool, verdict: &mut Verdict) {
     if traced.stderr.contains("panicked at") {
         verdict.complain(format!("a panic instead of a clear error: {}", traced.stderr));
     }
+    // One error of the state's disk is ridden out or said; nobody is kept waiting for a lease to run out.
+    if traced.stderr.contains("took too long") {
+        verdict.complain(format!("kept waiting: {}", traced.stderr));
+    }
     match (point.fault, traced.status.code()) {
         (Fault::Kill, _) if hit => {
             if traced.status.signal() != Some(9) {

@@ -146,7 +146,7 @@ impl Scene {
         match self.stage {
             // A link that is not there is found out after the state was made.
             Stage::State => vec!["once", "--link", "nowhere", "--json"],
-            _ => vec!["once", "--link", LINK, "--json", "--timeout", "5"],
+            _ => vec!["once", "--link", LINK, "--json", "--timeout", "20"],
         }
     }
 
