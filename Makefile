@@ -32,7 +32,7 @@ lint: ## Check formatting and lints
 fmt: ## Format the code
 	cargo fmt
 
-sim: ## Play simulated histories (HISTORIES=n, STEPS=n), or one with its trace (SEED=n)
+sim: ## Play simulated histories (HISTORIES=n, FIRST=n, STEPS=n, WITHIN=seconds), or one with its trace (SEED=n)
 	cargo test --locked --profile sim --test simulate -- --nocapture histories
 
 crash: strace ## Kill the binary at every call that changes something, and start it again (POINT=… plays one; SCENE= FAULT= JOBS= choose)

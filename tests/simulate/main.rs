@@ -2,7 +2,7 @@
 //! way we know, and an oracle that knows nothing of the engine.
 //!
 //! `make sim` plays many histories, `make sim SEED=n` one with its trace. `HISTORIES` and `STEPS` say
-//! how many, and how long.
+//! how many, and how long; `FIRST` which; `WITHIN` after how many seconds to begin no more.
 
 #![allow(
     clippy::unwrap_used,

@@ -46,34 +46,34 @@ fn scan(system: &Sys, after: Option<&Cursor>, limit: usize, short: bool, schema:
     Page { changes: upserts(system, &rows, schema), cursor, end }
 }
 
-/// What changed since a place in the log; at first what is there, and only then what was deleted.
+/// What changed since a place in the log; at first what is there, and only then what was deleted. At rest a
+/// cursor is a place in the log; within the first read also where that began.
 fn log(system: &Sys, after: Option<&Cursor>, limit: usize, schema: &Arc<Schema>) -> Page {
-    let at: Option<(u64, u64)> = after.map(|cursor| {
-        let (after, start) = cursor.0.split_once(' ').expect("our own cursor");
-        (after.parse().expect("a place"), start.parse().expect("a place"))
-    });
-    let (after, start) = at.unwrap_or((0, system.seq));
-    let whole = after < start || at.is_none();
+    let place = |text: &str| text.parse::<u64>().expect("our own cursor");
+    let (after, start) = match after.map(|cursor| cursor.0.split_once(' ').ok_or(&*cursor.0)) {
+        None => (0, Some(system.seq)),
+        Some(Ok((after, start))) => (place(after), Some(place(start))),
+        Some(Err(after)) => (place(after), None),
+    };
     let mut changes: Vec<(u64, Change)> = Vec::new();
     for row in system.rows.values().filter(|row| row.seq > after) {
         changes.push((row.seq, Change::Upsert(system.record(row, schema))));
     }
-    for grave in system.graves.iter().filter(|grave| grave.seq > after.max(start)) {
+    for grave in system.graves.iter().filter(|grave| grave.seq > after.max(start.unwrap_or(0))) {
         changes.push((grave.seq, tombstone(&system.nature, grave)));
     }
     changes.sort_by_key(|(seq, _)| *seq);
     let more = changes.len() > limit;
     changes.truncate(limit);
-    let cursor = changes.last().map_or(after, |(seq, _)| *seq);
-    Page {
-        changes: changes.into_iter().map(|(_, change)| change).collect(),
-        cursor: Some(Cursor(format!("{cursor} {start}"))),
-        end: match (more, whole) {
-            (true, _) => End::More,
-            (false, true) => End::Complete,
-            (false, false) => End::CaughtUp,
-        },
-    }
+    let last = changes.last().map_or(after, |(seq, _)| *seq);
+    let (cursor, end) = match (more, start) {
+        (true, Some(start)) => (format!("{last} {start}"), End::More),
+        (true, None) => (last.to_string(), End::More),
+        (false, Some(start)) => (last.max(start).to_string(), End::Complete),
+        (false, None) => (last.to_string(), End::CaughtUp),
+    };
+    let changes = changes.into_iter().map(|(_, change)| change).collect();
+    Page { changes, cursor: Some(Cursor(cursor)), end }
 }
 
 /// What changed since a stamp, with an overlap that covers what commits late. At rest a cursor is the

@@ -16,6 +16,8 @@ struct Wanted {
     first: u64,
     histories: u64,
     steps: usize,
+    /// Seconds after which no more histories are begun.
+    seconds: u64,
     /// Failures after which no more histories are begun.
     failures: usize,
     /// Failures that are shrunk.
@@ -30,6 +32,7 @@ impl Wanted {
             first: number("FIRST").unwrap_or(1),
             histories: number("HISTORIES").unwrap_or(150),
             steps: number("STEPS").unwrap_or(200) as usize,
+            seconds: number("WITHIN").unwrap_or(u64::MAX),
             failures: number("FAILURES").unwrap_or(3) as usize,
             shrunk: number("SHRUNK").unwrap_or(1) as usize,
         }
@@ -52,8 +55,10 @@ pub fn histories() {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
+                    let enough = began.elapsed().as_secs() >= wanted.seconds
+                        || failed.lock().unwrap().len() >= wanted.failures;
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= wanted.histories || failed.lock().unwrap().len() >= wanted.failures {
+                    if enough || number >= wanted.histories {
                         return;
                     }
                     let seed = wanted.first + number;
