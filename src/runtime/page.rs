@@ -15,6 +15,7 @@ use super::meter::Outcomes;
 use super::presence::shift;
 use super::recheck;
 use super::tell::{self, image_text};
+use super::verdict;
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::history::{Event, Verdicts, What};
 use crate::engine::job::{JobError, JobState, Origin};
@@ -150,6 +151,13 @@ pub async fn store(ctx: &LinkContext, delivered: Delivered) -> Result<Stored, Fa
         let is_load = commit.load.is_some();
         facts.told =
             commit.history.iter().filter(|told| matches!(told.what, What::Written(_))).cloned().collect();
+        let dead: Vec<(usize, NewJob)> = commit
+            .jobs
+            .iter()
+            .enumerate()
+            .filter(|(_, job)| job.state == JobState::Dead)
+            .map(|(place, job)| (place, job.clone()))
+            .collect();
         // Before it is so: whoever finds the pair gone must find this as well.
         commit.forgotten.iter().for_each(|(key, _)| ctx.forget(key));
         let committed = ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(|error| {
@@ -163,6 +171,10 @@ pub async fn store(ctx: &LinkContext, delivered: Delivered) -> Result<Stored, Fa
         }
         if !committed.stale.is_empty() {
             return Ok(Stored::Overtaken(facts));
+        }
+        for (place, job) in dead {
+            let id = committed.jobs.get(place).copied().unwrap_or_default();
+            verdict::log_born_dead(ctx, id, &job);
         }
     }
     outcomes.count(ctx);

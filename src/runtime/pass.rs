@@ -55,7 +55,7 @@ impl Runtime {
     ) -> Result<PassReport, StoreError> {
         let deadline = tokio::time::Instant::now() + limit;
         loop {
-            let state = self.store.link(customer, link).await?;
+            let id = self.store.link(customer, link).await?.id;
             let Some(running) = self.running(customer, link) else { return Ok(PassReport::default()) };
             let ctx = running.context.load_full();
             let read = asked.iter().all(|(side, number)| {
@@ -63,9 +63,10 @@ impl Runtime {
                 !polled || at(&running.view.passes, *side).load(Ordering::Acquire) >= *number
             });
             let live = matches!(*lock(&running.view.phase), Phase::Live);
-            let depth = self.store.depth(state.id).await?;
+            let depth = self.store.depth(id).await?;
             let queued: u64 = depth.iter().map(|depth| depth.pending + depth.leased + depth.retrying).sum();
-            let counters = state.counters;
+            // Last: what made the pass complete is counted by then.
+            let counters = self.store.link(customer, link).await?.counters;
             let report = PassReport {
                 complete: read && live && queued == 0,
                 synced: counters.delivered.saturating_sub(before.delivered),

@@ -53,9 +53,7 @@ pub(super) fn exhausted(
     mut entry: Entry,
     error: JobError,
 ) -> Ending {
-    tracing::error!(event = "job.dead", customer = %ctx.customer, link = %ctx.name,
-        direction = direction.as_str(), key = %job.key, job_id = job.id, attempt = job.attempts,
-        error = %error.message, "the attempts are used up");
+    log_dead(ctx, job, &error);
     let pair = &mut entry.pair;
     let payload = job.payload.clone().or_else(|| pair.side(direction.from()).now().map(image_text));
     let way = pair.way_mut(direction);
@@ -75,8 +73,9 @@ pub(super) fn no_write(ctx: &LinkContext, job: &Job, entry: Entry, action: &Acti
         }
         Action::Invalid(_) => {
             let message = pair.way(job.direction).error.clone().unwrap_or_default();
-            let payload = pair.side(job.direction.from()).now().map(image_text);
-            Transition::Dead { error: JobError { code: FaultCode::Validation, message }, payload }
+            let error = JobError { code: FaultCode::Validation, message };
+            log_dead(ctx, job, &error);
+            Transition::Dead { error, payload: pair.side(job.direction.from()).now().map(image_text) }
         }
         _ => Transition::Obsolete,
     };
@@ -85,11 +84,27 @@ pub(super) fn no_write(ctx: &LinkContext, job: &Job, entry: Entry, action: &Acti
 }
 
 pub(super) fn dead(ctx: &LinkContext, job: &Job, before: Before, error: JobError) -> Ending {
+    log_dead(ctx, job, &error);
     let transition = Transition::Dead { error, payload: job.payload.clone() };
     let history = tell::ended(ctx, job, &transition).into_iter().collect();
     let settlement =
         Settlement { job_id: job.id, fence: fence(job), transition, pair: None, forget: false, history };
     Ending { settlement, before, other: None, other_is_over: false }
+}
+
+fn log_dead(ctx: &LinkContext, job: &Job, error: &JobError) {
+    tracing::error!(event = "job.dead", customer = %ctx.customer, link = %ctx.name,
+        direction = job.direction.as_str(), key = %job.key, job_id = job.id, attempt = job.attempts,
+        correlation_id = %job.correlation_id, rules_version = ctx.rules.version, error = %error.message,
+        "a dead letter");
+}
+
+/// The same of what a page finds that can't be delivered at all.
+pub(super) fn log_born_dead(ctx: &LinkContext, id: i64, job: &NewJob) {
+    tracing::error!(event = "job.dead", customer = %ctx.customer, link = %ctx.name,
+        direction = job.direction.as_str(), key = %job.key, job_id = id,
+        correlation_id = %job.correlation_id, rules_version = job.rules_version,
+        error = job.error.as_ref().map(|error| error.message.as_str()), "a dead letter");
 }
 
 pub(super) fn fence(job: &Job) -> u64 {

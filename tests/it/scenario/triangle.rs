@@ -210,6 +210,9 @@ async fn two_records_of_one_key_are_never_taken_for_one() {
     .await;
     settle(&daemon).await;
     arrives_in_table(&home, 7, Some(("First", "7@example.test"))).await;
+    let log = home.read("logs/record_sync.log");
+    let told = log.lines().filter(|line| line.contains("\"job.dead\"") && line.contains("#duplicate-7"));
+    assert_eq!(told.count(), 1, "it is told once: {log}");
     delete_by_id(&daemon, PROSPECTS, first).await;
     write_prospect(&daemon, Some(&second), json!({ "full_name": "Second, now alone" })).await;
     arrives_in_table(&home, 7, Some(("Second, now alone", "7@example.test"))).await;
