@@ -35,7 +35,7 @@ fmt: ## Format the code
 sim: ## Play simulated histories (HISTORIES=n, FIRST=n, STEPS=n, WITHIN=seconds), or one with its trace (SEED=n)
 	cargo test --locked --profile sim --test simulate -- --nocapture histories
 
-crash: strace ## Kill the binary at every call that changes something, and start it again (POINT=… plays one; SCENE= FAULT= JOBS= choose)
+crash: strace ## Kill the binary at every call that changes something, and start it again (POINT=… plays one; SCENE= FAULT= BUDGET= choose)
 	CRASH=$${CRASH:-all} cargo test --locked --test crash -- --nocapture kill_points
 
 # Kill points need it. Where it can't be had the tests fail and say so; CRASH=skip goes on without.

@@ -5,6 +5,9 @@ use crate::scene::{LINK, Prepared, Stage};
 use crate::trace::{self, Traced};
 use crate::verdict::{self, Verdict};
 
+/// Seconds after which the run with the fault gives up waiting.
+const PATIENCE: &str = "20";
+
 /// How a point went.
 pub struct Played {
     /// The place of the call that was hit, among all of its kind; `None`: never reached.
@@ -21,7 +24,8 @@ pub fn play(prepared: &Prepared, point: &Point) -> Played {
     let mut verdict = Verdict::default();
 
     let injection = point.injection();
-    let traced = trace::run(&home, &prepared.scene.arguments(), Some(&injection));
+    let patience = if point.fault == Fault::Full { "3" } else { PATIENCE };
+    let traced = trace::run(&home, &prepared.scene.arguments(patience), Some(&injection));
     let hit = traced.hit(&injection);
     judge_end(point, &traced, hit.is_some(), &mut verdict);
     if home.path("files").exists() {
@@ -60,7 +64,7 @@ fn judge_end(point: &Point, traced: &Traced, hit: bool, verdict: &mut Verdict) {
         verdict.complain(format!("a panic instead of a clear error: {}", traced.stderr));
     }
     // One error of the state's disk is ridden out or said; nobody is kept waiting for a lease to run out.
-    if traced.stderr.contains("took too long") {
+    if point.fault != Fault::Full && traced.stderr.contains("took too long") {
         verdict.complain(format!("kept waiting: {}", traced.stderr));
     }
     match (point.fault, traced.status.code()) {
@@ -86,7 +90,7 @@ fn tail(traced: &Traced) -> String {
 pub fn reference(prepared: &Prepared) -> Traced {
     let home = prepared.home.copied();
     let mock = prepared.scene.other.connect(&home);
-    let traced = trace::run(&home, &prepared.scene.arguments(), None);
+    let traced = trace::run(&home, &prepared.scene.arguments(PATIENCE), None);
     assert!(!traced.hung, "{}", tail(&traced));
     let mut verdict = Verdict::default();
     if prepared.scene.stage != Stage::State {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::trace::{ANY, Call, Injection};
+use crate::trace::{ANY, Call, Injection, SOCKET};
 
 /// What happens at a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,10 +18,12 @@ pub enum Fault {
     Eio,
     /// Too many open files.
     Emfile,
+    /// No space from then on, until the restart.
+    Full,
 }
 
 impl Fault {
-    pub const ALL: [Self; 4] = [Self::Kill, Self::Enospc, Self::Eio, Self::Emfile];
+    pub const ALL: [Self; 5] = [Self::Kill, Self::Enospc, Self::Eio, Self::Emfile, Self::Full];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -29,22 +31,28 @@ impl Fault {
             Self::Enospc => "enospc",
             Self::Eio => "eio",
             Self::Emfile => "emfile",
+            Self::Full => "full",
         }
     }
 
     fn what(self) -> &'static str {
         match self {
             Self::Kill => "signal=KILL",
-            Self::Enospc => "error=ENOSPC",
+            Self::Enospc | Self::Full => "error=ENOSPC",
             Self::Eio => "error=EIO",
             Self::Emfile => "error=EMFILE",
         }
     }
 
-    /// Whether it makes sense at this call: dying before a descriptor is opened is dying before the
-    /// next call that changes something.
-    fn fits(self, call: &Call) -> bool {
-        self != Self::Kill || call.target != ANY
+    /// Whether it makes sense at this call. Dying before a descriptor is opened is dying before the
+    /// next call that changes something; a disk that stays full keeps the run waiting, so it is taken
+    /// at fewer and fewer calls.
+    fn fits(self, call: &Call, nth: usize) -> bool {
+        match self {
+            Self::Kill => call.target != ANY,
+            Self::Enospc | Self::Eio | Self::Emfile => true,
+            Self::Full => call.target != ANY && call.target != SOCKET && nth.is_power_of_two(),
+        }
     }
 }
 
@@ -60,7 +68,7 @@ pub struct Point {
 
 impl Point {
     pub fn injection(&self) -> Injection<'_> {
-        Injection { call: &self.call, nth: self.nth, what: self.fault.what() }
+        Injection { call: &self.call, nth: self.nth, what: self.fault.what(), on: self.fault == Fault::Full }
     }
 
     /// Reads what `Display` writes.
@@ -104,9 +112,9 @@ pub fn points(scene: &str, log: &[(u32, Call)]) -> Vec<Point> {
     }
     let mut points = Vec::new();
     for fault in Fault::ALL {
-        for (&call, &count) in most.iter().filter(|(call, _)| fault.fits(call)) {
-            let all =
-                (1..=count).map(|nth| Point { scene: scene.to_owned(), fault, call: call.clone(), nth });
+        for (&call, &count) in &most {
+            let counted = (1..=count).filter(|&nth| fault.fits(call, nth));
+            let all = counted.map(|nth| Point { scene: scene.to_owned(), fault, call: call.clone(), nth });
             points.extend(all);
         }
     }
@@ -128,5 +136,5 @@ fn points_are_counted_by_thread() {
     let kills: Vec<_> =
         points.iter().filter(|point| point.fault == Fault::Kill).map(ToString::to_string).collect();
     assert_eq!(kills, ["s:kill:write:x:1", "s:kill:write:x:2", "s:kill:write:y:1"]);
-    assert_eq!(points.len(), 3 + 3 * 4, "an error everywhere, a kill where something changes");
+    assert_eq!(points.len(), 3 + 3 * 4 + 3, "an error everywhere, the rest where something changes");
 }

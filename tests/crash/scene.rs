@@ -142,11 +142,11 @@ impl Scene {
     }
 
     /// What is run under the fault.
-    pub fn arguments(&self) -> Vec<&'static str> {
+    pub fn arguments(&self, patience: &'static str) -> Vec<&'static str> {
         match self.stage {
             // A link that is not there is found out after the state was made.
             Stage::State => vec!["once", "--link", "nowhere", "--json"],
-            _ => vec!["once", "--link", LINK, "--json", "--timeout", "20"],
+            _ => vec!["once", "--link", LINK, "--json", "--timeout", patience],
         }
     }
 

@@ -83,6 +83,8 @@ pub struct Injection<'p> {
     pub nth: usize,
     /// As `strace` writes it: `signal=KILL`, `error=EIO`.
     pub what: &'p str,
+    /// Also to all calls after it.
+    pub on: bool,
 }
 
 /// A run that has ended.
@@ -133,8 +135,9 @@ pub fn run(home: &Home, arguments: &[&str], injection: Option<&Injection<'_>>) -
     options.extend(["-e".to_owned(), format!("trace={}", traced.join(","))]);
     // Under -D the program keeps the id of the shell that was replaced: `$$` is known in advance.
     let mut shell = "exec \"$@\"".to_owned();
-    if let Some(Injection { call, nth, what }) = injection {
-        options.extend(["-e".to_owned(), format!("inject={}:{what}:when={nth}", call.name)]);
+    if let Some(Injection { call, nth, what, on }) = injection {
+        let on = if *on { "+" } else { "" };
+        options.extend(["-e".to_owned(), format!("inject={}:{what}:when={nth}{on}", call.name)]);
         if call.target != SOCKET && call.target != ANY {
             let path = folder.join(&call.target).to_str().unwrap().replace(PID, "'$$'");
             shell = format!("tool=$1; shift; exec \"$tool\" -P '{path}' \"$@\"");
