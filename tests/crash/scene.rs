@@ -15,6 +15,8 @@ pub enum Other {
     File,
     /// Creates by an external id: a repeated call finds what the first one made.
     Salesforce,
+    /// The mock inside the process that dies, with its records in a file.
+    BuiltIn,
     /// Has no such thing: a repeated call makes a second record.
     Outreach,
 }
@@ -44,6 +46,7 @@ pub const SCENES: &[Scene] = &[
     Scene { name: "file-edits", other: Other::File, stage: Stage::Edits },
     Scene { name: "salesforce-first", other: Other::Salesforce, stage: Stage::First },
     Scene { name: "salesforce-edits", other: Other::Salesforce, stage: Stage::Edits },
+    Scene { name: "builtin-edits", other: Other::BuiltIn, stage: Stage::Edits },
     Scene { name: "outreach-edits", other: Other::Outreach, stage: Stage::Edits },
 ];
 
@@ -53,6 +56,8 @@ const RECORDS: i64 = 300;
 pub const LINK: &str = "both";
 pub const FILE: &str = "files/people.csv";
 const CRM: &str = "data/crm.sqlite";
+/// Where the built-in mock keeps its records.
+const BUILT_IN: &str = "data/mock/default-other.sqlite";
 
 const SETTINGS: &str = r#"
 [service]
@@ -81,7 +86,7 @@ impl Other {
     fn mock(self) -> Option<&'static str> {
         match self {
             Self::File => None,
-            Self::Salesforce => Some("salesforce"),
+            Self::Salesforce | Self::BuiltIn => Some("salesforce"),
             Self::Outreach => Some("outreach"),
         }
     }
@@ -89,19 +94,26 @@ impl Other {
     pub fn stream(self) -> &'static str {
         match self {
             Self::File => "people.csv",
-            Self::Salesforce => "Contact",
+            Self::Salesforce | Self::BuiltIn => "Contact",
             Self::Outreach => "prospects",
         }
     }
 
-    /// Starts the mock over the folder's data and points the settings at it.
+    /// Starts the mock over the folder's data, as a process of its own.
+    pub fn open(self, home: &Home) -> Option<Outside> {
+        let data = if self == Self::BuiltIn { BUILT_IN } else { CRM };
+        self.mock().map(|system| Outside::start(home, system, &["--data", data]))
+    }
+
+    /// Writes the settings, and starts the mock that they point at unless it is the built-in one.
     pub fn connect(self, home: &Home) -> Option<Outside> {
-        let mock = self.mock().map(|system| Outside::start(home, system, &["--data", CRM]));
+        let mock = if self == Self::BuiltIn { None } else { self.open(home) };
         let url = mock.as_ref().map_or("", Outside::url);
         let keys = "client_id = \"client-id\"\nclient_secret = \"client-secret\"\n";
         let system = match self {
             Self::File => "connector = \"file\"\npath = \"files\"\n".to_owned(),
             Self::Salesforce => format!("connector = \"salesforce\"\nbase_url = \"{url}\"\n{keys}"),
+            Self::BuiltIn => "connector = \"salesforce\"\nbase_url = \"mock\"\n".to_owned(),
             Self::Outreach => {
                 let token = "refresh_token = \"or-refresh-1\"\noverlap_ms = 300\n";
                 format!("connector = \"outreach\"\nbase_url = \"{url}\"\n{keys}{token}")
@@ -153,26 +165,27 @@ impl Scene {
     /// Makes the folder. The first time, the sides share some records and differ in a few of them.
     pub fn prepare(self) -> Prepared {
         let home = Home::new("", &self.other.rules());
-        let mock = self.other.connect(&home);
-        let there = Side { other: self.other, home: &home, mock: mock.as_ref() };
         add_people(&mut home.app(), 1..=200);
         let mut found: People = (151..=RECORDS).map(|id| (id, original(id))).collect();
         for id in 151..=160 {
             found.insert(id, (format!("Somebody {id}"), original(id).1));
         }
-        there.fill(&found);
+        Side::visit(self.other, &home, |there| there.fill(&found));
         let mut wanted: People = (1..=RECORDS).map(|id| (id, original(id))).collect();
+        let mock = self.other.connect(&home);
         if self.stage != Stage::State {
             let made = home.run(&["once", "--link", "nowhere", "--json"]);
             assert!(home.path("data/state.sqlite").exists(), "{made:?}");
         }
         if self.stage == Stage::Edits {
             home.once(LINK);
-            edit_here(&home, &mut wanted);
-            there.edit(&mut wanted);
         }
         if let Some(mock) = mock {
             mock.terminate();
+        }
+        if self.stage == Stage::Edits {
+            edit_here(&home, &mut wanted);
+            Side::visit(self.other, &home, |there| there.edit(&mut wanted));
         }
         Prepared { scene: self, home, wanted }
     }
@@ -209,6 +222,15 @@ struct Side<'h> {
 }
 
 impl Side<'_> {
+    /// Lets a person work there, while nothing else runs.
+    fn visit(other: Other, home: &Home, work: impl FnOnce(&Side<'_>)) {
+        let mock = other.open(home);
+        work(&Side { other, home, mock: mock.as_ref() });
+        if let Some(mock) = mock {
+            mock.terminate();
+        }
+    }
+
     fn fill(&self, people: &People) {
         match self.mock {
             None => self.home.write(FILE, &csv(people)),

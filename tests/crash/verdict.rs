@@ -128,12 +128,13 @@ pub fn look_at_all(prepared: &Prepared, home: &Home, mock: Option<&Outside>, ver
 
 /// Asks every database of the folder whether it is whole.
 pub fn check_integrity(home: &Home, verdict: &mut Verdict) {
-    for entry in std::fs::read_dir(home.path("data")).unwrap().flatten() {
+    let folders = ["data", "data/mock"].map(|folder| std::fs::read_dir(home.path(folder)));
+    for entry in folders.into_iter().flatten().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if !name.ends_with(".sqlite") {
             continue;
         }
-        let conn: Connection = home.open(&format!("data/{name}"));
+        let conn = Connection::open(entry.path()).unwrap();
         let said = conn.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
         if !matches!(said.as_deref(), Ok("ok")) {
             verdict.complain(format!("{name}: {said:?}"));

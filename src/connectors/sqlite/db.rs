@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, MAIN_DB, OpenFlags};
 
 use super::wire;
 use crate::engine::fault::{Fault, FaultCode};
@@ -50,9 +50,29 @@ impl Db {
             self.generation += 1;
             self.open = Some((conn, identity(&self.location.path).flatten()));
         }
+        self.regain_writing();
         match &mut self.open {
             Some((conn, _)) => Ok((conn, self.generation)),
             None => Err(Fault::transient(FaultCode::Storage, "the connection went away while it was opened")),
+        }
+    }
+}
+
+impl Db {
+    /// Opens anew what SQLite could only open for reading: it falls back to that also where it found
+    /// no free descriptor or space for a moment, and would never write again. A database that is not
+    /// ours to write stays as it is.
+    fn regain_writing(&mut self) {
+        let reads_only = |conn: &Connection| conn.is_readonly(MAIN_DB).unwrap_or(false);
+        let Some((conn, identity)) = &mut self.open else { return };
+        if !reads_only(conn) {
+            return;
+        }
+        if let Ok(fresh) = self.location.open()
+            && !reads_only(&fresh)
+        {
+            (*conn, *identity) = (fresh, self::identity(&self.location.path).flatten());
+            self.generation += 1;
         }
     }
 }
@@ -126,5 +146,27 @@ pub(super) async fn blocking<T: Send + 'static>(
             format!("the work on the database was cut off: {error}"),
         )
         .and_may_have_happened()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_only_reads_is_opened_anew_once_it_can_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.sqlite");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+        let busy_timeout = std::time::Duration::from_secs(1);
+        let mut db = Db::new(Location { path: path.clone(), create: false, busy_timeout });
+        let fallen_back = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        db.open = Some((fallen_back, identity(&path).flatten()));
+        db.generation = 1;
+
+        let (conn, generation) = db.get().unwrap();
+        conn.execute_batch("INSERT INTO t VALUES (1)").expect("it writes again");
+        assert_eq!(generation, 2, "whoever counted changes on the old one begins anew");
+        assert_eq!(db.get().unwrap().1, 2, "and it is kept");
     }
 }
