@@ -8,12 +8,15 @@ use crate::verdict::{self, Verdict};
 /// Seconds after which the run with the fault gives up waiting.
 const PATIENCE: &str = "20";
 
+/// Where tokio itself panics when it finds no descriptors at the start, before anything was opened.
+const SIGNALS: &str = "src/signal/unix.rs";
+
 /// How a point went.
 pub struct Played {
     /// The place of the call that was hit, among all of its kind; `None`: never reached.
     pub hit: Option<usize>,
     pub verdict: Verdict,
-    /// The end of the log of the run with the fault.
+    /// Where the faults were, and the end of the log of that run.
     pub tail: String,
 }
 
@@ -61,7 +64,7 @@ fn judge_end(point: &Point, traced: &Traced, hit: bool, verdict: &mut Verdict) {
         verdict.complain("the run with the fault never ended");
         return;
     }
-    if traced.stderr.contains("panicked at") {
+    if traced.stderr.contains("panicked at") && !traced.stderr.contains(SIGNALS) {
         verdict.complain(format!("a panic instead of a clear error: {}", traced.stderr));
     }
     // One error of the state's disk is ridden out or said; nobody is kept waiting for a lease to run out.
@@ -84,7 +87,9 @@ fn judge_end(point: &Point, traced: &Traced, hit: bool, verdict: &mut Verdict) {
 fn tail(traced: &Traced) -> String {
     let lines: Vec<&str> = traced.raw.lines().collect();
     let from = lines.len().saturating_sub(25);
-    format!("{}\n{}", lines.get(from..).unwrap_or_default().join("\n"), traced.stderr)
+    let injected = lines.iter().filter(|line| line.ends_with("(INJECTED)")).copied();
+    let shown: Vec<&str> = injected.chain(lines.get(from..).unwrap_or_default().iter().copied()).collect();
+    format!("{}\n{}", shown.join("\n"), traced.stderr)
 }
 
 /// The reference run: without a fault it must end well by itself.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, MAIN_DB, OpenFlags};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
 use super::wire;
 use crate::engine::fault::{Fault, FaultCode};
@@ -23,6 +23,8 @@ pub(super) struct Location {
 pub(super) struct Db {
     location: Location,
     open: Option<(Connection, FileIdentity)>,
+    /// SQLite opened it for reading only.
+    reads_only: bool,
     /// Counts openings; what was learnt under an older number is void.
     generation: u64,
 }
@@ -32,7 +34,7 @@ pub(super) type FileIdentity = Option<(u64, u64)>;
 
 impl Db {
     pub fn new(location: Location) -> Self {
-        Self { location, open: None, generation: 0 }
+        Self { location, open: None, reads_only: false, generation: 0 }
     }
 
     /// Returns what tells the open file apart from another one at the same path.
@@ -48,6 +50,7 @@ impl Db {
             self.open = None;
             let conn = self.location.open()?;
             self.generation += 1;
+            self.reads_only = self.location.reads_only(&conn);
             self.open = Some((conn, identity(&self.location.path).flatten()));
         }
         self.regain_writing();
@@ -59,19 +62,18 @@ impl Db {
 }
 
 impl Db {
-    /// Opens anew what SQLite could only open for reading: it falls back to that also where it found
-    /// no free descriptor or space for a moment, and would never write again. A database that is not
-    /// ours to write stays as it is.
+    /// Opens anew what SQLite could only open for reading: it falls back to that, for the database or
+    /// its log, also where it found no free descriptor or space for a moment, and would never write
+    /// again. A database that is not ours to write stays as it is.
     fn regain_writing(&mut self) {
-        let reads_only = |conn: &Connection| conn.is_readonly(MAIN_DB).unwrap_or(false);
-        let Some((conn, identity)) = &mut self.open else { return };
-        if !reads_only(conn) {
+        if !self.reads_only {
             return;
         }
         if let Ok(fresh) = self.location.open()
-            && !reads_only(&fresh)
+            && !self.location.reads_only(&fresh)
         {
-            (*conn, *identity) = (fresh, self::identity(&self.location.path).flatten());
+            self.open = Some((fresh, identity(&self.location.path).flatten()));
+            self.reads_only = false;
             self.generation += 1;
         }
     }
@@ -111,6 +113,23 @@ impl Location {
             Ok(conn)
         };
         open().map_err(|error| wire::classify(&format!("opening the database {shown}"), &error))
+    }
+}
+
+impl Location {
+    /// Tells a connection that can't write, by a transaction that writes nothing. Whoever holds the
+    /// lock meanwhile is not waited for: being refused for that is being able to write.
+    fn reads_only(&self, conn: &Connection) -> bool {
+        // Where the database itself can't be written, such a transaction only reads and succeeds.
+        if conn.is_readonly(MAIN_DB).unwrap_or(false) {
+            return true;
+        }
+        let tried = conn.busy_timeout(Duration::ZERO).and_then(|()| {
+            let tried = conn.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
+            conn.busy_timeout(self.busy_timeout)?;
+            tried
+        });
+        tried.is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::ReadOnly))
     }
 }
 
@@ -162,11 +181,26 @@ mod tests {
         let mut db = Db::new(Location { path: path.clone(), create: false, busy_timeout });
         let fallen_back = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         db.open = Some((fallen_back, identity(&path).flatten()));
-        db.generation = 1;
+        (db.reads_only, db.generation) = (true, 1);
 
         let (conn, generation) = db.get().unwrap();
         conn.execute_batch("INSERT INTO t VALUES (1)").expect("it writes again");
         assert_eq!(generation, 2, "whoever counted changes on the old one begins anew");
         assert_eq!(db.get().unwrap().1, 2, "and it is kept");
+    }
+
+    #[test]
+    fn a_connection_that_only_reads_is_known_and_one_that_has_to_wait_is_not_taken_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.sqlite");
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)").unwrap();
+        let location = Location { path: path.clone(), create: false, busy_timeout: Duration::from_secs(1) };
+        let reading = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        assert!(location.reads_only(&reading));
+        let conn = location.open().unwrap();
+        assert!(!location.reads_only(&conn));
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert!(!location.reads_only(&conn), "somebody writes");
     }
 }
