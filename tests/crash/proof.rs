@@ -76,6 +76,8 @@ struct Proof {
     scenes: Vec<(Prepared, BTreeMap<Call, usize>)>,
     points: Vec<(usize, Point)>,
     seed: u64,
+    /// The folders are made within the budget as well.
+    began: Instant,
     sums: Mutex<Sums>,
 }
 
@@ -94,6 +96,7 @@ struct Sums {
 
 impl Proof {
     fn new() -> Self {
+        let began = Instant::now();
         let only = std::env::var("SCENE").ok();
         let mut scenes = Vec::new();
         let mut all = Vec::new();
@@ -109,11 +112,11 @@ impl Proof {
         let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / DAY_SECONDS;
         let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(day);
         shuffle(&mut all, seed);
-        Self { scenes, points: all, seed, sums: Mutex::default() }
+        Self { scenes, points: all, seed, began, sums: Mutex::default() }
     }
 
     fn run(&self, budget: Option<Duration>) {
-        let began = Instant::now();
+        let began = self.began;
         let next = AtomicUsize::new(0);
         let workers = std::env::var("JOBS").ok().and_then(|text| text.parse().ok());
         let workers = workers.unwrap_or_else(|| match budget {
