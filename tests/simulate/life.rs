@@ -129,7 +129,7 @@ async fn live(world: &Arc<World>, path: &Path, steps: &[Step], at: &mut usize) -
         let dead = tokio::select! {
             biased;
             () = world.died.notified() => Some(End::Dead { down: 0 }),
-            dead = go(world, path, &runtime, step) => dead,
+            dead = go(world, path, &runtime, step, *at == steps.len()) => dead,
         };
         if let Some(end) = dead {
             return end;
@@ -142,7 +142,13 @@ async fn live(world: &Arc<World>, path: &Path, steps: &[Step], at: &mut usize) -
 }
 
 /// Takes one step of a living process.
-async fn go(world: &Arc<World>, path: &Path, runtime: &Arc<Runtime>, step: &Step) -> Option<End> {
+async fn go(
+    world: &Arc<World>,
+    path: &Path,
+    runtime: &Arc<Runtime>,
+    step: &Step,
+    is_last: bool,
+) -> Option<End> {
     match *step {
         Step::Wait(ms) => {
             world.lock().figures.steps += 1;
@@ -179,7 +185,7 @@ async fn go(world: &Arc<World>, path: &Path, runtime: &Arc<Runtime>, step: &Step
         }
         Step::Quiet => {
             world.lock().figures.steps += 1;
-            if rest::reach(world, runtime).await {
+            if rest::reach(world, runtime, is_last).await {
                 oracle::look(world, runtime).await;
             }
         }

@@ -15,10 +15,14 @@ use crate::world::World;
 
 /// Whoever has not come to rest by then never will.
 const WITHIN: Duration = Duration::from_secs(2 * 3600);
+/// Longer than any wait between two tries.
+const REST: Duration = Duration::from_secs(8);
+/// Longer than anything sleeps that nobody calls; it costs as much as the steps before it.
+const LONG_REST: Duration = Duration::from_secs(40);
 const LOOK_EVERY: Duration = Duration::from_millis(400);
 
 /// Waits until nothing moves, and for some time more; false where it always moves.
-pub async fn reach(world: &Arc<World>, runtime: &Arc<Runtime>) -> bool {
+pub async fn reach(world: &Arc<World>, runtime: &Arc<Runtime>, is_last: bool) -> bool {
     let rounds = {
         let mut state = world.lock();
         state.figures.quiet_points += 1;
@@ -42,7 +46,7 @@ pub async fn reach(world: &Arc<World>, runtime: &Arc<Runtime>) -> bool {
         }
     }
     // Nothing that sleeps wakes up and writes again.
-    tokio::time::sleep(Duration::from_secs(40)).await;
+    tokio::time::sleep(if is_last { LONG_REST } else { REST }).await;
     pass(runtime).await;
     let writes = world.lock().figures.writes;
     if writes != last {
