@@ -32,6 +32,9 @@ pub async fn matching(
 ) -> Result<Tally, Fault> {
     ctx.enter(Phase::Matching);
     Side::BOTH.iter().for_each(|&side| ctx.begin_run(side));
+    // Until this is through, no field counts as read: what was deleted before a read began anew shows at
+    // its end only, so that one which is cut short has to be repeated whatever rules come next.
+    ctx.store.remove(FIELDS_SPACE, &fields_key(ctx)).await.map_err(storage)?;
     for cursor in &ctx.cursors {
         *lock(cursor) = None;
     }

@@ -230,6 +230,11 @@ pub fn observe_there(
     }
 }
 
+/// Takes in that a look found nothing.
+pub fn observe_gone(ctx: &LinkContext, pair: &mut Pair, side: Side) {
+    observe_deleted(pair, side, None, ctx.epoch(side), ctx.now());
+}
+
 /// Makes the delivery of an action; `None` where there is nothing to write.
 pub fn delivery(pair: &Pair, direction: Direction, action: Action) -> Option<Delivery> {
     let to = pair.side(direction.to());

@@ -25,6 +25,7 @@ mod relay;
 pub mod reload;
 pub mod resolve;
 mod restore;
+mod revive;
 pub mod scan;
 mod settle;
 mod shown;

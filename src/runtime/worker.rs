@@ -11,6 +11,7 @@ use super::link::{LinkContext, along};
 use super::meter;
 use super::page::{Entry, storage};
 use super::push;
+use super::revive;
 use super::settle::settle;
 use super::verdict::{Ending, FATAL_REST, Parcel, conclude, dead, exhausted, no_write, plan};
 use crate::connectors::{Batch, Call, Class, Delivery, Outcome, Wanted};
@@ -125,7 +126,10 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         }
     }
     let began = tokio::time::Instant::now();
-    let looked = look_first(ctx, direction, parcels, &mut settlements, &call).await;
+    let looked = match look_first(ctx, direction, parcels, &mut settlements, &call).await {
+        Ok(parcels) => revive::check(ctx, direction, parcels, &mut settlements, &call).await,
+        unseen => unseen,
+    };
     let (outcomes, parcels) = match looked {
         Ok(parcels) => {
             let outcomes = send(ctx, direction, &parcels, &call).await;

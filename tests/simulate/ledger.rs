@@ -223,6 +223,11 @@ impl Ledger {
         !graves.is_empty()
     }
 
+    /// Tells whether somebody deleted the record at `side`.
+    pub fn was_deleted(&self, side: Side) -> bool {
+        self.events.iter().any(|event| event.what == What::Delete && event.side == Some(side))
+    }
+
     /// What was done at `side` after this moment was done between our look and our write.
     pub fn raced(&mut self, side: Side, after: i64) {
         for event in &mut self.events {

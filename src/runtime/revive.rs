@@ -1,0 +1,79 @@
+//! Records that are to be made again where they were deleted, because they were edited at their source.
+//!
+//! What is known of the source is as old as its last poll. Where both sides lost the record since, each
+//! direction would bring it back from what the other showed last.
+//!
+//! Invariant: a deleted record is made again only while its source still has it.
+
+use super::inline::observe_gone;
+use super::link::LinkContext;
+use super::verdict::{Ending, Parcel, no_write, plan};
+use crate::connectors::{Call, Wanted};
+use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::job::Origin;
+use crate::engine::plan::{Action, Projector, Seen};
+use crate::engine::record::Direction;
+
+/// Looks at the sources of what would be made again; gives back what is still to be written.
+pub(super) async fn check(
+    ctx: &LinkContext,
+    direction: Direction,
+    parcels: Vec<Parcel>,
+    settlements: &mut Vec<Ending>,
+    call: &Call,
+) -> Result<Vec<Parcel>, (Fault, Vec<Parcel>)> {
+    let (doubtful, mut kept): (Vec<Parcel>, Vec<Parcel>) =
+        parcels.into_iter().partition(|parcel| is_revival(parcel, direction));
+    if doubtful.is_empty() {
+        return Ok(kept);
+    }
+    let side = direction.from();
+    let end = ctx.end(side);
+    let wanted: Vec<Wanted> = doubtful
+        .iter()
+        .map(|parcel| Wanted {
+            key: parcel.entry.pair.key.clone(),
+            id: parcel.entry.pair.side(side).id.clone(),
+        })
+        .collect();
+    let mut found = Vec::with_capacity(wanted.len());
+    for chunk in wanted.chunks(end.features.batch_max.clamp(1, 500)) {
+        match end.destination.look_up(chunk, call).await {
+            Ok(more) => found.extend(more),
+            Err(fault) => {
+                kept.extend(doubtful);
+                return Err((fault, kept));
+            }
+        }
+    }
+    if found.len() != doubtful.len() {
+        let fault = Fault::transient(FaultCode::Protocol, "the look-up gave another number of records");
+        kept.extend(doubtful);
+        return Err((fault, kept));
+    }
+    let mut projector = Projector::new(&ctx.rules, side);
+    for (mut parcel, found) in doubtful.into_iter().zip(found) {
+        // Only whether it is there is taken in: what it shows may be a write of ours that is not settled.
+        let key = &parcel.entry.pair.key;
+        let stands = found
+            .and_then(|record| projector.project(record).ok())
+            .is_some_and(|projected| projected.key == *key);
+        if !stands {
+            observe_gone(ctx, &mut parcel.entry.pair, side);
+            parcel.action = plan(ctx, direction, &mut parcel.entry);
+            parcel.made_from = None;
+        }
+        if parcel.action.is_write() {
+            kept.push(parcel);
+        } else {
+            settlements.push(no_write(ctx, &parcel.job, parcel.entry, &parcel.action));
+        }
+    }
+    Ok(kept)
+}
+
+fn is_revival(parcel: &Parcel, direction: Direction) -> bool {
+    parcel.job.origin == Origin::Sync
+        && matches!(parcel.action, Action::Create(_))
+        && matches!(parcel.entry.pair.side(direction.to()).seen, Seen::Deleted(_))
+}
