@@ -117,6 +117,12 @@ fn connect(path: &Path, reads_only: bool) -> Result<Connection, Trouble> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX
     };
     let db = Connection::open_with_flags(path, flags)?;
+    // Where a file can't be opened for writing, SQLite falls back to reading, and every commit would fail.
+    if !reads_only && db.is_readonly(rusqlite::MAIN_DB)? {
+        return Err(Trouble::Unusable(
+            "it can't be opened for writing: let record-sync write to the file and its folder".to_owned(),
+        ));
+    }
     // Until it has passed the checks, nothing of the WAL may be moved into the file.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
