@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::link::{LinkContext, along, along_mut, lock};
 use super::meter;
 use super::page::{Entry, decide};
+use super::revive::is_revival;
 use super::tell::{self, Answer};
 use crate::connectors::{Batch, Class, Delivery, Load, Outcome, Write};
 use crate::engine::fault::{Fault, FaultKind};
@@ -70,7 +71,8 @@ pub async fn deliver(ctx: &LinkContext, entries: &mut [Entry]) -> Inline {
     inline
 }
 
-/// The entries that want a write in this direction and for which no job stands already.
+/// The entries that want a write in this direction and for which no job stands already. What was deleted
+/// there becomes a job, which looks whether its source still stands.
 fn places(entries: &[Entry], direction: Direction) -> Vec<usize> {
     entries
         .iter()
@@ -82,6 +84,7 @@ fn places(entries: &[Entry], direction: Direction) -> Vec<usize> {
                 Status::Queued | Status::Retrying | Status::Waiting
             )
         })
+        .filter(|(_, entry)| !is_revival(&entry.pair, direction, along(&entry.actions, direction)))
         .map(|(place, _)| place)
         .collect()
 }

@@ -11,7 +11,7 @@ use super::verdict::{Ending, Parcel, no_write, plan};
 use crate::connectors::{Call, Wanted};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::job::Origin;
-use crate::engine::plan::{Action, Projector, Seen};
+use crate::engine::plan::{Action, Pair, Projector, Seen};
 use crate::engine::record::Direction;
 
 /// Looks at the sources of what would be made again; gives back what is still to be written.
@@ -22,8 +22,9 @@ pub(super) async fn check(
     settlements: &mut Vec<Ending>,
     call: &Call,
 ) -> Result<Vec<Parcel>, (Fault, Vec<Parcel>)> {
-    let (doubtful, mut kept): (Vec<Parcel>, Vec<Parcel>) =
-        parcels.into_iter().partition(|parcel| is_revival(parcel, direction));
+    let (doubtful, mut kept): (Vec<Parcel>, Vec<Parcel>) = parcels.into_iter().partition(|parcel| {
+        parcel.job.origin == Origin::Sync && is_revival(&parcel.entry.pair, direction, &parcel.action)
+    });
     if doubtful.is_empty() {
         return Ok(kept);
     }
@@ -72,8 +73,7 @@ pub(super) async fn check(
     Ok(kept)
 }
 
-fn is_revival(parcel: &Parcel, direction: Direction) -> bool {
-    parcel.job.origin == Origin::Sync
-        && matches!(parcel.action, Action::Create(_))
-        && matches!(parcel.entry.pair.side(direction.to()).seen, Seen::Deleted(_))
+/// Tells whether this makes a record again where it was deleted.
+pub(super) fn is_revival(pair: &Pair, direction: Direction, action: &Action) -> bool {
+    matches!(action, Action::Create(_)) && matches!(pair.side(direction.to()).seen, Seen::Deleted(_))
 }

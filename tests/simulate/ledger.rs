@@ -257,7 +257,15 @@ impl Ledger {
             .collect();
         let deletes = top.iter().any(|event| event.what == What::Delete);
         let works = top.iter().any(|event| event.what != What::Delete && !event.settled);
-        let doubtful = top.iter().any(|event| event.what != What::Delete && event.settled);
+        // A later edit beside it may have been shown to who deleted the record, and this one not yet.
+        let unseen = (0..self.events.len()).any(|id| {
+            let event = &self.events[id];
+            let answers = |later: &Event| {
+                later.past.contains(&(id, EXISTS)) && (later.what == event.what || later.what == What::Delete)
+            };
+            matches!(event.what, What::Edit(_)) && travels(event) && !self.events.iter().any(answers)
+        });
+        let doubtful = unseen || top.iter().any(|event| event.what != What::Delete && event.settled);
         match (deletes, works, doubtful) {
             _ if self.unsure => Fate::Either,
             _ if self.events.is_empty() => Fate::Gone,
