@@ -316,6 +316,7 @@ impl Destination for SimDestination {
 
     async fn look_up(&self, wanted: &[Wanted], call: &Call) -> Result<Vec<Option<Record>>, Fault> {
         let line = &self.line;
+        let is_poller = matches!(call.class, Class::Backfill);
         let act = |state: &mut State, _: Option<Trouble>| {
             let now = state.now();
             let system = state.system(line.side);
@@ -323,7 +324,10 @@ impl Destination for SimDestination {
                 .iter()
                 .map(|wanted| {
                     let key = key_in(&wanted.key)?;
-                    system.looked.insert(key, now);
+                    // Only the look before a write says what that write could know: the pollers' do not.
+                    if !is_poller {
+                        system.looked.insert(key, now);
+                    }
                     let by_id = wanted.id.as_ref().and_then(|id| id.parse().ok());
                     let row =
                         by_id.and_then(|id: u64| system.rows.get(&id)).or_else(|| system.by_key(key))?;
