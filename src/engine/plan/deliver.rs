@@ -118,7 +118,8 @@ fn write_at(
         Seen::Never | Seen::Deleted(_) | Seen::AsBase => None,
     };
     match (&written.stored, also.is_some()) {
-        (Some(stored), false) => base.values.clone_from(&stored.values),
+        // An update that was not compared may have met another record, made since this one was deleted.
+        (Some(stored), false) if creates || written.compared => base.values.clone_from(&stored.values),
         (stored, _) => {
             let places = base.values.iter_mut();
             for (position, (place, value)) in places.zip(values).enumerate() {

@@ -125,6 +125,8 @@ fn connect(path: &Path, reads_only: bool) -> Result<Connection, Trouble> {
     }
     // Until it has passed the checks, nothing of the WAL may be moved into the file.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // A plan does not depend on the values that are bound: else each use would make it anew.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     db.pragma_update(None, "busy_timeout", BUSY_MS)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;

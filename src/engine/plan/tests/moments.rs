@@ -223,6 +223,20 @@ fn an_update_settled_after_the_deletion_was_seen_does_not_undo_it() {
 }
 
 #[test]
+fn an_update_that_met_another_record_after_the_deletion_was_seen_takes_only_its_own_for_agreed() {
+    let rules = rules(XY);
+    let mut pair = agreed(&rules, "x=1 y=1");
+    see(&mut pair, &rules, Side::A, "x=2 y=1");
+    let action = plan(&mut pair, &rules).a_to_b;
+    observe_deleted(&mut pair, Side::B, None, 1, NOW);
+    let stored = image(&rules, Side::B, "x=2 y=7");
+    carry_out_as(&mut pair, &rules, Direction::AToB, &action, Some(stored), false);
+    see(&mut pair, &rules, Side::B, "x=2 y=7");
+    let decision = plan(&mut pair, &rules);
+    assert_eq!(words(&decision.b_to_a, &rules, Side::A), "update y=7", "somebody else made it so");
+}
+
+#[test]
 fn a_create_that_arrives_after_its_source_was_deleted_is_taken_back() {
     let rules = rules(XY);
     let mut pair = pair();
