@@ -130,8 +130,15 @@ fn unsettled(pair: &Pair) -> bool {
 const OF_NO_RULES: u128 = 0;
 
 /// Remembers that pairs are about to be planned anew: should that be cut short, those that are done
-/// and those that are not differ, and whatever rules come next have to look at all of them.
+/// and those that are not differ, and whatever rules come next have to look at all of them. A field that
+/// these rules don't know is forgotten pair by pair: it does not count as read from now on.
 pub async fn begin(ctx: &LinkContext) -> Result<(), Fault> {
+    let read = fields_read(ctx).await?;
+    let kept = Side::BOTH.map(|side| {
+        let known = names(ctx, side).into_iter().filter(|name| at(&read, side).contains(name));
+        known.collect::<Vec<String>>()
+    });
+    put_fields(ctx, &kept).await?;
     let mut state = ctx.store.link(&ctx.customer, &ctx.name).await.map_err(storage)?;
     state.planned_under = Some(OF_NO_RULES);
     ctx.store.put_link(&state).await.map_err(storage)
@@ -140,8 +147,7 @@ pub async fn begin(ctx: &LinkContext) -> Result<(), Fault> {
 /// Remembers that all pairs are planned under these rules, and which fields they have seen.
 pub async fn done(ctx: &LinkContext) -> Result<(), Fault> {
     // The fields first: a crash in between must not leave more of them named than were read.
-    let fields = serde_json::json!({ "a": names(ctx, Side::A), "b": names(ctx, Side::B) }).to_string();
-    ctx.store.put(FIELDS_SPACE, &fields_key(ctx), &fields, None).await.map_err(storage)?;
+    put_fields(ctx, &Side::BOTH.map(|side| names(ctx, side))).await?;
     let mut state = ctx.store.link(&ctx.customer, &ctx.name).await.map_err(storage)?;
     state.matched = true;
     state.planned_under = Some(ctx.rules.fingerprint);
@@ -150,15 +156,24 @@ pub async fn done(ctx: &LinkContext) -> Result<(), Fault> {
 
 /// Tells whether every field that the rules know has been read on both sides already.
 pub async fn covers(ctx: &LinkContext) -> Result<bool, Fault> {
+    let read = fields_read(ctx).await?;
+    Ok(Side::BOTH.iter().all(|&side| names(ctx, side).iter().all(|name| at(&read, side).contains(name))))
+}
+
+/// Gives the fields that were read of every pair, by side.
+async fn fields_read(ctx: &LinkContext) -> Result<[Vec<String>; 2], Fault> {
     let stored = ctx.store.get(FIELDS_SPACE, &fields_key(ctx), ctx.now()).await.map_err(storage)?;
     let read: serde_json::Value =
         stored.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    Ok(Side::BOTH.iter().all(|&side| {
-        let known = read.get(side.as_str()).and_then(serde_json::Value::as_array);
-        names(ctx, side)
-            .iter()
-            .all(|name| known.is_some_and(|known| known.iter().any(|known| known.as_str() == Some(name))))
+    Ok(Side::BOTH.map(|side| {
+        let known = read.get(side.as_str()).and_then(serde_json::Value::as_array).into_iter().flatten();
+        known.filter_map(|name| name.as_str().map(str::to_owned)).collect()
     }))
+}
+
+async fn put_fields(ctx: &LinkContext, [a, b]: &[Vec<String>; 2]) -> Result<(), Fault> {
+    let fields = serde_json::json!({ "a": a, "b": b }).to_string();
+    ctx.store.put(FIELDS_SPACE, &fields_key(ctx), &fields, None).await.map_err(storage)
 }
 
 const FIELDS_SPACE: &str = "fields";
