@@ -11,6 +11,7 @@ pub mod inline;
 pub mod janitor;
 mod limits;
 pub mod link;
+mod look;
 pub mod meter;
 pub mod open;
 pub mod operate;

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use super::link::LinkContext;
+use super::look;
 use super::page::Fact;
 use super::poller::unless_stopped;
 use crate::connectors::{Class, Wanted};
@@ -35,19 +36,18 @@ pub async fn renew(
         })
         .collect();
     let mut renewed = HashMap::with_capacity(doubtful.len());
-    let end = ctx.end(side);
+    if doubtful.is_empty() {
+        return Ok(renewed);
+    }
+    let (places, wanted): (Vec<usize>, Vec<Wanted>) = doubtful.into_iter().unzip();
+    let found = unless_stopped(ctx, look::up(ctx, side, &wanted, &ctx.call(Class::Live))).await?;
     let mut projector = Projector::new(&ctx.rules, side);
-    for chunk in doubtful.chunks(end.features.batch_max.clamp(1, 500)) {
-        let wanted: Vec<Wanted> = chunk.iter().map(|(_, wanted)| wanted.clone()).collect();
-        let call = ctx.call(Class::Live);
-        let found = unless_stopped(ctx, end.destination.look_up(&wanted, &call)).await?;
-        for ((at, wanted), found) in chunk.iter().zip(found) {
-            let fact = match found.map(|record| projector.project(record)) {
-                Some(Ok(projected)) if projected.key == wanted.key => Fact::Seen(projected),
-                Some(_) | None => Fact::Gone(None, None),
-            };
-            renewed.insert(*at, fact);
-        }
+    for ((at, wanted), found) in places.into_iter().zip(wanted).zip(found) {
+        let fact = match found.map(|record| projector.project(record)) {
+            Some(Ok(projected)) if projected.key == wanted.key => Fact::Seen(projected),
+            Some(_) | None => Fact::Gone(None, None),
+        };
+        renewed.insert(at, fact);
     }
     Ok(renewed)
 }

@@ -7,9 +7,10 @@
 
 use super::inline::observe_gone;
 use super::link::LinkContext;
+use super::look;
 use super::verdict::{Ending, Parcel, no_write, plan};
 use crate::connectors::{Call, Wanted};
-use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::fault::Fault;
 use crate::engine::job::Origin;
 use crate::engine::plan::{Action, Pair, Projector, Seen};
 use crate::engine::record::Direction;
@@ -29,7 +30,6 @@ pub(super) async fn check(
         return Ok(kept);
     }
     let side = direction.from();
-    let end = ctx.end(side);
     let wanted: Vec<Wanted> = doubtful
         .iter()
         .map(|parcel| Wanted {
@@ -37,21 +37,13 @@ pub(super) async fn check(
             id: parcel.entry.pair.side(side).id.clone(),
         })
         .collect();
-    let mut found = Vec::with_capacity(wanted.len());
-    for chunk in wanted.chunks(end.features.batch_max.clamp(1, 500)) {
-        match end.destination.look_up(chunk, call).await {
-            Ok(more) => found.extend(more),
-            Err(fault) => {
-                kept.extend(doubtful);
-                return Err((fault, kept));
-            }
+    let found = match look::up(ctx, side, &wanted, call).await {
+        Ok(found) => found,
+        Err(fault) => {
+            kept.extend(doubtful);
+            return Err((fault, kept));
         }
-    }
-    if found.len() != doubtful.len() {
-        let fault = Fault::transient(FaultCode::Protocol, "the look-up gave another number of records");
-        kept.extend(doubtful);
-        return Err((fault, kept));
-    }
+    };
     let mut projector = Projector::new(&ctx.rules, side);
     for (mut parcel, found) in doubtful.into_iter().zip(found) {
         // Only whether it is there is taken in: what it shows may be a write of ours that is not settled.

@@ -4,6 +4,7 @@
 //! was not touched since that scan began, and a look-up of its own confirms it.
 
 use super::link::{LinkContext, at, lock};
+use super::look;
 use super::page::{Fact, storage};
 use super::shown::Shown;
 use crate::connectors::{Class, Wanted};
@@ -38,11 +39,10 @@ pub async fn missing(ctx: &LinkContext, side: Side, shown: Shown, epoch: u32) ->
 
 /// Looks each missing record up by itself: a scan that was short by mistake deletes nothing.
 pub async fn confirm(ctx: &LinkContext, side: Side, keys: Vec<Wanted>) -> Result<Vec<(Key, Fact)>, Fault> {
-    let end = ctx.end(side);
     let mut projector = Projector::new(&ctx.rules, side);
     let mut gone = Vec::with_capacity(keys.len());
-    for chunk in keys.chunks(end.features.batch_max.clamp(1, 500)) {
-        let found = end.destination.look_up(chunk, &ctx.call(Class::Backfill)).await?;
+    for chunk in keys.chunks(look::CHUNK_MAX) {
+        let found = look::up(ctx, side, chunk, &ctx.call(Class::Backfill)).await?;
         for (wanted, found) in chunk.iter().zip(found) {
             // Found by its id under another key, it is another record now.
             let is_there = found

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::link::LinkContext;
+use super::look;
 use super::page::{Fact, storage};
 use crate::connectors::{Class, Wanted};
 use crate::engine::fault::Fault;
@@ -80,18 +81,14 @@ fn seen_id(fact: &Fact) -> Option<&RemoteId> {
 
 /// Tells which of the records stand under their id and key.
 async fn standing(ctx: &Arc<LinkContext>, side: Side, wanted: &[Wanted]) -> Result<Vec<bool>, Fault> {
-    let end = ctx.end(side);
+    let found = look::up(ctx, side, wanted, &ctx.call(Class::Backfill)).await?;
     let mut projector = Projector::new(&ctx.rules, side);
-    let mut standing = Vec::with_capacity(wanted.len());
-    for chunk in wanted.chunks(end.features.batch_max.clamp(1, 500)) {
-        let found = end.destination.look_up(chunk, &ctx.call(Class::Backfill)).await?;
-        standing.extend(chunk.iter().zip(found).map(|(wanted, found)| {
-            found
-                .and_then(|record| projector.project(record).ok())
-                .is_some_and(|found| found.key == wanted.key && found.meta.id == wanted.id)
-        }));
-    }
-    Ok(standing)
+    let standing = wanted.iter().zip(found).map(|(wanted, found)| {
+        found
+            .and_then(|record| projector.project(record).ok())
+            .is_some_and(|found| found.key == wanted.key && found.meta.id == wanted.id)
+    });
+    Ok(standing.collect())
 }
 
 /// What is said of a record that is left out: a dead letter of its own.

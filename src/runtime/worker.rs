@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::inline::{delivery, observe_there};
 use super::link::{LinkContext, along};
+use super::look;
 use super::meter;
 use super::page::{Entry, storage};
 use super::push;
@@ -200,13 +201,8 @@ async fn look_first(
             id: parcel.entry.pair.side(direction.to()).id.clone(),
         })
         .collect();
-    let found = match end.destination.look_up(&wanted, call).await {
-        Ok(found) if found.len() == wanted.len() => found,
-        Ok(_) => {
-            let fault = Fault::transient(FaultCode::Protocol, "the look-up gave another number of records");
-            kept.extend(parcels);
-            return Err((fault, kept));
-        }
+    let found = match look::up(ctx, direction.to(), &wanted, call).await {
+        Ok(found) => found,
         Err(fault) => {
             kept.extend(parcels);
             return Err((fault, kept));
