@@ -18,6 +18,8 @@ pub(super) struct State {
     pub pairs: BTreeMap<(LinkId, Key), (Pair, Option<LoadId>)>,
     pub jobs: BTreeMap<i64, Row>,
     jobs_made: i64,
+    /// The highest version that was ever forgotten in a link.
+    forgotten: BTreeMap<LinkId, u32>,
     pub loads_open: BTreeMap<LoadId, (LinkId, Direction)>,
     pub loads_made: u32,
     pub rules: Vec<RulesVersion>,
@@ -46,7 +48,9 @@ impl State {
         if self.version(link, &pair.key) != pair.version {
             return false;
         }
-        let stored = Pair { version: pair.version + 1, ..pair.clone() };
+        let forgotten = self.forgotten.get(&link).copied().unwrap_or(0);
+        let before = if pair.version == 0 { forgotten } else { pair.version };
+        let stored = Pair { version: before + 1, ..pair.clone() };
         self.pairs.insert((link, pair.key.clone()), (stored, load));
         true
     }
@@ -56,6 +60,8 @@ impl State {
             return false;
         }
         self.pairs.remove(&(link, key.clone()));
+        let forgotten = self.forgotten.entry(link).or_default();
+        *forgotten = version.max(*forgotten);
         true
     }
 

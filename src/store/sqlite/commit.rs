@@ -1,6 +1,6 @@
 //! `commit`: everything that one page, or one push, decided.
 
-use super::pair_row::Writing;
+use super::pair_row::{Growth, Writing};
 use super::trouble::Fallible;
 use super::{Session, history, job_row, links};
 use crate::engine::job::{JobState, Origin};
@@ -15,7 +15,7 @@ pub(super) fn commit(
     now: Timestamp,
 ) -> Fallible<Committed> {
     links::must_exist(&session.db, link)?;
-    let (stale, grown) = put_pairs(session, link, &commit)?;
+    let (stale, growth) = put_pairs(session, link, &commit)?;
     if !stale.is_empty() {
         session.undo = true;
         return Ok(Committed { stale, jobs: Vec::new() });
@@ -47,12 +47,12 @@ pub(super) fn commit(
         links::put_epoch(db, link, side, epoch)?;
     }
     history::tell(db, link, &commit.history)?;
-    links::count(db, link, grown, counted)?;
+    links::count(db, link, growth, counted)?;
     Ok(Committed { stale, jobs })
 }
 
 /// Stores and forgets pairs; gives the keys of those that had moved on, and the growth.
-fn put_pairs(session: &mut Session, link: LinkId, commit: &Commit) -> Fallible<(Vec<Key>, i64)> {
+fn put_pairs(session: &mut Session, link: LinkId, commit: &Commit) -> Fallible<(Vec<Key>, Growth)> {
     let load: Option<LoadId> = commit.load;
     let mut writing = Writing::new(&session.db, &mut session.shapes, link)?;
     let mut stale = Vec::new();
@@ -66,7 +66,7 @@ fn put_pairs(session: &mut Session, link: LinkId, commit: &Commit) -> Fallible<(
             stale.push(key.clone());
         }
     }
-    Ok((stale, writing.grown))
+    Ok((stale, writing.growth))
 }
 
 /// Lets wanted work take over the job that stands for it, or be one; gives its id.

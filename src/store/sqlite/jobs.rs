@@ -4,6 +4,7 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use super::job_row::{self, direction_code};
+use super::pair_row::Growth;
 use super::trouble::Fallible;
 use super::{links, pair_row};
 use crate::engine::job::{Job, JobState};
@@ -101,5 +102,5 @@ fn carry_out(db: &Connection, row: &Row, moved: Moved) -> Fallible<()> {
     if let Some(mark) = moved.mark {
         pair_row::mark(db, row.link, &row.job.key, row.job.direction, mark)?;
     }
-    links::count(db, row.link, 0, moved.counted)
+    links::count(db, row.link, Growth::default(), moved.counted)
 }

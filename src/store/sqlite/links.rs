@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::pair_row::Growth;
 use super::trouble::{Fallible, Trouble, damaged};
 use crate::engine::record::{Cursor, Side};
 use crate::store::{Counters, LinkId, LinkState};
@@ -77,25 +78,27 @@ pub(super) fn put_epoch(db: &Connection, link: LinkId, side: Side, epoch: u32) -
 }
 
 /// Adds to the counters of a link and to the number of its pairs.
-pub(super) fn count(db: &Connection, link: LinkId, grown: i64, counted: Counters) -> Fallible<()> {
-    if grown == 0 && counted == Counters::default() {
+pub(super) fn count(db: &Connection, link: LinkId, growth: Growth, counted: Counters) -> Fallible<()> {
+    if growth.pairs == 0 && growth.forgotten == 0 && counted == Counters::default() {
         return Ok(());
     }
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     db.prepare_cached(
         "UPDATE links SET pairs = pairs + ?2, accepted = accepted + ?3, delivered = delivered + ?4, \
-         superseded = superseded + ?5, cancelled = cancelled + ?6, dead = dead + ?7, skipped = skipped + ?8 \
+         superseded = superseded + ?5, cancelled = cancelled + ?6, dead = dead + ?7, skipped = skipped + ?8, \
+         forgotten = max(forgotten, ?9) \
          WHERE id = ?1",
     )?
     .execute((
         link.0,
-        grown,
+        growth.pairs,
         number(counted.accepted),
         number(counted.delivered),
         number(counted.superseded),
         number(counted.cancelled),
         number(counted.dead),
         number(counted.skipped),
+        growth.forgotten,
     ))?;
     Ok(())
 }
@@ -104,6 +107,12 @@ pub(super) fn count(db: &Connection, link: LinkId, grown: i64, counted: Counters
 pub(super) fn count_pairs(db: &Connection, link: LinkId) -> Fallible<u64> {
     let mut select = db.prepare_cached("SELECT pairs FROM links WHERE id = ?1")?;
     Ok(select.query_row([link.0], |row| unsigned(row, 0)).optional()?.unwrap_or(0))
+}
+
+/// Returns the highest version of all pairs that were ever forgotten.
+pub(super) fn forgotten(db: &Connection, link: LinkId) -> Fallible<u32> {
+    let mut select = db.prepare_cached("SELECT forgotten FROM links WHERE id = ?1")?;
+    Ok(select.query_row([link.0], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
 /// Reads a number that only ever grows from nothing.

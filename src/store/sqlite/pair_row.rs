@@ -41,25 +41,40 @@ pub(super) struct Writing<'db> {
     update: CachedStatement<'db>,
     /// One buffer for all blobs of a row.
     bytes: Vec<u8>,
-    /// By how many pairs the link has grown.
-    pub grown: i64,
+    /// The highest version that was forgotten in the link before; read when a pair is made anew.
+    forgotten_before: Option<u32>,
+    pub growth: Growth,
+}
+
+/// What stored and forgotten pairs mean for their link.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Growth {
+    /// By how many pairs it has grown.
+    pub pairs: i64,
+    /// The highest version that was forgotten; 0 for none.
+    pub forgotten: u32,
 }
 
 impl<'db> Writing<'db> {
     pub fn new(db: &'db Connection, shapes: &'db mut Shapes, link: LinkId) -> Fallible<Self> {
         let insert = db.prepare_cached(INSERT)?;
         let update = db.prepare_cached(UPDATE)?;
-        Ok(Self { db, shapes, link, insert, update, bytes: Vec::with_capacity(1024), grown: 0 })
+        let bytes = Vec::with_capacity(1024);
+        let growth = Growth::default();
+        Ok(Self { db, shapes, link, insert, update, bytes, forgotten_before: None, growth })
     }
 
     /// Stores a pair as its next version; `false` where another version stands there than it expects.
+    /// A new one begins above all versions that were ever forgotten: whoever still holds a forgotten pair
+    /// must not take this one for it.
     pub fn put(&mut self, pair: &Pair, load: Option<LoadId>) -> Fallible<bool> {
         let ends = self.encode(pair)?;
         let is_new = pair.version == 0;
+        let version = if is_new { self.forgotten()? } else { pair.version }.wrapping_add(1);
         let statement = if is_new { &mut self.insert } else { &mut self.update };
         statement.raw_bind_parameter(1, self.link.0)?;
         statement.raw_bind_parameter(2, pair.key.as_bytes())?;
-        statement.raw_bind_parameter(3, pair.version.wrapping_add(1))?;
+        statement.raw_bind_parameter(3, version)?;
         statement.raw_bind_parameter(4, pair.rules_version)?;
         statement.raw_bind_parameter(5, load.map(|load| load.0))?;
         statement.raw_bind_parameter(6, pair.a.id.as_deref())?;
@@ -76,8 +91,18 @@ impl<'db> Writing<'db> {
             start = end;
         }
         let changed = statement.raw_execute()?;
-        self.grown += i64::from(is_new && changed > 0);
+        self.growth.pairs += i64::from(is_new && changed > 0);
         Ok(changed > 0)
+    }
+
+    /// Returns the highest version that was ever forgotten in the link.
+    fn forgotten(&mut self) -> Fallible<u32> {
+        let before = match self.forgotten_before {
+            Some(before) => before,
+            None => super::links::forgotten(self.db, self.link)?,
+        };
+        self.forgotten_before = Some(before);
+        Ok(before.max(self.growth.forgotten))
     }
 
     /// Writes the eight blobs of a row into the buffer and returns their ends.
@@ -126,7 +151,10 @@ impl<'db> Writing<'db> {
             return Ok(version_of(self.db, self.link, key)?.is_none());
         }
         let removed = self.db.prepare_cached(DELETE)?.execute((self.link.0, key.as_bytes(), version))?;
-        self.grown -= i64::from(removed > 0);
+        if removed > 0 {
+            self.growth.pairs -= 1;
+            self.growth.forgotten = self.growth.forgotten.max(version);
+        }
         Ok(removed > 0)
     }
 }

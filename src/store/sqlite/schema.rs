@@ -24,7 +24,7 @@ const TABLES: [(&str, u32); 9] = [
     ("history_size", 2),
 ];
 
-const STEPS: [&str; 3] = [V1, V2, V3];
+const STEPS: [&str; 4] = [V1, V2, V3, V4];
 
 /// `pairs` holds its rarer and never searched parts in small blobs, whose form `row.rs` owns; NULL
 /// stands for the usual: no id of its own, seen as its base, nothing ever to be done.
@@ -167,6 +167,12 @@ INSERT INTO history_size (bytes) VALUES (0);
 const V3: &str = "
 ALTER TABLE pairs DROP COLUMN hash;
 ALTER TABLE links DROP COLUMN echoes;
+";
+
+/// `forgotten` is the highest version of all pairs of the link that were ever forgotten: one that is made
+/// anew begins above it, so that no version ever stands for two pairs.
+const V4: &str = "
+ALTER TABLE links ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// What has to be there in a state of this schema.

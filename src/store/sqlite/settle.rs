@@ -55,7 +55,7 @@ pub(super) fn settle(
         history::tell(db, link, &settlement.history)?;
         counted += moved.counted;
     }
-    let grown = writing.grown;
-    links::count(db, link, grown, counted)?;
+    let growth = writing.growth;
+    links::count(db, link, growth, counted)?;
     Ok(settled)
 }

@@ -108,8 +108,14 @@ async fn versions_count_and_a_forgotten_pair_is_new_again(store: &dyn Store) {
     assert_eq!(committed.stale, [], "to forget what was never there is no mistake");
     assert_eq!(pair(store, link, "1").await, None);
     assert_eq!(store.count_pairs(link).await.unwrap(), 0);
-    keep(store, link, vec![agreed("1")]).await;
-    assert_eq!(pair(store, link, "1").await.unwrap().version, 1);
+    keep(store, link, vec![agreed("1"), agreed("2")]).await;
+    let versions =
+        [pair(store, link, "1").await.unwrap().version, pair(store, link, "2").await.unwrap().version];
+    assert_eq!(versions, [3, 3], "made anew above what was forgotten");
+    let held = Pair { version: 2, ..agreed("1") };
+    let commit = Commit { pairs: vec![held], ..Commit::default() };
+    let committed = store.commit(link, commit, at(1)).await.unwrap();
+    assert_eq!(committed.stale, [key("1")], "whoever holds the forgotten pair does not get the new one");
 
     let commit = Commit {
         cursor: Some((Side::A, Some(Cursor("x".into())))),
