@@ -5,6 +5,7 @@
 
 pub mod file;
 pub mod mock;
+mod no_bytes;
 pub mod outreach;
 pub mod rest;
 pub mod salesforce;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+
+pub use no_bytes::NoBytes;
 
 use crate::engine::fault::Fault;
 use crate::engine::record::{Change, Cursor, Key, Record, RemoteId, Revision, Schema, Timestamp, Value};

@@ -19,3 +19,4 @@ mod salesforce;
 mod scenario;
 mod sqlite;
 mod store;
+mod values;

@@ -6,12 +6,12 @@
 mod api;
 mod check;
 mod crash;
-mod daemon;
+pub mod daemon;
 mod examples;
 mod fuses;
 #[allow(dead_code, reason = "shared by test binaries, none of which uses all of it")]
 #[path = "../common/home.rs"]
-mod home;
+pub mod home;
 mod live;
 mod metrics;
 #[allow(dead_code, reason = "shared by test binaries, none of which uses all of it")]

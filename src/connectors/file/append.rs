@@ -149,8 +149,7 @@ impl CsvAppender {
     fn stored(&self, values: &[Value]) -> Option<Vec<Value>> {
         let held = |at: usize| self.held.get(at).copied().unwrap_or(false);
         let exact = values.iter().enumerate().all(|(at, value)| match value {
-            Value::Text(text) => !text.is_empty() && held(at),
-            Value::Null => held(at),
+            Value::Text(_) | Value::Null => held(at),
             Value::Absent => !held(at),
             _ => false,
         });

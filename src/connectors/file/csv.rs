@@ -4,8 +4,8 @@
 //! cells back byte for byte, and because a quote left open at the end of a file must be told from a
 //! last row (the crate takes both); the tests hold it against that crate.
 //!
-//! Every value is text and an empty cell is null; null and empty text are therefore both written as
-//! an empty cell. Text that begins with `=`, `+`, `-` or `@` is written as it is: mangling it would
+//! Every value is text. An empty cell is null, one of two quotes (`""`) is empty text, as PostgreSQL and
+//! pandas write them. Text that begins with `=`, `+`, `-` or `@` is written as it is: mangling it would
 //! guard a spreadsheet and corrupt a record.
 
 use std::io::Read;
@@ -106,6 +106,11 @@ impl<R: Read> Rows<R> {
         }
     }
 
+    /// Returns the number of the cell in which a byte of the row stands.
+    pub(super) fn cell_at(&self, byte: usize) -> usize {
+        self.cells.iter().take_while(|cell| cell.end <= byte).count()
+    }
+
     /// Returns a cell's bytes as they stand in the file, quotes included.
     pub(super) fn raw_cell(&self, at: usize) -> &[u8] {
         let range = self.cells.get(at).map_or(0..0, |cell| cell.start..cell.end);
@@ -121,20 +126,17 @@ pub(super) struct Row<'r> {
 }
 
 impl Row<'_> {
-    /// Returns a cell's value: null where it is empty, absent where the row ends before it.
+    /// Returns a cell's value: null where it has no byte, absent where the row ends before it.
     pub(super) fn value(&self, at: usize) -> Value {
         let Some(cell) = self.cells.get(at) else { return Value::Absent };
         let slice = |range: Range<usize>| self.text.get(range).unwrap_or("");
         match (cell.odd, cell.quoted) {
-            (true, _) => text_value(&unquote(slice(cell.start..cell.end))),
-            (false, true) => text_value(slice(cell.start + 1..cell.end.saturating_sub(1))),
-            (false, false) => text_value(slice(cell.start..cell.end)),
+            (true, _) => Value::Text(unquote(slice(cell.start..cell.end)).into()),
+            (false, true) => Value::Text(slice(cell.start + 1..cell.end.saturating_sub(1)).into()),
+            (false, false) if cell.start == cell.end => Value::Null,
+            (false, false) => Value::Text(slice(cell.start..cell.end).into()),
         }
     }
-}
-
-fn text_value(text: &str) -> Value {
-    if text.is_empty() { Value::Null } else { Value::Text(text.into()) }
 }
 
 /// Takes the quotes off a cell whose text is not simply between them.
@@ -220,6 +222,7 @@ fn closing_quote(data: &[u8], mut at: usize, ended: bool) -> Quote {
 pub(super) fn push_cell(value: &Value, delimiter: u8, out: &mut Vec<u8>) {
     match value {
         Value::Unknown | Value::Absent | Value::Null => {}
+        Value::Text(text) if text.is_empty() => out.extend_from_slice(b"\"\""),
         Value::Text(text) => push_text(text, delimiter, out),
         Value::Int(int) => push_int(*int, out),
         Value::Bool(_) | Value::Number(_) | Value::Bytes(_) | Value::Json(_) => {
@@ -267,11 +270,8 @@ pub(super) fn push_int(int: i64, out: &mut Vec<u8>) {
 /// Returns what a value becomes once it is written and read again.
 pub(super) fn canonical(value: &Value) -> Value {
     match value {
-        Value::Text(text) if !text.is_empty() => value.clone(),
-        _ => match value.to_plain() {
-            Some(text) if !text.is_empty() => Value::Text(text),
-            _ => Value::Null,
-        },
+        Value::Text(_) => value.clone(),
+        _ => value.to_plain().map_or(Value::Null, Value::Text),
     }
 }
 
@@ -279,7 +279,7 @@ pub(super) fn canonical(value: &Value) -> Value {
 pub(super) fn same(cell: &Value, value: &Value) -> bool {
     match (cell, value) {
         (Value::Text(cell), Value::Text(text)) => cell == text,
-        (cell, value) => cell.to_plain().unwrap_or_default() == value.to_plain().unwrap_or_default(),
+        (cell, value) => cell.to_plain() == value.to_plain(),
     }
 }
 

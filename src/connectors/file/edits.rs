@@ -88,7 +88,7 @@ impl<'b> Edits<'b> {
         for delivery in &self.batch.deliveries {
             let (Write::Create(values) | Write::Update(values)) = &delivery.write else { continue };
             for (filled, value) in filled.iter_mut().zip(values) {
-                *filled |= !value.is_blank();
+                *filled |= !matches!(value, Value::Unknown | Value::Absent | Value::Null);
             }
         }
         filled

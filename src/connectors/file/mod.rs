@@ -36,7 +36,8 @@ use async_trait::async_trait;
 use crate::engine::fault::Fault;
 
 use super::{
-    Call, Clock, Connector, Deletes, Destination, Features, Open, Source, StreamInfo, StreamSpec, System,
+    Call, Clock, Connector, Deletes, Destination, Features, NoBytes, Open, Source, StreamInfo, StreamSpec,
+    System,
 };
 
 use broken::Broken;
@@ -103,7 +104,7 @@ impl System for FileSystem {
     }
 
     fn destination(&self, stream: &StreamSpec) -> Result<Arc<dyn Destination>, Fault> {
-        Ok(Arc::new(FileDestination::new(self.plan(stream)?)))
+        Ok(Arc::new(NoBytes::new(FileDestination::new(self.plan(stream)?), "a text file")))
     }
 
     fn watch(&self, stream: &StreamSpec) -> Vec<PathBuf> {

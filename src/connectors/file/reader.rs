@@ -199,7 +199,8 @@ fn next_row<R: Read>(
         }
         *bad += 1;
     }
-    Ok(Some(match readable_row(rows, width) {
+    let name = |cell: usize| columns.iter().position(|&column| column == cell).and_then(|at| schema.name(at));
+    Ok(Some(match readable_row(rows, width, name) {
         Ok(()) => {
             let row = rows.text().map_err(|_| Broken::Changed)?;
             let values = columns.iter().map(|&at| row.value(at)).collect();
@@ -213,14 +214,22 @@ fn next_row<R: Read>(
     }))
 }
 
-/// Tells why a row is no record.
-pub(super) fn readable_row<R: Read>(rows: &Rows<R>, width: usize) -> Result<(), String> {
+/// Tells why a row is no record. `name` gives the columns' names as far as they are known.
+pub(super) fn readable_row<'n, R: Read>(
+    rows: &Rows<R>,
+    width: usize,
+    name: impl Fn(usize) -> Option<&'n str>,
+) -> Result<(), String> {
     if rows.width() != width {
         return Err(format!("it has {} cells where the header has {width}", rows.width()));
     }
     match rows.text() {
         Ok(_) => Ok(()),
-        Err(at) => Err(format!("it is not UTF-8 at its byte {at}")),
+        Err(at) => {
+            let cell = rows.cell_at(at);
+            let column = name(cell).map_or_else(|| format!("{}", cell + 1), str::to_owned);
+            Err(format!("the column {column} holds text that is not UTF-8 (byte {at} of the row)"))
+        }
     }
 }
 

@@ -109,7 +109,7 @@ fn row_verdict<'b, R: Read>(
         return Ok(Verdict::Keep);
     }
     let width = header.names.len();
-    if let Err(reason) = readable_row(rows, width) {
+    if let Err(reason) = readable_row(rows, width, |at| header.names.get(at).map(String::as_str)) {
         if let Some(at) = salvage_row_key(rows, key, width).and_then(|key| edits.find(&key)) {
             edits.refuse(at, &reason, MEND);
         }

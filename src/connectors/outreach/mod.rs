@@ -18,7 +18,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Call, Connector, Deletes, Destination, Features, Open, Source, StreamInfo, StreamSpec, System};
+use super::{
+    Call, Connector, Deletes, Destination, Features, NoBytes, Open, Source, StreamInfo, StreamSpec, System,
+};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::record::Change;
 use destination::OutreachDestination;
@@ -151,6 +153,8 @@ impl System for Outreach {
     }
 
     fn destination(&self, stream: &StreamSpec) -> Result<Arc<dyn Destination>, Fault> {
-        Ok(Arc::new(OutreachDestination::new(Arc::clone(&self.service), resource_of(stream)?, stream)))
+        let service = Arc::clone(&self.service);
+        let destination = OutreachDestination::new(service, resource_of(stream)?, stream);
+        Ok(Arc::new(NoBytes::new(destination, "Outreach")))
     }
 }

@@ -20,7 +20,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Call, Connector, Deletes, Destination, Features, Open, Source, StreamInfo, StreamSpec, System};
+use super::{
+    Call, Connector, Deletes, Destination, Features, NoBytes, Open, Source, StreamInfo, StreamSpec, System,
+};
 use crate::engine::fault::Fault;
 
 use destination::SalesforceDestination;
@@ -79,6 +81,7 @@ impl System for Salesforce {
     }
 
     fn destination(&self, stream: &StreamSpec) -> Result<Arc<dyn Destination>, Fault> {
-        Ok(Arc::new(SalesforceDestination::new(Arc::clone(&self.org), stream.clone())))
+        let destination = SalesforceDestination::new(Arc::clone(&self.org), stream.clone());
+        Ok(Arc::new(NoBytes::new(destination, "Salesforce")))
     }
 }

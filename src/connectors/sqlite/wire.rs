@@ -57,6 +57,10 @@ pub(super) fn encode(value: &Value, affinity: Affinity) -> Result<Encoded<'_>, &
             };
             made(borrowed(ValueRef::Text(text.as_bytes())), stored)
         }
+        Value::Bool(flag) if affinity == Affinity::Text => {
+            let text = if *flag { "true" } else { "false" };
+            made(borrowed(ValueRef::Text(text.as_bytes())), Stored::Becomes(Value::text(text)))
+        }
         Value::Bool(flag) => encode_int(i64::from(*flag), affinity, true),
         Value::Int(int) => encode_int(*int, affinity, false),
         Value::Number(number) => encode_number(number, affinity),
@@ -70,7 +74,8 @@ fn borrowed(cell: ValueRef<'_>) -> ToSqlOutput<'_> {
 fn encode_int<'v>(int: i64, affinity: Affinity, was_flag: bool) -> Result<Encoded<'v>, &'static str> {
     let stored = match affinity {
         Affinity::Text => Stored::Becomes(Value::Text(compact_str::format_compact!("{int}"))),
-        Affinity::Real if (int as f64) as i128 != i128::from(int) => {
+        // By how it reads back: the float of i64::MIN is exact, its shortest text is another number.
+        Affinity::Real if Number::from_f64(int as f64) != Some(Value::Int(int)) => {
             return Err("an integer with more digits than a REAL column keeps");
         }
         _ if was_flag => Stored::Becomes(Value::Int(int)),
@@ -102,7 +107,7 @@ fn encode_number(number: &Number, affinity: Affinity) -> Result<Encoded<'_>, &'s
         Some(int) if affinity != Affinity::Real => {
             Ok(Encoded { bound: borrowed(ValueRef::Integer(int)), stored: Stored::Same })
         }
-        _ => Err("a number with more digits than the column keeps; declare it TEXT to keep them"),
+        _ => Err("a number with more digits than its type keeps"),
     }
 }
 
@@ -132,7 +137,8 @@ fn encode_text(text: &str, affinity: Affinity) -> Result<Encoded<'_>, &'static s
 }
 
 /// Columns with a numeric affinity turn text that is a number into one; whether it keeps its digits
-/// is asked just as for a number.
+/// is asked just as for a number. What SQLite alone takes for a number (`007`, `+49`, ` 12 `) would
+/// come back as another text.
 fn text_becomes(text: &str, affinity: Affinity) -> Result<Stored, &'static str> {
     if !affinity.is_numeric() || !is_numeric(text) {
         return Ok(Stored::Same);
@@ -143,7 +149,7 @@ fn text_becomes(text: &str, affinity: Affinity) -> Result<Stored, &'static str> 
         }
         (_, Some(Value::Int(int))) => encode_int(int, affinity, false).map(|_| Stored::Ask),
         (_, Some(Value::Number(number))) => encode_number(&number, affinity).map(|_| Stored::Ask),
-        _ => Ok(Stored::Ask),
+        _ => Err("a text that its type takes for a number, spelt otherwise (zeros in front, a plus, spaces)"),
     }
 }
 
@@ -253,6 +259,12 @@ mod tests {
             (number("9007199254740993"), Affinity::Real, refused(), "2^53+1 as a float is 2^53"),
             (number("9223372036854775807"), Affinity::Integer, Some("9223372036854775807"), "the end of i64"),
             (number("9223372036854775807"), Affinity::Real, refused(), "rounds up to 2^63"),
+            (
+                number("-9223372036854775808"),
+                Affinity::Real,
+                refused(),
+                "reads back as -9.223372036854776e18",
+            ),
             (number("18446744073709551615"), Affinity::Integer, refused(), "u64 is more than i64"),
             (number("18446744073709551615"), Affinity::Text, Some("18446744073709551615"), "text keeps all"),
             (
@@ -267,6 +279,8 @@ mod tests {
             (number("9007199254740993.0"), Affinity::Numeric, Some("9007199254740993.0"), "whole after all"),
             (number("1e400"), Affinity::Real, refused(), "infinite"),
             (number("7"), Affinity::Text, Some("7"), "a number in a text column becomes its text"),
+            (Value::Bool(true), Affinity::Text, Some("true"), "so does a flag"),
+            (Value::Bool(true), Affinity::None, Some("1"), "SQLite has no flags"),
         ];
         for (value, affinity, expected, why) in cases {
             let read_back = encode(&value, affinity).ok().map(|encoded| match encoded.stored {
@@ -284,8 +298,6 @@ mod tests {
         // (text, affinity, what, why)
         let cases = [
             ("12", Affinity::Integer, Stored::Becomes(Value::Int(12)), "CSV has no integers"),
-            ("007", Affinity::Integer, Stored::Ask, "becomes 7"),
-            (" 12", Affinity::Integer, Stored::Ask, "spaces are skipped"),
             ("12", Affinity::Text, Stored::Same, "text stays"),
             ("abc", Affinity::Integer, Stored::Same, "no number"),
             ("1.5", Affinity::Real, Stored::Ask, "a float"),
@@ -308,7 +320,6 @@ mod tests {
             ("-0.0", Some("-0.0"), "a zero of its own"),
             ("abc", Some("abc"), "no number at all"),
             ("12", None, "whole numbers are asked for"),
-            (" 1.5", None, "spaces are skipped: ask"),
         ];
         for (text, expected, why) in cases {
             let value = Value::text(text);
@@ -323,8 +334,8 @@ mod tests {
     }
 
     #[test]
-    fn text_that_a_column_would_round_is_refused() {
-        for text in ["18446744073709551615", "12345678901234567890.5", "1e400"] {
+    fn text_that_a_column_would_round_or_spell_otherwise_is_refused() {
+        for text in ["18446744073709551615", "12345678901234567890.5", "1e400", "007", " 12", "+49", ".5"] {
             assert!(text_becomes(text, Affinity::Integer).is_err(), "{text}");
             assert_eq!(text_becomes(text, Affinity::Text), Ok(Stored::Same), "{text}");
         }

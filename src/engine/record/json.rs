@@ -4,7 +4,9 @@
 //! theirs in a compact form with sorted names.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Number, Record, Value};
@@ -107,6 +109,17 @@ pub fn json_text(record: &Record) -> String {
     out
 }
 
+/// Tells whether a text is this list or object, which is compact, in another layout.
+pub(super) fn is_same_json(text: &str, compact: &str) -> bool {
+    let mut laid_out = String::with_capacity(compact.len());
+    // What is shorter says less; and only well-formed text may be taken apart.
+    text.len() >= compact.len()
+        && text.trim_start().starts_with(['{', '['])
+        && serde_json::from_str::<&RawValue>(text).is_ok()
+        && write_compact(text, DEPTH_MAX, &mut laid_out).is_ok()
+        && laid_out == compact
+}
+
 /// Tells whether `serde_json` kept a number in the very text it came in.
 fn is_exact(parsed: &serde_json::Value, text: &str) -> bool {
     let kept = parsed.to_string();
@@ -121,6 +134,32 @@ fn push_string(text: &str, out: &mut String) {
     }
 }
 
+/// The members of an object by name, each of which may stand there once: of two, nobody could say which
+/// one is meant.
+struct Members<'t>(BTreeMap<String, &'t RawValue>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Unique;
+        impl<'de> Visitor<'de> for Unique {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((name, raw)) = map.next_entry::<String, &'de RawValue>()? {
+                    if members.insert(name, raw).is_some() {
+                        return Err(serde::de::Error::custom("a name stands in an object twice"));
+                    }
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Unique)
+    }
+}
+
 /// Rewrites JSON without white space and with sorted names, at most `depth` levels of it.
 fn write_compact(text: &str, depth: usize, out: &mut String) -> Result<(), JsonError> {
     let text = text.trim();
@@ -128,7 +167,7 @@ fn write_compact(text: &str, depth: usize, out: &mut String) -> Result<(), JsonE
     match text.as_bytes().first() {
         Some(b'{') => {
             let depth = inner()?;
-            let members: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
+            let Members(members) = serde_json::from_str(text)?;
             out.push('{');
             for (at, (name, raw)) in members.into_iter().enumerate() {
                 if at > 0 {
@@ -193,6 +232,13 @@ mod tests {
             let raw: &RawValue = serde_json::from_str(&text).expect("raw text is not counted");
             assert_eq!(value_from_raw(raw).is_ok(), fine, "{depth}");
         }
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_refused() {
+        let raw: &RawValue =
+            serde_json::from_str(r#"[{"a":1,"\u0061":2}]"#).expect("raw text is not looked into");
+        assert!(value_from_raw(raw).is_err(), "which of the two?");
     }
 
     #[test]

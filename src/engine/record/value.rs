@@ -91,15 +91,20 @@ impl Value {
             (Self::Bool(flag), Self::Int(number)) | (Self::Int(number), Self::Bool(flag)) => {
                 i64::from(*flag) == *number
             }
+            (Self::Bool(flag), Self::Number(number)) | (Self::Number(number), Self::Bool(flag)) => {
+                number.equals_int(i64::from(*flag))
+            }
             (Self::Int(_) | Self::Number(_), Self::Text(text))
             | (Self::Text(text), Self::Int(_) | Self::Number(_)) => {
                 let number = if matches!(self, Self::Text(_)) { other } else { self };
                 Number::parse(text).is_some_and(|parsed| parsed == *number)
             }
             (Self::Bool(flag), Self::Text(text)) | (Self::Text(text), Self::Bool(flag)) => {
-                text == if *flag { "true" } else { "false" }
+                text == if *flag { "true" } else { "false" } || text == if *flag { "1" } else { "0" }
             }
-            (Self::Json(json), Self::Text(text)) | (Self::Text(text), Self::Json(json)) => **json == **text,
+            (Self::Json(json), Self::Text(text)) | (Self::Text(text), Self::Json(json)) => {
+                **json == **text || super::json::is_same_json(text, json)
+            }
             _ => false,
         }
     }

@@ -56,9 +56,16 @@ async fn untouched_bytes_stay() {
         (
             "a.csv",
             "id,n\n1,x\n",
-            vec![update(1, "a,\"b\"\nc", Value::Null), create(2, "=1+1", "")],
+            vec![update(1, "a,\"b\"\nc", Value::Null), create(2, "=1+1", Value::Null)],
             "id,n\n1,\"a,\"\"b\"\"\nc\"\n2,=1+1\n",
             "quoted where needed, formulas as they are, no column for nothing",
+        ),
+        (
+            "a.csv",
+            "id,n\n1,\n2,x\n",
+            vec![update(1, "", NO), update(2, Value::Null, NO)],
+            "id,n\n1,\"\"\n2,\n",
+            "empty text is not null",
         ),
         ("a.csv", "id\n1\n", vec![delete(1)], "id\n", "the header stays"),
         ("a.json", "[]", vec![create(1, "x", NO)], "[\n  {\"id\":1,\"n\":\"x\"}\n]", "the first one"),
@@ -119,7 +126,7 @@ async fn what_is_stored_is_told_where_it_differs() {
     let text = |id: &str, n: &str| vec![Value::text(id), Value::text(n), Value::Absent];
     let mut known = update(1, "y", NO);
     known.expected = Some(vec![Value::Int(1), Value::text("x"), Value::Absent]);
-    let outcomes = write(&files, vec![known, create(2, 5, "")]).await;
+    let outcomes = write(&files, vec![known, create(2, 5, Value::Null)]).await;
     assert_eq!(stored(&outcomes[0]), Some(text("1", "y")), "a number is text now");
     assert_eq!(stored(&outcomes[1]), Some(text("2", "5")), "and nothing has no column");
 

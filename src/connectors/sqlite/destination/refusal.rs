@@ -56,10 +56,16 @@ impl Refusals<'_> {
     }
 
     pub fn lossy(&self, at: usize, what: &str) -> Fault {
-        Fault::rejected(
-            FaultCode::Validation,
-            format!("the column {} of {} can't keep {what}", self.target.name(at), self.table.name),
-        )
+        Fault {
+            remedy: Some(
+                "declare the column TEXT, or convert the value in the mapping (`to_int`, `trim` …)"
+                    .to_owned(),
+            ),
+            ..Fault::rejected(
+                FaultCode::Validation,
+                format!("the column {} of {} can't keep {what}", self.target.name(at), self.table.name),
+            )
+        }
     }
 
     pub fn unreadable(&self, reason: &str) -> Fault {
