@@ -18,6 +18,7 @@ use crate::connectors::{Class, Deletes, End, Page, Source};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::plan::Projector;
 use crate::engine::record::{Change, Cursor, Key, Malformed, RemoteId, Side, Timestamp, Tombstone};
+use crate::store::Commit;
 
 /// Records of a page: enough for one cheap commit, few enough for flat memory.
 const PAGE_LOCAL: usize = 1000;
@@ -223,7 +224,7 @@ impl Poller {
             let at_cursor = page.cursor.take();
             let (facts, is_again) = self.facts(page.changes, shown.as_mut()).await?;
             read += facts.len();
-            let stored = (!scanned).then(|| at_cursor.clone().or_else(|| cursor.clone()));
+            let stored = (!scanned && !whole).then(|| at_cursor.clone().or_else(|| cursor.clone()));
             cursor = at_cursor.or(cursor);
             // The next page is read while this one is decided and delivered; its cursor is stored
             // only with its own decisions.
@@ -283,8 +284,24 @@ impl Poller {
         if features.deletes == Deletes::Listed && !matches!(mode, PassMode::Load(..)) {
             total.add(self.list(mode.page()).await?);
         }
+        if whole && !scanned {
+            self.store_cursor(cursor).await?;
+        }
         self.complete(began);
         Ok(total)
+    }
+
+    /// Stores where a whole read ended, once everything is taken in that it has not shown, too: whoever is
+    /// stopped before that reads the whole again.
+    async fn store_cursor(&mut self, cursor: Option<Cursor>) -> Result<(), Fault> {
+        let ctx = Arc::clone(&self.ctx);
+        let commit = Commit { cursor: Some((self.side, cursor.clone())), ..Commit::default() };
+        ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
+        if let Some(through) = &cursor {
+            self.source.ack(through).await?;
+        }
+        *lock(at(&ctx.cursors, self.side)) = cursor;
+        Ok(())
     }
 
     /// Finds what is gone after a load: only when that has ended do its pairs count.
