@@ -9,8 +9,13 @@ IMAGE ?= record-sync
 # The profile of .config/nextest.toml; .ci/run sets `ci`.
 PROFILE ?= default
 ARGS ?=
+# Simulated histories that `make test` and `make sim` play.
+HISTORIES ?= 20000
+export HISTORIES
+# Optimised a little, with all checks on: the proofs take minutes that way, and not an hour.
+BUILD := --locked --cargo-profile sim
 
-.PHONY: help run test lint fmt sim crash strace bench verify docker clean
+.PHONY: help run test lint fmt sim planted crash strace bench verify docker clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,20 +25,25 @@ run: ## Build, make the demo data where missing, sync it with the built-in mocks
 	@cargo run --release --locked --quiet -- --config $(CONFIG) demo insert --count 0
 	@exec cargo run --release --locked --quiet -- --config $(CONFIG) run $(ARGS)
 
-test: strace ## Install what the tests need, run every test
+test: strace ## Install what the tests need, run every test and proof (HISTORIES=150 shortens the longest)
 	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
-	cargo nextest run --locked --profile $(PROFILE) $(ARGS)
-	cargo test --locked --quiet --doc
+	cargo nextest run $(BUILD) --profile $(PROFILE) $(ARGS)
+	cargo nextest run $(BUILD) --profile $(PROFILE) --features planted --test simulate planted_bugs
+	cargo test --locked --profile sim --quiet --doc
 
 lint: ## Check formatting and lints
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --features planted --test simulate -- -D warnings
 
 fmt: ## Format the code
 	cargo fmt
 
-sim: ## Play simulated histories (HISTORIES=n, FIRST=n, STEPS=n, WITHIN=seconds), or one with its trace (SEED=n)
+sim: ## Play simulated histories (HISTORIES=, FIRST=, STEPS=, WITHIN=seconds), or one with its trace (SEED=)
 	cargo test --locked --profile sim --test simulate -- --nocapture histories
+
+planted: ## Plant bugs, one after the other; the simulation has to catch each (BUG= names one)
+	cargo test --locked --profile sim --features planted --test simulate -- --nocapture planted_bugs
 
 crash: strace ## Kill the binary at every call that changes something, and start it again (POINT=… plays one; SCENE= FAULT= BUDGET= choose)
 	CRASH=$${CRASH:-all} cargo test --locked --test crash -- --nocapture kill_points

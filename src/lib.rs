@@ -35,6 +35,7 @@ pub mod config;
 pub mod connectors;
 pub mod engine;
 pub mod http;
+pub mod planted;
 pub mod runtime;
 pub mod store;
 pub mod telemetry;

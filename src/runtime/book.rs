@@ -41,6 +41,8 @@ pub struct Refusal {
 /// One rules file with what is in force of it.
 pub struct RuleBook {
     pub path: PathBuf,
+    /// Held by whoever puts other rules in force: two at once could leave other ones than the file says.
+    pub(super) changing: tokio::sync::Mutex<()>,
     current: ArcSwap<InForce>,
     refusal: Mutex<Option<Refusal>>,
 }
@@ -66,6 +68,7 @@ impl RuleBook {
         let version = store.rules_version(&name(path), &text, now).await?;
         Ok(Self {
             path: path.to_owned(),
+            changing: tokio::sync::Mutex::default(),
             current: ArcSwap::from_pointee(InForce { version, file, text, loaded_at: now }),
             refusal: Mutex::new(None),
         })

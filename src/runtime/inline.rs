@@ -15,6 +15,7 @@ use crate::engine::plan::{
     Action, MadeFrom, Occasion, Pair, Projector, Status, Why, Written, delivered, observe, observe_deleted,
 };
 use crate::engine::record::{Direction, Image, Record, RemoteId, Revision, Side, Value};
+use crate::planted::{Bug, planted};
 
 /// What was delivered while a page was planned.
 #[derive(Default)]
@@ -42,7 +43,10 @@ pub async fn quiet(
 ) -> Vec<tokio::sync::MutexGuard<'_, ()>> {
     let mut guards = Vec::with_capacity(2);
     for direction in Direction::BOTH {
-        if Some(direction) != held && (direction.to() == side || at_once(ctx, direction)) {
+        if Some(direction) != held
+            && !planted(Bug::PagesUnlocked)
+            && (direction.to() == side || at_once(ctx, direction))
+        {
             guards.push(along(&ctx.delivery, direction).lock().await);
         }
     }
@@ -241,11 +245,17 @@ pub fn observe_gone(ctx: &LinkContext, pair: &mut Pair, side: Side) {
 /// Makes the delivery of an action; `None` where there is nothing to write.
 pub fn delivery(pair: &Pair, direction: Direction, action: Action) -> Option<Delivery> {
     let to = pair.side(direction.to());
-    let there = || -> Option<Vec<Value>> { to.now().map(|image| image.values.clone()) };
+    let there =
+        |bug| -> Option<Vec<Value>> { to.now().filter(|_| !planted(bug)).map(|image| image.values.clone()) };
     let (write, expected) = match action {
         Action::Create(values) => (Write::Create(values), None),
-        Action::Update(values) => (Write::Update(values), there()),
-        Action::Delete => (Write::Delete, there()),
+        Action::Update(mut values) => {
+            if planted(Bug::AbsentIsNull) {
+                values.iter_mut().filter(|value| value.is_missing()).for_each(|value| *value = Value::Null);
+            }
+            (Write::Update(values), there(Bug::UpdateUncompared))
+        }
+        Action::Delete => (Write::Delete, there(Bug::DeleteUncompared)),
         Action::Nothing(_) | Action::Skip(_) | Action::Invalid(_) | Action::Conflict(_) => return None,
     };
     Some(Delivery {

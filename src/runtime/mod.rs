@@ -30,6 +30,7 @@ mod revive;
 pub mod scan;
 mod settle;
 mod shown;
+mod sights;
 pub mod supervisor;
 mod tell;
 mod twins;

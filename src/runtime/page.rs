@@ -23,6 +23,7 @@ use crate::engine::plan::{
     Action, Observation, Occasion, Pair, Status, mark, observe, observe_deleted, reconcile,
 };
 use crate::engine::record::{Direction, Key, Malformed, Side, Timestamp};
+use crate::planted::{Bug, planted};
 use crate::store::{Commit, Known, Looks, NewJob, StoreError};
 
 /// How often a page is planned again because pairs moved on, before it is a fault.
@@ -132,7 +133,7 @@ pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -
     };
     commit.history.splice(..0, told);
     commit.counted.accepted += delivered.count;
-    commit.counted.delivered += delivered.count;
+    commit.counted.delivered += if planted(Bug::DeliveredUncounted) { 0 } else { delivered.count };
     tally.delivered = delivered.count;
     commit.epoch = Some((facts.side, ctx.epoch(facts.side)));
     commit.cursor = facts.cursor.clone().map(|cursor| (facts.side, cursor));
@@ -160,6 +161,17 @@ pub async fn store(ctx: &LinkContext, delivered: Delivered) -> Result<Stored, Fa
             .collect();
         // Before it is so: whoever finds the pair gone must find this as well.
         commit.forgotten.iter().for_each(|(key, _)| ctx.forget(key));
+        let mut commit = commit;
+        if planted(Bug::TwoTransactions) {
+            let early = Commit {
+                pairs: std::mem::take(&mut commit.pairs),
+                cursor: commit.cursor.take(),
+                ..Commit::default()
+            };
+            if !ctx.store.commit(ctx.id, early, ctx.now()).await.map_err(storage)?.stale.is_empty() {
+                return Ok(Stored::Overtaken(facts));
+            }
+        }
         let committed = ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(|error| {
             // It may be stored all the same.
             ctx.unsure.store(true, Ordering::Relaxed);
@@ -169,7 +181,7 @@ pub async fn store(ctx: &LinkContext, delivered: Delivered) -> Result<Stored, Fa
             // Staging the page again would load its records twice: the load starts anew.
             return Err(Fault::transient(FaultCode::Conflict, "pairs moved while they were loaded in bulk"));
         }
-        if !committed.stale.is_empty() {
+        if !committed.stale.is_empty() && !planted(Bug::OvertakenDropped) {
             return Ok(Stored::Overtaken(facts));
         }
         for (place, job) in dead {
@@ -267,7 +279,9 @@ fn take_in(ctx: &LinkContext, side: Side, entry: &mut Entry, fact: &Fact, epoch:
             entry.dirty |= mended(ctx, &entry.pair, side);
         }
         // The record has another id by now: what was deleted is the one before it.
-        Fact::Gone(_, Some(id)) if entry.pair.side(side).id.as_ref().is_some_and(|known| known != id) => {}
+        Fact::Gone(_, Some(id))
+            if entry.pair.side(side).id.as_ref().is_some_and(|known| known != id)
+                && !planted(Bug::TombstoneByKey) => {}
         Fact::Gone(at, _) => {
             entry.dirty |= observe_deleted(&mut entry.pair, side, *at, epoch, now) == Observation::News
         }

@@ -15,6 +15,7 @@ use crate::connectors::{Class, Wanted};
 use crate::engine::fault::Fault;
 use crate::engine::plan::Projector;
 use crate::engine::record::{Key, Side, Timestamp};
+use crate::planted::{Bug, planted};
 use crate::store::Known;
 
 /// Looks up what can't be believed; gives new facts by their places in the page.
@@ -64,10 +65,12 @@ fn is_doubtful(
     let newer = match known {
         Known::Same => false,
         Known::Pair(pair) => pair.side(side).seen_at >= read_at,
+        Known::Nothing if planted(Bug::ForgottenForgotten) => false,
         Known::Nothing => ctx.forgotten_at(key).is_some_and(|at| at >= read_at),
     };
     let now = known.pair().and_then(|pair| pair.side(side).now());
     newer
+        && !planted(Bug::StaleReadBelieved)
         && match fact {
             Fact::Seen(projected) => now != Some(&projected.image),
             Fact::Gone(..) => now.is_some(),

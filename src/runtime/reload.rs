@@ -52,8 +52,9 @@ impl Runtime {
         Ok((file, report))
     }
 
-    /// Puts a text in force where it is good; a bad one changes nothing but what is said about it.
-    pub async fn reload_rules(
+    /// Puts a text in force where it is good; a bad one changes nothing but what is said about it. The
+    /// caller holds [`RuleBook::changing`].
+    async fn reload_rules(
         self: &Arc<Self>,
         book: &Arc<RuleBook>,
         text: String,
@@ -91,6 +92,7 @@ impl Runtime {
         book: &Arc<RuleBook>,
         text: String,
     ) -> Result<ReloadReport, ReloadError> {
+        let _one = book.changing.lock().await;
         self.check_rules(book, &text).await?;
         write_atomically(&book.path, &text)
             .map_err(|error| ReloadError::Write { path: book.path.display().to_string(), error })?;
@@ -139,6 +141,11 @@ impl Runtime {
                 }
                 // A file that is gone for a moment is being saved; the last good rules stay.
                 let Some(now) = text.borrow_and_update().clone() else { continue };
+                let _one = book.changing.lock().await;
+                // Written anew since it was read here: that is told as well, or has told itself already.
+                if std::fs::read_to_string(&book.path).is_ok_and(|written| written != now) {
+                    continue;
+                }
                 if let Err(ReloadError::Store(error)) = runtime.reload_rules(&book, now).await {
                     tracing::error!(event = "rules.not_stored", error = %error, "new rules could not be stored");
                 }

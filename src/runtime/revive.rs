@@ -14,6 +14,7 @@ use crate::engine::fault::Fault;
 use crate::engine::job::Origin;
 use crate::engine::plan::{Action, Pair, Projector, Seen};
 use crate::engine::record::Direction;
+use crate::planted::{Bug, planted};
 
 /// Looks at the sources of what would be made again; gives back what is still to be written.
 pub(super) async fn check(
@@ -67,5 +68,7 @@ pub(super) async fn check(
 
 /// Tells whether this makes a record again where it was deleted.
 pub(super) fn is_revival(pair: &Pair, direction: Direction, action: &Action) -> bool {
-    matches!(action, Action::Create(_)) && matches!(pair.side(direction.to()).seen, Seen::Deleted(_))
+    matches!(action, Action::Create(_))
+        && matches!(pair.side(direction.to()).seen, Seen::Deleted(_))
+        && !planted(Bug::RevivesUnasked)
 }

@@ -14,6 +14,7 @@ use crate::engine::history::Event;
 use crate::engine::job::{self, Ended, Job, JobError, JobNext, JobState, Origin};
 use crate::engine::plan::{Action, MadeFrom, Occasion, Projector, Status, Written, delivered};
 use crate::engine::record::{Direction, Image, RemoteId, Revision};
+use crate::planted::{Bug, planted};
 use crate::store::{NewJob, Settlement, Transition};
 
 /// How long a direction rests after a fault that only a person can mend.
@@ -150,7 +151,7 @@ pub(super) fn for_the_other(
 ) -> (Option<NewJob>, bool) {
     let other = direction.to().outward();
     let had = along(&entry.before.status, other);
-    if matches!(had, Status::Queued | Status::Retrying | Status::Waiting) {
+    if matches!(had, Status::Queued | Status::Retrying | Status::Waiting) || planted(Bug::OtherWayForgotten) {
         // A job stands there and finds out for itself.
         return (None, false);
     }
@@ -200,6 +201,10 @@ pub(super) fn conclude(
                 direction = direction.as_str(), key = %job.key, job_id = job.id, attempt = job.attempts,
                 correlation_id = %job.correlation_id, rules_version = ctx.rules.version,
                 duration_ms = millis(took), "delivered");
+            arrived(ctx, direction, entry, &retold)
+        }
+        Outcome::Stale(_) if planted(Bug::StaleIsThrough) => {
+            retold.arrived = Some(Arrived { id: None, revision: None, stored: None });
             arrived(ctx, direction, entry, &retold)
         }
         Outcome::Stale(current) => {

@@ -18,8 +18,9 @@ use super::verdict::{Ending, FATAL_REST, Parcel, conclude, dead, exhausted, no_w
 use crate::connectors::{Batch, Call, Class, Delivery, Outcome, Wanted};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::job::{self, JobNext, Origin};
-use crate::engine::plan::{Pair, Projector};
+use crate::engine::plan::{Action, Pair, Projector};
 use crate::engine::record::Direction;
+use crate::planted::{Bug, planted};
 use crate::store::{LeaseRequest, Leased};
 
 /// How long a claim holds; a call times out long before.
@@ -189,8 +190,11 @@ async fn look_first(
 ) -> Result<Vec<Parcel>, (Fault, Vec<Parcel>)> {
     let end = ctx.end(direction.to());
     let compares = end.features.compare_and_set;
-    let (mut kept, parcels): (Vec<Parcel>, Vec<Parcel>) =
-        parcels.into_iter().partition(|parcel| compares && parcel.action.is_write());
+    let (mut kept, parcels): (Vec<Parcel>, Vec<Parcel>) = parcels.into_iter().partition(|parcel| {
+        let creates = matches!(parcel.action, Action::Create(_));
+        let unlooked = planted(Bug::WritesUnlooked) || planted(Bug::CreatesUnlooked) && creates;
+        (compares || unlooked) && parcel.action.is_write()
+    });
     if parcels.is_empty() {
         return Ok(kept);
     }
@@ -246,7 +250,7 @@ async fn send(ctx: &LinkContext, direction: Direction, parcels: &[Parcel], call:
     match end.destination.write(&batch, call).await {
         Ok(outcomes) if outcomes.len() == parcels.len() => {
             ctx.trouble_writing(direction, None);
-            outcomes
+            mixed_up(outcomes)
         }
         Ok(outcomes) => failed(
             Fault::transient(
@@ -255,11 +259,28 @@ async fn send(ctx: &LinkContext, direction: Direction, parcels: &[Parcel], call:
             )
             .and_may_have_happened(),
         ),
+        Err(_) if planted(Bug::FaultIsSuccess) => parcels.iter().map(|_| through()).collect(),
         Err(fault) => {
             ctx.trouble_writing(direction, Some(fault.to_string()));
             failed(fault)
         }
     }
+}
+
+fn through() -> Outcome {
+    Outcome::Delivered { id: None, revision: None, stored: None }
+}
+
+/// Gives the outcomes of a batch as they came, unless a bug is planted here.
+fn mixed_up(mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    let is_through = |outcome: &Outcome| matches!(outcome, Outcome::Delivered { .. });
+    if planted(Bug::OutcomesMixedUp) {
+        outcomes.reverse();
+    }
+    if planted(Bug::BatchIsThrough) && outcomes.iter().any(is_through) {
+        outcomes.iter_mut().filter(|outcome| !is_through(outcome)).for_each(|outcome| *outcome = through());
+    }
+    outcomes
 }
 
 /// Sends pushes anew whose destination looked otherwise than we knew: nothing that is stored tells

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use record_sync::engine::record::{Side, Value};
 
 use crate::setup::FIELDS;
+use crate::world::LONG_MIN;
 
 /// A field by its place in [`FIELDS`], or that the record exists at all.
 pub type Facet = u8;
@@ -88,7 +89,11 @@ pub fn plain(value: &Value) -> Value {
 
 /// Tells whether a value is one of its own, so that it says whose it is.
 fn is_token(value: &Value) -> bool {
-    matches!(value, Value::Text(text) if !text.trim().is_empty())
+    match value {
+        Value::Text(text) => !text.trim().is_empty(),
+        Value::Int(number) => *number >= LONG_MIN,
+        _ => false,
+    }
 }
 
 impl Ledger {

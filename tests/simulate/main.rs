@@ -18,6 +18,8 @@ mod connector;
 mod ledger;
 mod life;
 mod oracle;
+#[cfg(feature = "planted")]
+mod planted;
 mod reading;
 mod rest;
 mod run;
@@ -30,4 +32,11 @@ mod world;
 #[test]
 fn histories() {
     run::histories();
+}
+
+/// Plants bugs, one after the other; the simulation has to catch each.
+#[cfg(feature = "planted")]
+#[test]
+fn planted_bugs() {
+    planted::bugs();
 }

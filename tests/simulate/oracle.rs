@@ -193,6 +193,7 @@ fn statuses(state: &mut State, pairs: &[Pair]) {
 /// From here on only what comes next counts.
 fn begin(state: &mut State) {
     state.ledgers.clear();
+    state.writes = 0;
     state.blurs = false;
     for key in 0..KEYS {
         let [a, b] = rows(state, key);
@@ -204,6 +205,7 @@ fn begin(state: &mut State) {
     }
     for system in &mut state.systems {
         system.looked.clear();
+        system.rows.values_mut().for_each(|row| row.echoed = Default::default());
         if system.nature.deletes != Deletes::Reported {
             system.graves.clear();
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use record_sync::connectors::{Deletes, End, Listing, Page};
 use record_sync::engine::record::{Change, Cursor, Schema, Side};
+use record_sync::planted::{Bug, planted};
 
 use crate::connector::tombstone;
 use crate::system::{Row, Sys, key_of};
@@ -79,7 +80,7 @@ fn log(system: &Sys, after: Option<&Cursor>, limit: usize, schema: &Arc<Schema>)
 /// What changed since a stamp, with an overlap that covers what commits late. At rest a cursor is the
 /// stamp up to which all was shown; within a pass also when it began, and where it stands.
 fn stamps(system: &Sys, now: i64, after: Option<&Cursor>, limit: usize, schema: &Arc<Schema>) -> Page {
-    let overlap = system.nature.late_ms as i64;
+    let overlap = if planted(Bug::CursorWithoutOverlap) { 0 } else { system.nature.late_ms as i64 };
     let there = now + system.nature.skew_ms;
     let at: Vec<i64> = after.map_or(Vec::new(), |cursor| {
         cursor.0.split(' ').map(|part| part.parse().expect("our own cursor")).collect()
@@ -87,6 +88,7 @@ fn stamps(system: &Sys, now: i64, after: Option<&Cursor>, limit: usize, schema: 
     let (begun, mut high, from) = match at.as_slice() {
         [] => (there, i64::MIN, (i64::MIN, 0)),
         [high] => (there, *high, (high.saturating_sub(overlap), 0)),
+        [begun, high, stamp, _] if planted(Bug::CursorSkipsEqualStamps) => (*begun, *high, (*stamp + 1, 0)),
         [begun, high, stamp, id] => (*begun, *high, (*stamp, *id as u64 + 1)),
         _ => panic!("a cursor of another source"),
     };
@@ -98,6 +100,7 @@ fn stamps(system: &Sys, now: i64, after: Option<&Cursor>, limit: usize, schema: 
     let cursor = match rows.last() {
         Some(row) if more => Some(format!("{begun} {high} {} {}", row.stamp, row.id)),
         _ if high == i64::MIN => None,
+        _ if planted(Bug::CursorByLocalClock) => Some(now.to_string()),
         // What commits while a pass is under way may be older than what the pass shows last.
         _ => Some(high.min(begun).to_string()),
     };

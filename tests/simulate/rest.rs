@@ -35,10 +35,13 @@ pub async fn reach(world: &Arc<World>, runtime: &Arc<Runtime>, is_last: bool) ->
     let began = tokio::time::Instant::now();
     let (mut still, mut last) = (0, 0);
     while still < rounds {
-        let passed = pass(runtime).await;
+        let passed = pass(world, runtime).await;
         let writes = world.lock().figures.writes;
         still = if passed && writes == last { still + 1 } else { 0 };
         last = writes;
+        if !world.lock().violations.is_empty() {
+            return false;
+        }
         if began.elapsed() > WITHIN {
             let text = doing(runtime).await;
             world.lock().violated("comes_to_rest", text);
@@ -47,7 +50,7 @@ pub async fn reach(world: &Arc<World>, runtime: &Arc<Runtime>, is_last: bool) ->
     }
     // Nothing that sleeps wakes up and writes again.
     tokio::time::sleep(if is_last { LONG_REST } else { REST }).await;
-    pass(runtime).await;
+    pass(world, runtime).await;
     let writes = world.lock().figures.writes;
     if writes != last {
         let text = format!("{} writes although nothing had changed", writes - last);
@@ -58,7 +61,7 @@ pub async fn reach(world: &Arc<World>, runtime: &Arc<Runtime>, is_last: bool) ->
 }
 
 /// One whole pass of both sides; true where nothing is left to be delivered behind it.
-async fn pass(runtime: &Arc<Runtime>) -> bool {
+async fn pass(world: &Arc<World>, runtime: &Arc<Runtime>) -> bool {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
     let Some(running) = runtime.running("default", LINK) else {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -79,7 +82,7 @@ async fn pass(runtime: &Arc<Runtime>) -> bool {
         })
     };
     while !(read(&running) && is_live(&running) && queued(runtime).await == 0) {
-        if tokio::time::Instant::now() > deadline {
+        if tokio::time::Instant::now() > deadline || !world.lock().violations.is_empty() {
             return false;
         }
         tokio::time::sleep(LOOK_EVERY).await;

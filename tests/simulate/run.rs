@@ -11,21 +11,32 @@ use crate::steps::{self, Step};
 use crate::world::{Figures, Violation};
 
 /// What `make sim` was asked for.
-struct Wanted {
-    seed: Option<u64>,
-    first: u64,
-    histories: u64,
-    steps: usize,
+pub struct Wanted {
+    pub seed: Option<u64>,
+    pub first: u64,
+    pub histories: u64,
+    pub steps: usize,
     /// Seconds after which no more histories are begun.
-    seconds: u64,
+    pub seconds: u64,
     /// Failures after which no more histories are begun.
-    failures: usize,
+    pub failures: usize,
     /// Failures that are shrunk.
-    shrunk: usize,
+    pub shrunk: usize,
+}
+
+/// What came of many histories.
+#[derive(Default)]
+pub struct Many {
+    pub histories: u64,
+    /// So many of them were played twice.
+    pub twice: u64,
+    pub figures: Figures,
+    /// Seeds with the promises that they broke.
+    pub failed: Vec<(u64, Vec<Violation>)>,
 }
 
 impl Wanted {
-    fn read() -> Self {
+    pub fn read() -> Self {
         let number = |name: &str| std::env::var(name).ok().and_then(|text| text.trim().parse::<u64>().ok());
         Self {
             seed: number("SEED"),
@@ -48,35 +59,7 @@ pub fn histories() {
         return one(seed, wanted.steps);
     }
     let began = Instant::now();
-    let (next, figures) = (AtomicU64::new(0), Mutex::new((0u64, 0u64, Figures::default())));
-    let failed: Mutex<Vec<(u64, Vec<Violation>)>> = Mutex::default();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let enough = began.elapsed().as_secs() >= wanted.seconds
-                        || failed.lock().unwrap().len() >= wanted.failures;
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if enough || number >= wanted.histories {
-                        return;
-                    }
-                    let seed = wanted.first + number;
-                    let twice = number % TWICE_EVERY == 0;
-                    let played = history(seed, wanted.steps, twice);
-                    let mut sum = figures.lock().unwrap();
-                    sum.0 += 1;
-                    sum.1 += u64::from(twice);
-                    sum.2 += played.figures;
-                    if !played.violations.is_empty() {
-                        failed.lock().unwrap().push((seed, played.violations));
-                    }
-                }
-            });
-        }
-    });
-    let (histories, twice, figures) = figures.into_inner().unwrap();
-    let failed = failed.into_inner().unwrap();
+    let Many { histories, twice, figures, failed } = many(&wanted);
     println!(
         "simulation: {histories} histories ({twice} played twice), {} violations in {:.1} s\n  {figures:?}",
         failed.len(),
@@ -86,6 +69,38 @@ pub fn histories() {
         explain(*seed, wanted.steps, violations, number < wanted.shrunk);
     }
     assert!(failed.is_empty(), "{} histories broke a promise", failed.len());
+}
+
+/// Plays histories on all cores, until there are enough of them or of failures.
+pub fn many(wanted: &Wanted) -> Many {
+    let began = Instant::now();
+    let (next, sum) = (AtomicU64::new(0), Mutex::new(Many::default()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let enough = began.elapsed().as_secs() >= wanted.seconds
+                        || sum.lock().unwrap().failed.len() >= wanted.failures;
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if enough || number >= wanted.histories {
+                        return;
+                    }
+                    let seed = wanted.first + number;
+                    let twice = number % TWICE_EVERY == 0;
+                    let played = history(seed, wanted.steps, twice);
+                    let mut sum = sum.lock().unwrap();
+                    sum.histories += 1;
+                    sum.twice += u64::from(twice);
+                    sum.figures += played.figures;
+                    if !played.violations.is_empty() {
+                        sum.failed.push((seed, played.violations));
+                    }
+                }
+            });
+        }
+    });
+    sum.into_inner().unwrap()
 }
 
 /// Plays one history; a share of them a second time, which has to go the same way.

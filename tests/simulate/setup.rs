@@ -178,7 +178,7 @@ impl Setup {
                 policy: chance.pick(&[Policy::Newest, Policy::A, Policy::B]),
                 wide: chance.percent(30),
             },
-            poll_interval_ms: chance.pick(&[500, 2_000, 5_000]),
+            poll_interval_ms: chance.pick(&[500, 2_000, 5_000, 60_000]),
             flush_ms: chance.pick(&[0, 200, 2_000]),
             batch_size: chance.pick(&[1, 4, 100]),
             filled: [chance.below(8) as u8, chance.below(8) as u8],

@@ -13,6 +13,8 @@ pub enum Fill {
     Token,
     /// The same, dressed in spaces and capitals.
     Dressed,
+    /// The same as a number that no float can hold.
+    Long,
     Null,
     Empty,
     /// What the other side shows.
@@ -73,13 +75,71 @@ pub enum Step {
     Quiet,
 }
 
+/// What a history has most of: bugs hide where few things of one kind meet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Theme {
+    Even,
+    Calm,
+    /// Records come and go.
+    Turnover,
+    Crashes,
+    /// The same trouble again and again.
+    Trouble(Trouble),
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Wait,
+    Insert,
+    Edit,
+    Delete,
+    Trouble,
+    Crash,
+    Restart,
+    Rules,
+}
+
+impl Theme {
+    fn draw(chance: &mut Chance) -> Self {
+        let trouble = Self::Trouble(chance.pick(&TROUBLES));
+        chance.weighted(&[
+            (40, Self::Even),
+            (10, Self::Calm),
+            (20, Self::Turnover),
+            (15, Self::Crashes),
+            (15, trouble),
+        ])
+    }
+
+    /// How often each kind of step comes.
+    fn weights(self) -> [(u64, Kind); 8] {
+        let [wait, insert, edit, delete, trouble, crash, restart, rules] = match self {
+            Self::Even => [32, 10, 35, 9, 8, 4, 1, 1],
+            Self::Calm => [40, 11, 36, 10, 0, 0, 2, 1],
+            Self::Turnover => [24, 22, 22, 24, 4, 2, 1, 1],
+            Self::Crashes => [28, 10, 32, 9, 6, 12, 2, 1],
+            Self::Trouble(_) => [28, 12, 32, 10, 14, 2, 1, 1],
+        };
+        [
+            (wait, Kind::Wait),
+            (insert, Kind::Insert),
+            (edit, Kind::Edit),
+            (delete, Kind::Delete),
+            (trouble, Kind::Trouble),
+            (crash, Kind::Crash),
+            (restart, Kind::Restart),
+            (rules, Kind::Rules),
+        ]
+    }
+}
+
 /// Draws the steps of a history.
 pub fn draw(setup: &Setup, count: usize) -> Vec<Step> {
     let mut chance = Chance::new(setup.seed.wrapping_mul(0x2545_F491_4F6C_DD1D) ^ 0xABCD);
     let chance = &mut chance;
     // A few keys get most of the work, so that things meet.
     let hot = chance.between(1, 4) as u8;
-    let calm = chance.percent(15);
+    let theme = Theme::draw(chance);
     let mut steps = Vec::with_capacity(count + 1);
     for at in 0..count {
         if at % 50 == 49 {
@@ -90,34 +150,39 @@ pub fn draw(setup: &Setup, count: usize) -> Vec<Step> {
         let key =
             if chance.percent(60) { chance.below(u64::from(hot)) } else { chance.below(u64::from(KEYS)) }
                 as u8;
-        steps.push(match chance.below(100) {
-            0..=29 => Step::Wait(wait(chance)),
-            30..=39 => Step::Insert(side, key),
-            40..=74 => {
-                let fill = chance.weighted(&[
-                    (80, Fill::Token),
-                    (10, Fill::Dressed),
-                    (3, Fill::Null),
-                    (2, Fill::Empty),
-                    (5, Fill::SameAsOther),
-                ]);
-                Step::Edit(side, key, chance.below(FIELDS.len() as u64) as u8, fill)
+        steps.push(match chance.weighted(&theme.weights()) {
+            Kind::Wait => Step::Wait(wait(chance)),
+            Kind::Insert => Step::Insert(side, key),
+            Kind::Edit => Step::Edit(side, key, chance.below(FIELDS.len() as u64) as u8, fill(chance)),
+            Kind::Delete => Step::Delete(side, key),
+            Kind::Trouble => {
+                let any = chance.pick(&TROUBLES);
+                let trouble = if let Theme::Trouble(trouble) = theme { trouble } else { any };
+                Step::Trouble(side, trouble, chance.pick(&[5, 30, 90]))
             }
-            75..=83 => Step::Delete(side, key),
-            84..=91 if !calm => Step::Trouble(side, chance.pick(&TROUBLES), chance.pick(&[5, 30, 90])),
-            92..=95 if !calm => {
+            Kind::Crash => {
                 Step::Crash { after: chance.between(0, 40) as u32, down: chance.pick(&[0, 0, 1, 4]) }
             }
-            96 => Step::Restart { down: chance.pick(&[0, 2]) },
-            97 => Step::Rules(Rules {
+            Kind::Restart => Step::Restart { down: chance.pick(&[0, 2]) },
+            Kind::Rules => Step::Rules(Rules {
                 policy: chance.pick(&[Policy::Newest, Policy::A, Policy::B]),
                 wide: chance.flip(),
             }),
-            _ => Step::Wait(wait(chance)),
         });
     }
     steps.push(Step::Quiet);
     steps
+}
+
+fn fill(chance: &mut Chance) -> Fill {
+    chance.weighted(&[
+        (76, Fill::Token),
+        (4, Fill::Long),
+        (10, Fill::Dressed),
+        (3, Fill::Null),
+        (2, Fill::Empty),
+        (5, Fill::SameAsOther),
+    ])
 }
 
 fn wait(chance: &mut Chance) -> u64 {

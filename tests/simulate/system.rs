@@ -22,6 +22,8 @@ pub struct Row {
     pub born_at: i64,
     /// We made it.
     pub ours: bool,
+    /// Fields that do not stand as we sent them, which nobody has told us.
+    pub echoed: [bool; FIELDS.len()],
 }
 
 #[derive(Clone, Debug)]
@@ -85,7 +87,10 @@ impl Sys {
         let (id, seq) = (self.next_id, self.next());
         self.next_id += 1;
         let stamp = now + self.nature.skew_ms - late;
-        self.rows.insert(id, Row { id, key, values, stamp, seq, born_at: now, ours: false });
+        self.rows.insert(
+            id,
+            Row { id, key, values, stamp, seq, born_at: now, ours: false, echoed: [false; FIELDS.len()] },
+        );
         id
     }
 
@@ -198,32 +203,37 @@ impl State {
         }
     }
 
-    /// What a system makes of a value that it is sent.
-    fn stored(&mut self, side: Side, key: u8, field: usize, value: Value) -> Value {
+    /// What a system makes of a value that it is sent, and whether it stores another one than that without
+    /// saying so.
+    fn stored(&mut self, side: Side, key: u8, field: usize, value: Value) -> (Value, bool) {
         let nature = self.system(side).nature;
-        let Value::Text(sent) = &value else { return value };
+        let Value::Text(sent) = &value else { return (value, false) };
         let kept = nature.canon.of(sent);
-        if *sent != kept && !nature.tells_stored && !(nature.revisions && nature.compare_and_set) {
+        let untold = *sent != kept && !nature.tells_stored;
+        // The revision that the write returned tells its echo, as long as nobody else touches the record.
+        if untold && !(nature.revisions && nature.compare_and_set) {
             let ledger = self.ledger(key);
             ledger.echoes = true;
             ledger.blurred[field] = true;
         }
-        Value::text(kept)
+        (Value::text(kept), untold)
     }
 
     fn create(&mut self, side: Side, key: u8, given: Vec<(usize, Value)>, schema: &Arc<Schema>) -> Outcome {
         let now = self.now();
         let mut values = [const { Value::Null }; FIELDS.len()];
+        let mut echoed = [false; FIELDS.len()];
         for (field, value) in given {
             self.known_value(side, key, field, &value);
             self.ledger(key).written(side, field, None, &value);
-            values[field] = self.stored(side, key, field, value);
+            (values[field], echoed[field]) = self.stored(side, key, field, value);
         }
         self.note(|| format!("    {} creates k{key} {}", side.as_str(), shown(&values)));
         self.wrote(key);
         let id = self.system(side).insert(key, values, now, 0);
         if let Some(row) = self.system(side).rows.get_mut(&id) {
             row.ours = true;
+            row.echoed = echoed;
         }
         self.told(side, id, schema)
     }
@@ -246,7 +256,7 @@ impl State {
         for (field, value) in given {
             self.known_value(side, row.key, field, &value);
             self.ledger(row.key).written(side, field, Some(&row.values[field]), &value);
-            let value = self.stored(side, row.key, field, value);
+            let (value, untold) = self.stored(side, row.key, field, value);
             idle &= plain(&value) == plain(&row.values[field]);
             if self.trace.is_some() {
                 words.push(format!(
@@ -257,6 +267,9 @@ impl State {
                 ));
             }
             self.system(side).set(row.id, field, value, now, 0);
+            if let Some(row) = self.system(side).rows.get_mut(&row.id) {
+                row.echoed[field] = untold;
+            }
         }
         self.note(|| format!("    {} updates k{}: {}", side.as_str(), row.key, words.join(", ")));
         self.wrote(row.key);

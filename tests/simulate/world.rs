@@ -82,6 +82,8 @@ pub struct State {
     /// Awaits until the process dies.
     crash_in: Option<u32>,
     pub crashed: bool,
+    /// Our writes since the last quiet point.
+    pub writes: u64,
     /// Our own writes of late.
     fresh: Vec<(i64, u8)>,
     /// Calls that left us and are not known to have come in, by number.
@@ -98,6 +100,12 @@ pub struct World {
 
 /// A write that is younger may not be recorded yet when the process dies.
 const UNSURE_MS: i64 = 10_000;
+
+/// Odd, and beyond what a float can tell from its neighbours: 2^53 + 1.
+pub const LONG_MIN: i64 = (1 << 53) + 1;
+
+/// More writes than that between two quiet points are a circle, and no history has to wait for its end.
+const WRITES_MAX: u64 = 3_000;
 
 /// Where time begins: 2030-01-01.
 const BEGIN: i64 = 1_893_456_000_000;
@@ -119,6 +127,7 @@ impl World {
             time: Time { now: BEGIN, anchor: None },
             crash_in: None,
             crashed: false,
+            writes: 0,
             fresh: Vec::new(),
             on_the_way: BTreeSet::new(),
             sent: 0,
@@ -239,6 +248,10 @@ impl State {
         }
         self.fresh.push((now, key));
         self.figures.writes += 1;
+        self.writes += 1;
+        if self.writes == WRITES_MAX {
+            self.violated("comes_to_rest", format!("{WRITES_MAX} writes and no end"));
+        }
         if self.crashed {
             self.unsure(key);
         }
@@ -317,6 +330,10 @@ impl State {
                 Value::Text(text) => Value::text(format!(" {} ", text.to_uppercase())),
                 other => other,
             },
+            Fill::Long => {
+                self.tokens += 1;
+                Value::Int(LONG_MIN + 2 * self.tokens as i64)
+            }
             Fill::Null => Value::Null,
             Fill::Empty => Value::text(""),
             Fill::SameAsOther => match self.system(side.other()).by_key(key) {
@@ -328,7 +345,14 @@ impl State {
         if crate::ledger::plain(&row.values[usize::from(field)]) == crate::ledger::plain(&value) {
             return;
         }
-        self.ledger(key).edit(side, field, &value, now);
+        let echoed = row.echoed;
+        let ledger = self.ledger(key);
+        if echoed.contains(&true) {
+            // From now on the revision does not tell our echo from the edit of somebody.
+            ledger.echoes = true;
+            ledger.blurred.iter_mut().zip(echoed).for_each(|(blurred, echoed)| *blurred |= echoed);
+        }
+        ledger.edit(side, field, &value, now);
         self.note(|| {
             format!("{} edits k{key}.{} = {}", side.as_str(), FIELDS[usize::from(field)], word(&value))
         });

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::{Again, Tail, Urgency};
 use crate::engine::record::Timestamp;
+use crate::planted::{Bug, planted};
 
 /// How many calls may arrive in any window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +166,7 @@ impl Limiter {
     /// taken for longer. Gives whether it was still under way.
     pub fn release(&mut self, slot: SlotId, at: Timestamp) -> bool {
         let Some(sent) = self.in_flight.remove(&slot) else { return false };
+        let at = if planted(Bug::WindowFromSending) { sent.at } else { at };
         self.file(Answered { at, calls: 1, background: usize::from(sent.background) });
         true
     }

@@ -10,6 +10,7 @@ use super::{Job, JobError};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::flow::full_jitter;
 use crate::engine::record::Timestamp;
+use crate::planted::{Bug, planted};
 
 /// How often and how patiently a job is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,7 @@ pub fn settle(job: &Job, ended: Ended<'_>, policy: &RetryPolicy, now: Timestamp)
         Ended::Failed(fault) => fault,
     };
     match &fault.kind {
+        FaultKind::Transient if planted(Bug::TransientIsFinal) => JobNext::Dead { error: error(fault) },
         FaultKind::Transient => retry_or_give_up(job, error(fault), policy, now),
         FaultKind::Throttled { retry_after } => {
             JobNext::Snoozed { due_at: now.plus(throttled_wait(job, *retry_after)) }

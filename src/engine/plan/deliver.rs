@@ -6,6 +6,7 @@ use super::action::{Action, Decision, Why};
 use super::{Pair, Seen, SideState, Status};
 use crate::engine::record::{Direction, Image, RemoteId, Revision, Schema, Timestamp, Value};
 use crate::engine::rules::LinkRules;
+use crate::planted::{Bug, planted};
 
 /// A write that the destination confirmed.
 #[derive(Debug)]
@@ -38,6 +39,12 @@ pub enum MadeFrom<'w> {
 pub fn delivered(pair: &mut Pair, rules: &LinkRules, mut written: Written<'_>) {
     let direction = written.direction;
     let shape = rules.shape(direction.to());
+    if planted(Bug::BaseStays) {
+        return;
+    }
+    if planted(Bug::BaseFromNow) {
+        written.made_from = MadeFrom::Now;
+    }
     match std::mem::replace(&mut written.action, Action::Nothing(Why::Agreed)) {
         Action::Create(values) => {
             let to = pair.side_mut(direction.to());
@@ -95,7 +102,7 @@ fn write_at(
     to.id = written.id.clone().or_else(|| to.id.take());
     // A destination that did not compare may have met another edit in the same version: read back, it
     // must not be taken for our own doing.
-    let all_ours = written.compared || creates || written.stored.is_some();
+    let all_ours = written.compared || creates || written.stored.is_some() || planted(Bug::RevisionIsProof);
     to.revision = written.revision.clone().filter(|_| all_ours);
     to.seen_at = written.now;
     to.epoch = written.epoch;
@@ -204,11 +211,15 @@ pub fn mark(pair: &mut Pair, decision: &Decision, rules: &LinkRules, now: Timest
     pair.rules_version = rules.version;
     for direction in Direction::BOTH {
         let action = decision.action(direction);
+        if planted(Bug::BaseMovesEarly) && action.is_write() {
+            now_as_base(pair.side_mut(direction.from()));
+        }
         let state = pair.way_mut(direction);
         let (status, error) = match action {
             Action::Create(_) | Action::Update(_) | Action::Delete => match state.status {
                 // A try is under way or due: what it counted and met stays to be read.
                 Status::Queued | Status::Retrying => (state.status, state.error.take()),
+                _ if planted(Bug::SyncedWhenQueued) => (Status::Synced, None),
                 _ => (Status::Queued, None),
             },
             Action::Skip(held) => (Status::SkippedByRule, Some(held.rule.clone())),

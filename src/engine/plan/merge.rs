@@ -19,6 +19,7 @@ use super::reconcile::Occasion;
 use super::{Pair, SideState, anew};
 use crate::engine::record::{Direction, Image, Number, Side, Value};
 use crate::engine::rules::{self, ConflictPolicy, Held, Invalid, LinkRules, Mapped, Way};
+use crate::planted::{Bug, planted};
 
 /// One direction's view of the pair.
 struct Leg<'r> {
@@ -145,6 +146,7 @@ fn finish(leg: &Leg<'_>, wish: Wish) -> Action {
         Err(Stop::Invalid(invalid)) => Action::Invalid(invalid.clone()),
         Ok(_) if !wish.writes => Action::Nothing(Why::Agreed),
         Ok(_) if !leg.way.operations.update => Action::Skip(Held { rule: "operations.update".to_owned() }),
+        Ok(mapped) if planted(Bug::WholeRecordWritten) => Action::Update(mapped.clone()),
         Ok(_) => Action::Update(wish.values),
     }
 }
@@ -170,7 +172,12 @@ fn field(
         }
         return;
     };
-    let Some(want) = mapped.get(target).filter(|want| !want.is_missing()) else { return };
+    let Some(want) = mapped
+        .get(target)
+        .filter(|want| !(want.is_missing() || planted(Bug::NullIsNothing) && **want == Value::Null))
+    else {
+        return;
+    };
     let have = sides.at(to).1.at(target);
     if want.agrees(have) {
         return;
@@ -196,6 +203,7 @@ fn field(
         }
         _ => (here, there),
     };
+    let there = if planted(Bug::LastWriteWins) { Some(false) } else { there };
     // What the destination has there can't travel back: it is missing, or nothing was seen of it yet.
     let uncontested = back.is_some_and(Value::is_missing);
     let value = match (here, there, counterpart) {
@@ -291,6 +299,7 @@ fn winner(
     }
     .unwrap_or_else(|| sides.b.1.at(at_b).clone());
     match policy {
+        ConflictPolicy::A if planted(Bug::PolicyBackwards) => Winner::Side(Side::B),
         ConflictPolicy::A => Winner::Side(Side::A),
         ConflictPolicy::B => Winner::Side(Side::B),
         ConflictPolicy::Newest => Winner::Side(sides.newest()),

@@ -14,6 +14,7 @@ use super::action::{Action, Decision, Why};
 use super::{Pair, Seen, anew, merge, observe};
 use crate::engine::record::{Direction, Image, Side, Value};
 use crate::engine::rules::{DeletePolicy, Held, LinkRules, Way};
+use crate::planted::{Bug, planted};
 
 /// On what occasion a pair is planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,10 @@ pub fn reconcile(pair: &mut Pair, rules: &LinkRules, occasion: Occasion) -> Deci
 
 fn decide(pair: &Pair, rules: &LinkRules, occasion: Occasion) -> Decision {
     match (pair.a.now(), pair.b.now()) {
+        (None, Some(_)) if planted(Bug::ForgetsEarly) && matches!(pair.a.seen, Seen::Deleted(_)) => {
+            let nothing = || Action::Nothing(Why::NothingThere);
+            Decision { forget: true, ..Decision::of(Direction::AToB, nothing(), nothing()) }
+        }
         (Some(a), Some(b)) => merge::merge(pair, a, b, rules, occasion),
         (Some(a), None) => one_sided(pair, Side::A, a, rules),
         (None, Some(b)) => one_sided(pair, Side::B, b, rules),
@@ -69,6 +74,12 @@ fn one_sided(pair: &Pair, side: Side, image: &Image, rules: &LinkRules) -> Decis
 /// other side did, is no reason to keep a record that the other side deleted: it would depend on which
 /// side was looked at first.
 fn edited(pair: &Pair, side: Side, image: &Image, outward: Option<&Way>) -> bool {
+    if planted(Bug::DeleteWins) {
+        return false;
+    }
+    if planted(Bug::DeleteNeverWins) {
+        return true;
+    }
     let state = pair.side(side);
     let (base, way) = match (&state.seen, &state.base, outward) {
         (Seen::Changed(_), Some(base), Some(way)) => (base, way),

@@ -12,6 +12,7 @@ use super::expr::Expression;
 use super::transform::{Transform, apply_chain};
 use super::validate::Demands;
 use crate::engine::record::{Image, Key, Value};
+use crate::planted::{Bug, planted};
 
 /// One direction's rules.
 #[derive(Debug)]
@@ -155,7 +156,12 @@ impl Way {
         }
         let mut mapped = vec![Value::Absent; self.reads.len()];
         for step in &self.steps {
-            let value = step.made.value(&values)?;
+            let mut value = step.made.value(&values)?;
+            if let Value::Int(int) = &mut value
+                && planted(Bug::FloatNumbers)
+            {
+                *int = *int as f64 as i64;
+            }
             if let Some(place) = mapped.get_mut(step.target) {
                 *place = value;
             }

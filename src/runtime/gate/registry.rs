@@ -12,6 +12,7 @@ use crate::connectors::Clock;
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::flow::{self, BreakerPolicy, GatePolicy, GateView};
 use crate::engine::record::Timestamp;
+use crate::planted::{Bug, planted};
 use crate::store::{Store, StoreError};
 
 /// A gate for the status.
@@ -42,7 +43,8 @@ const SPACE: &str = "gate";
 #[async_trait]
 impl Tails for StoredTails {
     async fn load(&self, gate: &str, now: Timestamp) -> Result<Option<String>, Fault> {
-        self.0.get(SPACE, gate, now).await.map_err(|error| not_stored(&error))
+        let tail = self.0.get(SPACE, gate, now).await.map_err(|error| not_stored(&error))?;
+        Ok(tail.filter(|_| !planted(Bug::WindowForgotten)))
     }
 
     async fn save(&self, gate: &str, tail: &str, expires_at: Timestamp) -> Result<(), Fault> {

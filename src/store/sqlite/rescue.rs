@@ -3,8 +3,12 @@
 use super::trouble::Fallible;
 use super::{Session, job_row, pair_row};
 use crate::engine::record::Timestamp;
+use crate::planted::{Bug, planted};
 
 pub(super) fn rescue(session: &mut Session, now: Timestamp, all: bool) -> Fallible<u64> {
+    if planted(Bug::LeasesNotRescued) {
+        return Ok(0);
+    }
     let db = &session.db;
     let until = if all { i64::MAX } else { now.0 };
     let ids =

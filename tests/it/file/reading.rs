@@ -23,7 +23,12 @@ async fn records_are_read_as_they_stand() {
             &["id='1' n='two\nlines, \"quoted\"'"],
             "quoted",
         ),
-        ("a.csv", b"id,n\n1,\n2,\"\"\n", &["id='1' n=null", "id='2' n=''"], "only quotes tell empty text from null"),
+        (
+            "a.csv",
+            b"id,n\n1,\n2,\"\"\n",
+            &["id='1' n=null", "id='2' n=''"],
+            "only quotes tell empty text from null",
+        ),
         ("a.csv", b"id,n\n007,9007199254740993\n", &["id='007' n='9007199254740993'"], "all is text"),
         ("a.csv", b"id,n\n1,x", &["id='1' n='x'"], "no line end at the end"),
         ("a.csv", b"\n\nid,n\n\n1,x\n\n", &["id='1' n='x'"], "empty lines"),

@@ -1,0 +1,55 @@
+//! Bugs planted on purpose, one after the other: which of them the simulation catches, by which check, and
+//! how fast.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use record_sync::planted::{Bug, plant};
+
+use crate::run::{self, Many, Wanted};
+
+/// A bug that lives longer than that was not caught.
+const SECONDS: u64 = 60;
+
+/// Seeds that met the rarer ones when they were planted last: played first, so that a slow machine does not
+/// need the whole minute. Where one of them has moved on, the search finds another.
+const MET_BY: &[(Bug, u64)] = &[];
+
+/// Plants each bug and plays histories until one of them breaks a promise. `BUG` names one, `WITHIN` other
+/// seconds.
+pub fn bugs() {
+    let only = std::env::var("BUG").ok().filter(|name| !name.is_empty());
+    let wanted = Wanted { failures: 1, histories: u64::MAX, seconds: SECONDS, shrunk: 0, ..Wanted::read() };
+    let mut uncaught = Vec::new();
+    let mut checks: BTreeMap<&str, usize> = BTreeMap::new();
+    let bugs: Vec<_> = Bug::ALL
+        .iter()
+        .filter(|(bug, _)| only.as_ref().is_none_or(|name| *name == format!("{bug:?}")))
+        .collect();
+    println!("planted bugs, and what caught them");
+    for (bug, about) in &bugs {
+        let began = Instant::now();
+        plant(Some(*bug));
+        let met_by = MET_BY.iter().find(|(met, _)| met == bug).map(|(_, seed)| *seed);
+        let first = met_by.map(|first| run::many(&Wanted { first, histories: 1, ..wanted }));
+        let Many { histories, failed, .. } =
+            first.filter(|first| !first.failed.is_empty()).unwrap_or_else(|| run::many(&wanted));
+        plant(None);
+        let seconds = began.elapsed().as_secs_f64();
+        let name = format!("{bug:?}");
+        let Some((seed, first)) = failed.first().and_then(|(seed, broken)| Some((seed, broken.first()?)))
+        else {
+            println!("  {name:<22} NOT CAUGHT in {histories} histories, {seconds:.0} s: {about}");
+            uncaught.push(name);
+            continue;
+        };
+        *checks.entry(first.check).or_default() += 1;
+        println!(
+            "  {name:<22} {:<15} seed {seed:<4}, {histories:>4} played, {seconds:>4.1} s: {about}",
+            first.check
+        );
+    }
+    println!("{} of {} planted bugs caught: {checks:?}", bugs.len() - uncaught.len(), bugs.len());
+    assert!(!bugs.is_empty(), "there is no such bug");
+    assert!(uncaught.is_empty(), "not caught: {uncaught:?}");
+}
