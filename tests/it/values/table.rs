@@ -151,6 +151,15 @@ pub const CASES: &[Case] = &[
     case("infinity", Broken { json: None, sql: Some("9e999"), csv: None }, &[EVERYWHERE], "no number"),
 ];
 
+/// The same records, each with the value of another case; a value that can't be said stays.
+pub fn turned(cases: &Cases, can_say: impl Fn(Sort) -> bool) -> Cases {
+    let other = |at: usize| cases.iter().cycle().nth(at + 7).map(|(_, case)| *case);
+    let turn = |(at, (key, case)): (usize, &(usize, &'static Case))| {
+        (*key, other(at).filter(|other| can_say(other.sort)).unwrap_or(case))
+    };
+    cases.iter().enumerate().map(turn).collect()
+}
+
 /// A megabyte goes from each end to the next in the list only: a hundred of them take long and show no more.
 pub fn cases(with_long: bool) -> Cases {
     CASES.iter().enumerate().filter(|(_, case)| with_long || !matches!(case.sort, Long(_))).collect()
