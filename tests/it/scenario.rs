@@ -16,7 +16,7 @@ mod live;
 mod metrics;
 #[allow(dead_code, reason = "shared by test binaries, none of which uses all of it")]
 #[path = "../common/outside.rs"]
-mod outside;
+pub mod outside;
 mod push;
 mod rings;
 mod story;

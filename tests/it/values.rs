@@ -4,6 +4,7 @@
 //! The real binary syncs all pairs in one process, a customer a pair. Values are put in and read back past
 //! the connectors ([`doors`]), and compared by the test's own idea of what they mean ([`meaning`]).
 
+mod declared;
 mod doors;
 mod ends;
 mod meaning;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use reqwest::Method;
 
+use super::forecast::forecast;
 use super::org::{Ask, Org, no_field, protocol};
 use super::wire::{self, Columns, Described, Kind, SaveItem};
 use crate::connectors::{Batch, Call, Delivery, Destination, Outcome, StreamSpec, Wanted, Write};
@@ -53,7 +54,7 @@ impl SalesforceDestination {
     async fn save(
         &self,
         road: Road,
-        shape: &Schema,
+        shape: &Arc<Schema>,
         deliveries: &[&Delivery],
         call: &Call,
     ) -> Result<Vec<Outcome>, Fault> {
@@ -101,7 +102,13 @@ impl SalesforceDestination {
         };
         let reply = self.org.ask(ask, call).await?;
         let items = items(&operation, &reply.body, deliveries.len())?;
-        Ok(items.into_iter().map(|item| saved(&operation, road, item)).collect())
+        let outcome = |(item, delivery): (SaveItem, &&Delivery)| match saved(&operation, road, item) {
+            Outcome::Delivered { id, revision, .. } => {
+                Outcome::Delivered { id, revision, stored: forecast(&described, shape, delivery, key_field) }
+            }
+            refused => refused,
+        };
+        Ok(items.into_iter().zip(deliveries).map(outcome).collect())
     }
 
     async fn delete(&self, deliveries: &[&Delivery], call: &Call) -> Result<Vec<Outcome>, Fault> {

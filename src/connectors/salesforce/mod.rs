@@ -10,6 +10,7 @@
 
 mod cursor;
 mod destination;
+mod forecast;
 mod mock;
 mod org;
 mod settings;

@@ -270,7 +270,8 @@ fn fitted(field: &Field, value: &Value) -> Result<Value, ApiError> {
                 Err(ApiError::save("MALFORMED_ID", message, &[name]))
             }
         },
-        Kind::Date if text.parse::<jiff::civil::Date>().is_err() => wrong(),
+        // The parser takes other spellings of a day as well, and moments.
+        Kind::Date if text.len() != 10 || text.parse::<jiff::civil::Date>().is_err() => wrong(),
         Kind::Datetime => match parse_datetime(text) {
             Some(at) => Ok(Value::text(format_datetime(at))),
             None => wrong(),

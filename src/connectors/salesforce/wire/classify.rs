@@ -123,8 +123,27 @@ pub fn item_fault(operation: &str, errors: &[Refusal]) -> Fault {
         "DUPLICATE_VALUE" | "DUPLICATES_DETECTED" | "DUPLICATE_EXTERNAL_ID" => {
             Fault::rejected(FaultCode::Conflict, said)
         }
-        _ => Fault::rejected(FaultCode::Validation, said),
+        code => {
+            Fault { remedy: remedy(code).map(str::to_owned), ..Fault::rejected(FaultCode::Validation, said) }
+        }
     }
+}
+
+/// Says what to do about a value that its field does not take.
+fn remedy(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "INVALID_TYPE_ON_FIELD_IN_RECORD" | "JSON_PARSER_ERROR" => {
+            "convert the value in the mapping (`to_int`, `to_bool`, `date` …), or correct it at the source"
+        }
+        "STRING_TOO_LONG" => {
+            "shorten the value in the mapping (`truncate(255)`), or map it to a longer field"
+        }
+        "INVALID_EMAIL_ADDRESS" => "correct the address at the source, or hold it back with a filter",
+        "REQUIRED_FIELD_MISSING" => "map a value to the field, or give the mapping a default",
+        "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST" => "map to one of the picklist's values",
+        "INVALID_FIELD_FOR_INSERT_UPDATE" => "take the field out of the mapping, or let our user write it",
+        _ => return None,
+    })
 }
 
 impl Refusal {

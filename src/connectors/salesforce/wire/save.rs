@@ -46,16 +46,24 @@ pub fn push_member(out: &mut String, name: &str, kind: Option<Kind>, value: &Val
         ) => Some(plain()),
         (Some(Kind::Text), Value::Json(_)) => Some(plain()),
         (Some(Kind::Number), Value::Text(text)) => Number::parse(text.trim()),
-        (Some(Kind::Boolean), Value::Int(0)) => Some(Value::Bool(false)),
-        (Some(Kind::Boolean), Value::Int(1)) => Some(Value::Bool(true)),
-        (Some(Kind::Boolean), Value::Text(text)) => match text.as_str() {
+        (Some(Kind::Boolean), value) => flag_of(value),
+        _ => None,
+    };
+    write_json(fitted.as_ref().unwrap_or(value), out);
+}
+
+/// Gives the flag that other systems write as a number or as text; `None` for all else.
+pub fn flag_of(value: &Value) -> Option<Value> {
+    match value {
+        Value::Int(0) => Some(Value::Bool(false)),
+        Value::Int(1) => Some(Value::Bool(true)),
+        Value::Text(text) => match text.as_str() {
             "true" | "1" => Some(Value::Bool(true)),
             "false" | "0" => Some(Value::Bool(false)),
             _ => None,
         },
         _ => None,
-    };
-    write_json(fitted.as_ref().unwrap_or(value), out);
+    }
 }
 
 #[cfg(test)]
