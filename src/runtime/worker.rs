@@ -213,7 +213,13 @@ async fn look_first(
         }
     };
     let mut projector = Projector::new(&ctx.rules, direction.to());
-    for (mut parcel, found) in parcels.into_iter().zip(found) {
+    for ((mut parcel, found), wanted) in parcels.into_iter().zip(found).zip(wanted) {
+        if parcel.action != Action::Delete
+            && let Some(error) = look::taken(&wanted, found.as_ref(), &mut projector, &end.system_name)
+        {
+            settlements.push(dead(ctx, &parcel.job, parcel.entry.before, error));
+            continue;
+        }
         observe_there(ctx, &mut parcel.entry.pair, direction.to(), found, &mut projector);
         if parcel.job.origin == Origin::Push {
             match push::action(ctx, direction, &parcel.job, &parcel.entry.pair) {

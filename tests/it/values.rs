@@ -7,6 +7,7 @@
 mod declared;
 mod doors;
 mod ends;
+mod keys;
 mod meaning;
 mod said;
 mod table;

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use reqwest::Method;
 
 use super::forecast::forecast;
+use super::keys::Keys;
 use super::org::{Ask, Org, no_field, protocol};
 use super::wire::{self, Columns, Described, Kind, SaveItem};
 use crate::connectors::{Batch, Call, Delivery, Destination, Outcome, StreamSpec, Wanted, Write};
@@ -51,7 +52,30 @@ impl SalesforceDestination {
         }
     }
 
+    /// Saves what may be saved under its key.
     async fn save(
+        &self,
+        road: Road,
+        shape: &Arc<Schema>,
+        deliveries: &[&Delivery],
+        call: &Call,
+    ) -> Result<Vec<Outcome>, Fault> {
+        let (_, external_field) = self.key_field()?;
+        let described = self.org.described(&self.stream.stream, false, call).await?;
+        let mut keys = Keys::new(&described, external_field);
+        let refuse = |delivery: &&Delivery| if road == Road::Upsert { keys.refuse(delivery) } else { None };
+        let refused: Vec<Option<Outcome>> = deliveries.iter().map(refuse).collect();
+        let going = deliveries.iter().zip(&refused).filter(|(_, refused)| refused.is_none());
+        let going: Vec<&Delivery> = going.map(|(delivery, _)| *delivery).collect();
+        let mut told = match going.is_empty() {
+            true => Vec::new(),
+            false => self.send(road, shape, &going, call).await?,
+        }
+        .into_iter();
+        Ok(refused.into_iter().filter_map(|refused| refused.or_else(|| told.next())).collect())
+    }
+
+    async fn send(
         &self,
         road: Road,
         shape: &Arc<Schema>,

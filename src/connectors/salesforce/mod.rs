@@ -11,6 +11,7 @@
 mod cursor;
 mod destination;
 mod forecast;
+mod keys;
 mod mock;
 mod org;
 mod settings;

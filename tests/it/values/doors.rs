@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::ends::End;
 use super::meaning::Meaning;
 use super::said;
-use super::table::{Case, Cases, key};
+use super::table::Sort;
 use crate::scenario::PATIENCE;
 use crate::scenario::daemon::Daemon;
 use crate::scenario::home::Home;
@@ -28,30 +28,31 @@ pub struct Place<'t> {
 /// Rows by key: the value, and the note beside it.
 pub type Rows = BTreeMap<String, (Meaning, String)>;
 
-fn note(now: &Rows, at: usize) -> &str {
-    now.get(&key(at)).map_or("before", |(_, note)| note.as_str())
+/// Records to put in: keys and values.
+pub type Entries = Vec<(String, Sort)>;
+
+fn note<'r>(now: &'r Rows, key: &str) -> &'r str {
+    now.get(key).map_or("before", |(_, note)| note.as_str())
 }
 
-fn object_of(key: &str, value: &str, note: &str) -> String {
-    format!("{{\"record_id\": \"{key}\", \"v\": {value}, \"note\": \"{note}\"}}")
+fn object(key: &str, sort: Sort, now: &Rows) -> String {
+    let (key, note, value) = (json!(key), note(now, key), said::in_json(sort).unwrap());
+    format!("{{\"record_id\": {key}, \"v\": {value}, \"note\": \"{note}\"}}")
 }
 
 /// The text of a file with these records.
-pub fn text(format: &str, cases: &Cases, now: &Rows) -> Vec<u8> {
+pub fn text(format: &str, entries: &Entries, now: &Rows) -> Vec<u8> {
     if format == "csv" {
         let mut text = b"record_id,v,note\n".to_vec();
-        for (at, case) in cases {
-            let cell = said::in_csv(case.sort).unwrap();
-            let row = [key(*at).as_bytes(), &cell, note(now, *at).as_bytes()].join(&b',');
+        for (key, sort) in entries {
+            let cell = said::in_csv(*sort).unwrap();
+            let row = [said::csv_text(key).as_bytes(), &cell, note(now, key).as_bytes()].join(&b',');
             text.extend_from_slice(&row);
             text.push(b'\n');
         }
         return text;
     }
-    let object = |(at, case): &(usize, &Case)| {
-        object_of(&key(*at), &said::in_json(case.sort).unwrap(), note(now, *at))
-    };
-    let objects: Vec<String> = cases.iter().map(object).collect();
+    let objects: Vec<String> = entries.iter().map(|(key, sort)| object(key, *sort, now)).collect();
     match format {
         "json" => format!("[\n{}\n]\n", objects.join(",\n")).into(),
         // No bytes at all would be a file that is being written.
@@ -65,24 +66,24 @@ impl Place<'_> {
         self.end.file(self.home, self.customer, self.system)
     }
 
-    /// Gives the records of these cases their values, as somebody else would; notes stay as they are `now`.
-    pub async fn put(&self, cases: &Cases, now: &Rows) {
+    /// Gives records their values, as somebody else would; notes stay as they are `now`. A file is written
+    /// anew, with these records only.
+    pub async fn put(&self, entries: &Entries, now: &Rows) {
         match self.end {
             End::Sqlite(column) => {
                 let mut sql = String::from("BEGIN;");
-                for (at, case) in cases {
-                    let (key, value) = (key(*at), said::in_sql(case.sort, column).unwrap());
+                for (key, sort) in entries {
+                    let (key, value) = (said::sql_text(key), said::in_sql(*sort, column).unwrap());
                     sql += &format!(
-                        "INSERT INTO t VALUES ('{key}', {value}, 'before') ON CONFLICT DO UPDATE SET v = excluded.v;"
+                        "INSERT INTO t VALUES ({key}, {value}, 'before') ON CONFLICT DO UPDATE SET v = excluded.v;"
                     );
                 }
                 self.open().execute_batch(&(sql + "COMMIT")).unwrap();
             }
-            End::File(format) => self.replace(&text(format, cases, now)),
+            End::File(format) => self.replace(&text(format, entries, now)),
             End::Salesforce | End::Outreach => {
-                for (at, case) in cases {
-                    self.push(&object_of(&key(*at), &said::in_json(case.sort).unwrap(), note(now, *at)))
-                        .await;
+                for (key, sort) in entries {
+                    self.push(&object(key, *sort, now)).await;
                 }
             }
         }
@@ -95,13 +96,13 @@ impl Place<'_> {
         assert_eq!(answer.status, 201, "{record:.200}: {answer:?}");
     }
 
-    fn open(&self) -> Connection {
+    pub fn open(&self) -> Connection {
         let conn = Connection::open(self.file()).unwrap();
         conn.busy_timeout(PATIENCE).unwrap();
         conn
     }
 
-    fn replace(&self, text: &[u8]) {
+    pub fn replace(&self, text: &[u8]) {
         let aside = self.file().with_extension("aside");
         std::fs::write(&aside, text).unwrap();
         std::fs::rename(aside, self.file()).unwrap();
@@ -112,15 +113,15 @@ impl Place<'_> {
         match self.end {
             End::Sqlite(_) => self.cells(),
             End::File("csv") => self.table(),
-            End::File("json") => objects(&std::fs::read_to_string(self.file()).unwrap()),
+            End::File("json") => rows_of(&std::fs::read_to_string(self.file()).unwrap()),
             End::File(_) => {
                 let lines = std::fs::read_to_string(self.file()).unwrap();
-                objects(&format!(
+                rows_of(&format!(
                     "[{}]",
                     lines.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>().join(",")
                 ))
             }
-            End::Salesforce | End::Outreach => objects(&self.records().await),
+            End::Salesforce | End::Outreach => rows_of(&self.records().await),
         }
     }
 
@@ -149,7 +150,9 @@ impl Place<'_> {
             let id = String::from_utf8(record[0].to_vec()).unwrap();
             let value = match &record[1] {
                 // Only the quotes tell empty text from null.
-                b"" if text[place + id.len()..].starts_with(b",\"\"") => Meaning::Text(String::new()),
+                b"" if text[place + said::csv_text(&id).len()..].starts_with(b",\"\"") => {
+                    Meaning::Text(String::new())
+                }
                 b"" => Meaning::Null,
                 cell => String::from_utf8(cell.to_vec()).map_or(Meaning::Broken, Meaning::Text),
             };
@@ -223,7 +226,7 @@ fn loosely(text: &str) -> Vec<serde_json::Map<String, serde_json::Value>> {
     objects.into_iter().map(ids).collect()
 }
 
-fn objects(text: &str) -> Rows {
+fn rows_of(text: &str) -> Rows {
     let objects: Vec<BTreeMap<String, Box<RawValue>>> = serde_json::from_str(text).unwrap();
     let row = |object: BTreeMap<String, Box<RawValue>>| {
         let text = |name: &str| serde_json::from_str::<String>(object[name].get()).unwrap();

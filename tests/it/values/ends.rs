@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use rusqlite::Connection;
 
-use super::doors::{Rows, text};
+use super::doors::{Entries, Rows, text};
 use super::said;
-use super::table::{Cases, Sort};
+use super::table::Sort;
 use crate::scenario::home::Home;
 
 /// One kind of end: a column of SQLite by its declared type, a format of files, a service.
@@ -98,7 +98,7 @@ impl End {
                 let conn = Connection::open(file).unwrap();
                 conn.execute_batch(&format!("PRAGMA journal_mode = wal; {table}")).unwrap();
             }
-            Self::File(format) => std::fs::write(file, text(format, &Cases::new(), &Rows::new())).unwrap(),
+            Self::File(format) => std::fs::write(file, text(format, &Entries::new(), &Rows::new())).unwrap(),
             Self::Salesforce | Self::Outreach => {}
         }
     }

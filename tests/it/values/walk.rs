@@ -63,7 +63,8 @@ impl Pair<'_> {
     /// Puts values in, and looks what became of each once all is at rest.
     async fn round(&self, cases: &Cases, what: &str, tally: &mut Tally) {
         let there = self.b.rows().await;
-        self.a.put(cases, &self.a.rows().await).await;
+        let entries = cases.iter().map(|(at, case)| (key(*at), case.sort)).collect();
+        self.a.put(&entries, &self.a.rows().await).await;
         let before = self.a.rows().await;
         self.pass().await;
         let after = self.b.rows().await;

@@ -18,6 +18,8 @@ pub struct FieldInfo {
     /// In the declared spelling; SOQL and saves ignore case, replies do not.
     pub name: String,
     pub kind: Kind,
+    /// Values that differ in case are different; the service says so of unique fields only.
+    pub case_sensitive: bool,
 }
 
 /// An object type as describe shows it.
@@ -33,7 +35,11 @@ impl Described {
     pub fn decode(body: &[u8]) -> Result<Self, serde_json::Error> {
         let answer: Answer = serde_json::from_slice(body)?;
         let fields =
-            answer.fields.into_iter().map(|field| FieldInfo { kind: kind(&field.r#type), name: field.name });
+            answer.fields.into_iter().map(|field| FieldInfo {
+                kind: kind(&field.r#type),
+                name: field.name,
+                case_sensitive: field.case_sensitive,
+            });
         Ok(Self { fields: fields.collect(), open: answer.own.is_some_and(|own| own.open) })
     }
 
@@ -62,6 +68,8 @@ struct Answer {
 struct AnswerField {
     name: String,
     r#type: String,
+    #[serde(default, rename = "caseSensitive")]
+    case_sensitive: bool,
 }
 
 #[derive(Deserialize)]
