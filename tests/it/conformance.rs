@@ -17,7 +17,7 @@ use record_sync::connectors::{
     System, Wanted, Write,
 };
 use record_sync::engine::fault::{Fault, FaultKind};
-use record_sync::engine::record::{Change, Cursor, Key, Record, RemoteId, Schema, Value};
+use record_sync::engine::record::{Change, Cursor, Key, Number, Record, RemoteId, Schema, Value};
 
 pub use follower::Follower;
 pub use reading::*;
@@ -111,6 +111,7 @@ macro_rules! conformance {
             what_moved_is_not_overwritten
             one_bad_record_fails_alone
             odd_texts_come_through
+            values_of_every_kind_stand_as_told_or_are_refused_by_name
             what_was_written_is_read_back_as_stored
             look_ups_answer_in_order
             a_load_shows_all_or_nothing
@@ -178,5 +179,15 @@ impl Random {
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((bits ^ (bits >> 31)) % end as u64) as usize
+    }
+}
+
+/// A connector is done when it passes; so all of them have to be made to.
+#[test]
+fn every_connector_is_under_the_suite() {
+    for connector in record_sync::connectors::CONNECTORS {
+        let file = format!("{}/tests/it/{}.rs", env!("CARGO_MANIFEST_DIR"), connector.name);
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(text.contains("conformance!("), "{file} does not put its connector under the suite");
     }
 }

@@ -114,6 +114,13 @@ impl Files {
         }
     }
 
+    fn delimiter(&self) -> u8 {
+        self.options
+            .get("delimiter")
+            .and_then(serde_json::Value::as_str)
+            .map_or(b',', |text| text.as_bytes()[0])
+    }
+
     fn source(&self, key: &str) -> Box<dyn Source> {
         self.system().source(&self.spec_with_key(key)).expect("a source")
     }
@@ -144,7 +151,7 @@ impl Files {
             let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
             return lines.map(|line| object(&serde_json::from_slice(line).expect("an object"))).collect();
         }
-        let mut reader = csv::Reader::from_reader(text.as_slice());
+        let mut reader = csv::ReaderBuilder::new().delimiter(self.delimiter()).from_reader(text.as_slice());
         let header = reader.headers().expect("a header").clone();
         let cell = |record: &csv::StringRecord, name: &str| {
             let at = header.iter().position(|column| column == name);
@@ -168,7 +175,7 @@ impl Files {
         if self.name.ends_with(".jsonl") {
             return self.put(objects.map(|object| format!("{object}\n")).collect::<String>() + "\n");
         }
-        let mut writer = csv::Writer::from_writer(Vec::new());
+        let mut writer = csv::WriterBuilder::new().delimiter(self.delimiter()).from_writer(Vec::new());
         writer.write_record(["record_id", "name", "email"]).expect("a header");
         for row in rows {
             writer.write_record([&row.key, &row.name, &row.email]).expect("a row");
@@ -214,6 +221,15 @@ impl Harness for Files {
 mod csv_file {
     async fn make() -> super::Files {
         super::Files::new("users.csv")
+    }
+    conformance!(make);
+}
+
+mod csv_file_with_semicolons {
+    async fn make() -> super::Files {
+        let mut files = super::Files::new("users.csv");
+        files.options.insert("delimiter".to_owned(), ";".into());
+        files
     }
     conformance!(make);
 }

@@ -25,6 +25,10 @@ mod strict {
     conformance!(super::strict_accounts);
 }
 
+mod strict_prospects {
+    conformance!(super::strict_prospects);
+}
+
 /// Lets everything through and counts it.
 #[derive(Default)]
 struct Open24 {
@@ -93,6 +97,13 @@ async fn strict_accounts() -> World {
     let settings = MockSettings { strict: true, ..MockSettings::default() };
     let mut world = world(settings, spec("account", "customId"), ["customId", "name", "domain"]).await;
     world.unknown = Some(spec("nonsense", "customId"));
+    world
+}
+
+async fn strict_prospects() -> World {
+    let settings = MockSettings { strict: true, ..MockSettings::default() };
+    let mut world = world(settings, spec("prospects", "title"), ["title", "firstName", "lastName"]).await;
+    world.unknown = Some(spec("nonsense", "title"));
     world
 }
 
@@ -222,8 +233,8 @@ impl Harness for World {
     }
 
     fn poison(&self) -> Option<Row> {
-        // An account has to have a name.
-        self.unknown.as_ref().map(|_| Row::new("k99999", "", "x"))
+        // An account has to have a name, a prospect nothing.
+        (self.names[0] == "customId").then(|| Row::new("k99999", "", "x"))
     }
 
     async fn insert(&self, rows: &[Row]) {

@@ -67,6 +67,11 @@ impl Database {
         self.system().destination(&self.spec).unwrap()
     }
 
+    /// Tells whether deleted rows stay, with a mark.
+    fn marks(&self) -> bool {
+        self.spec.options.contains_key("deleted_at")
+    }
+
     fn features(&self) -> Features {
         self.system().features(&self.spec)
     }
@@ -180,6 +185,10 @@ impl Harness for Database {
         let app = self.app();
         app.execute_batch("BEGIN IMMEDIATE").unwrap();
         for row in rows {
+            if self.marks() {
+                let sql = "DELETE FROM contacts WHERE record_id = ?1 AND deleted_at IS NOT NULL";
+                app.execute(sql, [&row.key]).unwrap();
+            }
             app.execute(
                 "INSERT INTO contacts (record_id, name, email, updated_at)
                  VALUES (?1, ?2, ?3, strftime('%Y-%m-%d %H:%M:%f', 'now'))",
@@ -203,8 +212,15 @@ impl Harness for Database {
     }
 
     async fn delete(&self, keys: &[String]) {
+        let sql = match self.marks() {
+            true => {
+                "UPDATE contacts SET deleted_at = strftime('%Y-%m-%d %H:%M:%f', 'now'),
+                                     updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE record_id = ?1"
+            }
+            false => "DELETE FROM contacts WHERE record_id = ?1",
+        };
         for key in keys {
-            self.app().execute("DELETE FROM contacts WHERE record_id = ?1", [key]).unwrap();
+            self.app().execute(sql, [key]).unwrap();
         }
     }
 
@@ -245,18 +261,32 @@ mod scanned_without_row_numbers {
 
 mod scanned_without_index {
     async fn make() -> super::Database {
-        super::contacts("", "", super::json!({"deleted_at": "deleted_at"}))
+        super::contacts("", "", super::json!({}))
+    }
+    conformance!(self::make);
+}
+
+mod scanned_with_marks {
+    async fn make() -> super::Database {
+        let options = super::json!({"deleted_at": "deleted_at"});
+        super::contacts(", PRIMARY KEY (record_id)", "", options)
     }
     conformance!(self::make);
 }
 
 mod by_column {
     async fn make() -> super::Database {
-        super::contacts(
-            ", PRIMARY KEY (record_id)",
-            "",
-            super::json!({"capture": "column", "updated_at": "updated_at", "deleted_at": "deleted_at"}),
-        )
+        let options = super::json!({"capture": "column", "updated_at": "updated_at"});
+        super::contacts(", PRIMARY KEY (record_id)", "", options)
+    }
+    conformance!(self::make);
+}
+
+mod by_column_with_marks {
+    async fn make() -> super::Database {
+        let options =
+            super::json!({"capture": "column", "updated_at": "updated_at", "deleted_at": "deleted_at"});
+        super::contacts(", PRIMARY KEY (record_id)", "", options)
     }
     conformance!(self::make);
 }
@@ -271,6 +301,14 @@ mod by_column_without_index {
 mod by_triggers {
     async fn make() -> super::Database {
         super::contacts(", PRIMARY KEY (record_id)", "", super::json!({"capture": "triggers"}))
+    }
+    conformance!(self::make);
+}
+
+mod by_triggers_with_marks {
+    async fn make() -> super::Database {
+        let options = super::json!({"capture": "triggers", "deleted_at": "deleted_at"});
+        super::contacts(", PRIMARY KEY (record_id)", "", options)
     }
     conformance!(self::make);
 }

@@ -126,6 +126,48 @@ pub async fn odd_texts_come_through(harness: &impl Harness) {
     assert_eq!(follower.believed(), rows, "as the source reads them");
 }
 
+pub async fn values_of_every_kind_stand_as_told_or_are_refused_by_name(harness: &impl Harness) {
+    let number = |text: &str| Number::parse(text).expect("a number");
+    let values = [
+        number("9007199254740993"),
+        number("18446744073709551615"),
+        number("12345678901234567890.123456789012345678"),
+        number("-0.0"),
+        number("1e400"),
+        Value::Bool(true),
+        Value::Bool(false),
+        Value::Null,
+        Value::text(""),
+        Value::Json(r#"{"a":[1,2.50,{}],"b":null}"#.into()),
+        Value::Bytes([0, 255, 10].into()),
+    ];
+    let [_, field, _] = harness.fields();
+    let writer = Writer::new(harness);
+    for (at, value) in values.iter().enumerate() {
+        let row = Row::numbered(at);
+        let sent = vec![Value::text(&row.key), value.clone(), Value::text(&row.email)];
+        let outcomes = writer.write(vec![Delivery { write: Write::Create(sent), ..create(&row) }]).await;
+        let found = writer.look_up(&row.key).await;
+        match (&outcomes[0], found) {
+            (Outcome::Delivered { stored, .. }, Some(found)) => {
+                let claimed = stored.as_ref().map_or(value, |stored| stored.get(field));
+                let stands = found.get(field);
+                let empty = |value: &Value| value.is_missing() || *value == Value::Null;
+                assert!(
+                    stands == claimed || empty(stands) && empty(claimed),
+                    "{value:?} was said to stand as {claimed:?} and is {stands:?}"
+                );
+            }
+            (Outcome::Failed(fault), None) => {
+                assert_eq!(fault.kind, FaultKind::Rejected, "{value:?}: {fault}");
+                assert!(fault.message.to_lowercase().contains(&field.to_lowercase()), "{value:?}: {fault}");
+                assert!(fault.remedy.is_some(), "{value:?}: {fault}");
+            }
+            (outcome, found) => panic!("{value:?}: {outcome:?}, and there is {found:?}"),
+        }
+    }
+}
+
 pub async fn what_was_written_is_read_back_as_stored(harness: &impl Harness) {
     let writer = Writer::new(harness);
     let row = Row::new("k00001", "Just as it is", "as@example.test");
