@@ -9,11 +9,13 @@ mod doors;
 mod ends;
 mod keys;
 mod meaning;
+mod pushed;
 mod said;
 mod table;
 mod walk;
 
 use futures_util::StreamExt as _;
+use serde_json::Value;
 
 use crate::scenario::daemon::Daemon;
 use crate::scenario::home::Home;
@@ -49,6 +51,26 @@ fn settings(pairs: &[(End, End)]) -> String {
     text
 }
 
+/// Makes the ends of these pairs, empty, and starts the binary on them.
+fn prepared(pairs: &[(End, End)]) -> (Home, Daemon) {
+    let home = Home::new(&settings(pairs), RULES);
+    for pair in pairs {
+        for (end, system) in [(pair.0, "a"), (pair.1, "b")] {
+            end.make(&home, &customer(*pair), system);
+        }
+    }
+    let daemon = Daemon::start(&home);
+    (home, daemon)
+}
+
+/// Says what the API has on a record.
+async fn told(daemon: &Daemon, customer: &str, key: &str) -> Value {
+    let mut path = format!("/v1/sync/status/x?customer_id={customer}&link=values");
+    let escaped = percent_encoding::utf8_percent_encode(key, percent_encoding::NON_ALPHANUMERIC).to_string();
+    path = path.replace("/x?", &format!("/{escaped}?"));
+    daemon.get(&path).await.body["links"][0].clone()
+}
+
 /// Does something with each pair, several at once.
 async fn each(
     home: &Home,
@@ -71,13 +93,7 @@ async fn each(
 async fn values_arrive_as_they_are_or_are_refused_with_a_reason() {
     let pairs: Vec<(End, End)> =
         ENDS.into_iter().flat_map(|from| ENDS.into_iter().map(move |to| (from, to))).collect();
-    let home = Home::new(&settings(&pairs), RULES);
-    for pair in &pairs {
-        for (end, system) in [(pair.0, "a"), (pair.1, "b")] {
-            end.make(&home, &customer(*pair), system);
-        }
-    }
-    let daemon = Daemon::start(&home);
+    let (home, daemon) = prepared(&pairs);
     let with_long = |pair: &Pair<'_>| {
         ENDS.iter()
             .zip(ENDS.iter().cycle().skip(1))

@@ -1,5 +1,6 @@
 //! Sync on demand: push a record in, run a link, poll a system, try again.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -9,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::value::RawValue;
 
 use crate::connectors::{Call, Class, Wanted};
-use crate::engine::record::{Side, value_to_json};
+use crate::engine::record::{Side, value_from_raw, value_to_json};
 use crate::http::input::{Body, Correlation, CustomerQuery, DEFAULT_CUSTOMER, Query};
 use crate::http::problem::Problem;
 use crate::http::server::App;
@@ -83,7 +84,10 @@ pub async fn push(
         return read(&app, &customer, &request, correlation).await;
     }
     let data = match (&request.data, request.operation) {
-        (Some(data), _) if data.get().trim_start().starts_with('{') => data.clone(),
+        (Some(data), _) if data.get().trim_start().starts_with('{') => {
+            readable(data)?;
+            data.clone()
+        }
         (Some(_), _) => return Err(Problem::invalid("data must be an object of fields")),
         (None, Operation::Delete) => {
             RawValue::from_string("{}".to_owned()).map_err(|error| Problem::invalid(error.to_string()))?
@@ -120,6 +124,17 @@ pub async fn push(
     once.end(&app, &answer).await?;
     let place = format!("/v1/sync/status/{}", request.record_id.text());
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, place)], Json(answer)).into_response())
+}
+
+/// Refuses data that no destination could ever take: half a surrogate pair, a name that stands twice.
+fn readable(data: &RawValue) -> Result<(), Problem> {
+    let problem = |error: &dyn std::fmt::Display| Problem::invalid(format!("data: {error}"));
+    let members: BTreeMap<String, &RawValue> =
+        serde_json::from_str(data.get()).map_err(|error| problem(&error))?;
+    for (name, raw) in members {
+        value_from_raw(raw).map_err(|error| problem(&format!("{name}: {error}")))?;
+    }
+    value_from_raw(data).map(|_| ()).map_err(|error| problem(&error))
 }
 
 /// A request that is carried out once, however often it comes.

@@ -1,19 +1,17 @@
 //! Keys through every pair of connectors: those that differ stay apart, those that are the same under the
 //! [rules of keys](../../../docs/adr/keys-have-one-form.md) are never merged, and it is said.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::doors::{Entries, Rows};
 use super::ends::End;
 use super::meaning::Meaning;
 use super::table::Sort;
 use super::walk::Tally;
-use super::{customer, each, settings};
+use super::{RULES, customer, each, prepared, settings, told};
 use crate::scenario::daemon::Daemon;
 use crate::scenario::home::Home;
 use crate::scenario::outside::Outside;
-
-const RULES: &str = r#"{"mappings": {"record_id": "record_id", "v": "v", "note": "note"}}"#;
 
 /// One of each connector: how a value is typed says nothing of keys.
 const ENDS: [End; 6] = [
@@ -58,17 +56,6 @@ fn values(rows: &Rows) -> Vec<(&str, &str)> {
         .collect()
 }
 
-fn prepared(pairs: &[(End, End)]) -> (Home, Daemon) {
-    let home = Home::new(&settings(pairs), RULES);
-    for pair in pairs {
-        for (end, system) in [(pair.0, "a"), (pair.1, "b")] {
-            end.make(&home, &customer(*pair), system);
-        }
-    }
-    let daemon = Daemon::start(&home);
-    (home, daemon)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_differ_stay_apart() {
     let pairs: Vec<(End, End)> =
@@ -95,14 +82,6 @@ async fn keys_that_differ_stay_apart() {
     .await;
     assert!(tally.wrong.is_empty(), "{}", tally.wrong.join("\n"));
     assert!(daemon.terminate().success());
-}
-
-/// Says what the API has on a record.
-async fn told(daemon: &Daemon, customer: &str, key: &str) -> Value {
-    let mut path = format!("/v1/sync/status/x?customer_id={customer}&link=values");
-    let escaped = percent_encoding::utf8_percent_encode(key, percent_encoding::NON_ALPHANUMERIC).to_string();
-    path = path.replace("/x?", &format!("/{escaped}?"));
-    daemon.get(&path).await.body["links"][0].clone()
 }
 
 /// The same key in two records of one source: the composed letter and the decomposed one.
