@@ -25,10 +25,15 @@ impl<D: Destination> NoBytes<D> {
     }
 }
 
+/// Returns the first place where a delivery carries bytes.
+fn bytes_at(delivery: &Delivery) -> Option<usize> {
+    let (Write::Create(values) | Write::Update(values)) = &delivery.write else { return None };
+    values.iter().position(|value| matches!(value, Value::Bytes(_)))
+}
+
 /// Refuses a delivery that carries bytes.
 fn refusal(shape: &Schema, delivery: &Delivery, holder: &str) -> Option<Outcome> {
-    let (Write::Create(values) | Write::Update(values)) = &delivery.write else { return None };
-    let at = values.iter().position(|value| matches!(value, Value::Bytes(_)))?;
+    let at = bytes_at(delivery)?;
     let field = shape.name(at).unwrap_or_default();
     Some(Outcome::Failed(Fault {
         remedy: Some("leave it out of the mapping, or map it with `to_string`, which writes hex".to_owned()),
@@ -41,9 +46,8 @@ fn refusal(shape: &Schema, delivery: &Delivery, holder: &str) -> Option<Outcome>
 
 /// What is refused, by place; `None` where everything may go on as it is.
 fn refusals(shape: &Schema, deliveries: &[Delivery], holder: &str) -> Option<Vec<Option<Outcome>>> {
-    let refused: Vec<Option<Outcome>> =
-        deliveries.iter().map(|delivery| refusal(shape, delivery, holder)).collect();
-    refused.iter().any(Option::is_some).then_some(refused)
+    let any = deliveries.iter().any(|delivery| bytes_at(delivery).is_some());
+    any.then(|| deliveries.iter().map(|delivery| refusal(shape, delivery, holder)).collect())
 }
 
 /// Takes the deliveries out that may go on.

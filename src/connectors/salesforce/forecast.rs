@@ -82,6 +82,18 @@ mod tests {
                 Some("2024-10-27T00:30:00.000+0000".into()),
                 "whole seconds of UTC",
             ),
+            (
+                Kind::DateTime,
+                "0000-01-01T00:00:00Z".into(),
+                Some("0000-01-01T00:00:00.000+0000".into()),
+                "year 0",
+            ),
+            (
+                Kind::DateTime,
+                "9999-12-30T10:00:00.999-05:45".into(),
+                Some("9999-12-30T15:45:00.000+0000".into()),
+                "the last days, a quarter of an hour off",
+            ),
             (Kind::DateTime, "2024-10-27".into(), None, "no moment: will be refused"),
             (Kind::Text, Value::Absent, None, "nothing is sent"),
         ];
