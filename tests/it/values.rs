@@ -59,7 +59,7 @@ fn prepared(pairs: &[(End, End)]) -> (Home, Daemon) {
             end.make(&home, &customer(*pair), system);
         }
     }
-    let daemon = Daemon::start(&home);
+    let daemon = Daemon::start_mute(&home);
     (home, daemon)
 }
 
@@ -108,7 +108,7 @@ async fn values_arrive_as_they_are_or_are_refused_with_a_reason() {
     for file in ["state.sqlite", "state.sqlite-wal", "state.sqlite-shm"] {
         let _ = std::fs::remove_file(home.path(&format!("data/{file}")));
     }
-    let daemon = Daemon::start(&home);
+    let daemon = Daemon::start_mute(&home);
     let local = pairs.iter().copied().filter(|(from, to)| !from.is_remote() && !to.is_remote());
     tally.add(each(&home, &daemon, local, async |pair| pair.meet_anew().await).await);
     assert!(daemon.terminate().success());

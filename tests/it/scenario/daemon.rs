@@ -48,9 +48,18 @@ impl Daemon {
 
     /// Starts the daemon with further arguments.
     pub fn start_with(home: &Home, arguments: &[&str]) -> Self {
+        Self::launch(home, arguments, Stdio::inherit())
+    }
+
+    /// Starts the daemon where hundreds of dead letters are what is wanted, and their log is not.
+    pub fn start_mute(home: &Home) -> Self {
+        Self::launch(home, &[], Stdio::null())
+    }
+
+    fn launch(home: &Home, arguments: &[&str], stderr: Stdio) -> Self {
         let mut all = vec!["run", "--listen", "127.0.0.1:0", "--json", "--quiet"];
         all.extend(arguments);
-        let mut child = home.command(&all).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut child = home.command(&all).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let said: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
