@@ -76,6 +76,7 @@ impl From<&FaultFlags> for Faults {
             latency_ms: flags.latency_ms,
             empty_pages: flags.empty_pages,
             normalise_text: flags.normalise_text,
+            ..Self::default()
         }
     }
 }

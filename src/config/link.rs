@@ -22,6 +22,8 @@ pub struct LinkConfig {
     pub a_to_b: bool,
     pub b_to_a: bool,
     pub poll_interval: Duration,
+    /// How often streams that are read from a cursor are compared as a whole; zero for never.
+    pub audit_interval: Duration,
     /// Who wins where both sides already hold a record when they first meet.
     pub first_contact: ConflictPolicy,
     /// Instead of the destination system's, where the link says so.
@@ -65,6 +67,9 @@ impl Default for FuseConfig {
 }
 
 const POLL_INTERVALS: std::ops::RangeInclusive<f64> = 0.01..=86_400.0;
+/// From never to a month.
+const AUDIT_INTERVALS: std::ops::RangeInclusive<f64> = 0.0..=2_678_400.0;
+const AUDIT_INTERVAL: Duration = Duration::from_secs(86_400);
 
 /// Reads one link; `None` where an end is not usable or the link is switched off.
 pub(super) fn read(
@@ -93,6 +98,7 @@ pub(super) fn read(
     ];
     let first_contact = fields.word("first_contact", &policies).unwrap_or(ConflictPolicy::Newest);
     let poll_interval = fields.seconds("poll_interval", POLL_INTERVALS).unwrap_or(Duration::from_secs(5));
+    let audit_interval = fields.seconds("audit_interval", AUDIT_INTERVALS).unwrap_or(AUDIT_INTERVAL);
     let batch_size = fields.count("batch_size", BATCH_SIZES).map(as_usize);
     let flush_interval = fields.seconds("flush_interval", FLUSH_INTERVALS);
     let fuse = read_fuse(fields);
@@ -108,6 +114,7 @@ pub(super) fn read(
         a_to_b,
         b_to_a,
         poll_interval,
+        audit_interval,
         first_contact,
         batch_size,
         flush_interval,

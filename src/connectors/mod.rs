@@ -20,6 +20,7 @@ use async_trait::async_trait;
 pub use no_bytes::NoBytes;
 
 use crate::engine::fault::Fault;
+use crate::engine::reading::{Overlap, Reach};
 use crate::engine::record::{Change, Cursor, Key, Record, RemoteId, Revision, Schema, Timestamp, Value};
 
 /// Every connector that this build knows, in the order in which they are listed.
@@ -235,6 +236,33 @@ pub trait Source: Send {
             "this stream can't be listed",
             "this is a defect of the connector",
         ))
+    }
+
+    /// Shows the whole stream once more in the order of its ids, for streams that are read from a cursor:
+    /// whatever no cursor could see is found so. `after` is the place of this walk alone; the stream's own
+    /// cursor and what was read with it stay as they are. Ends in [`End::Complete`]. Only where
+    /// [`Self::audits`].
+    async fn audit(&mut self, _after: Option<&Cursor>, _limit: usize, _call: &Call) -> Result<Page, Fault> {
+        Err(Fault::fatal(
+            crate::engine::fault::FaultCode::Configuration,
+            "this stream can't be audited",
+            "this is a defect of the connector",
+        ))
+    }
+
+    /// Tells whether [`Self::audit`] works; a stream that is always read as a whole needs none.
+    fn audits(&self) -> bool {
+        false
+    }
+
+    /// Tells how far a cursor at rest has read, where that goes by stamps.
+    fn reach(&self, _cursor: &Cursor) -> Option<Reach> {
+        None
+    }
+
+    /// Makes the cursor remember another overlap, where reading goes by stamps.
+    fn with_overlap(&self, _cursor: &Cursor, _overlap: Overlap) -> Option<Cursor> {
+        None
     }
 
     /// Tells, at next to no cost, whether reading may show something new. Answers true where it

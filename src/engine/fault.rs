@@ -36,13 +36,15 @@ pub enum FaultCode {
     Storage,
     /// What was read is not believed: the fuse holds it back.
     Frozen,
+    /// The data stands before the place where reading stopped: it looks restored from a backup.
+    Restored,
     /// Nothing is wrong: the process ends, and what was asked for is done after the next start.
     Stopping,
 }
 
 impl FaultCode {
     /// Every code.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Timeout,
         Self::Connect,
         Self::RateLimited,
@@ -55,6 +57,7 @@ impl FaultCode {
         Self::Configuration,
         Self::Storage,
         Self::Frozen,
+        Self::Restored,
         Self::Stopping,
     ];
 
@@ -78,6 +81,7 @@ impl FaultCode {
             Self::Configuration => "configuration",
             Self::Storage => "storage",
             Self::Frozen => "frozen",
+            Self::Restored => "restored",
             Self::Stopping => "stopping",
         }
     }
@@ -138,6 +142,15 @@ impl Fault {
     /// Tells whether only the end of the process is in the way: no trouble, nothing to be logged.
     pub fn is_stopping(&self) -> bool {
         self.code == FaultCode::Stopping
+    }
+
+    /// Builds the fault of a stream that stands before the place where reading stopped.
+    pub fn restored(stream: &str, what: &str) -> Self {
+        Self::fatal(
+            FaultCode::Restored,
+            format!("the cursor is ahead of the data of {stream}: {what}; it looks restored from a backup"),
+            "approve the link to go on with what stands there, or discard it to bring back what the other side has",
+        )
     }
 
     /// Marks that the effect may have happened although no reply says so.

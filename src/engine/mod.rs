@@ -8,5 +8,6 @@ pub mod flow;
 pub mod history;
 pub mod job;
 pub mod plan;
+pub mod reading;
 pub mod record;
 pub mod rules;

@@ -50,6 +50,9 @@ impl Mode<'_> {
     }
 }
 
+/// Whatever is news now was overlooked.
+pub const NOTHING_EXPECTED: Timestamp = Timestamp(i64::MAX);
+
 /// What became of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -59,6 +62,9 @@ pub struct Tally {
     pub queued: u64,
     pub skipped: u64,
     pub failed: u64,
+    /// News that was not to be expected any more, and the oldest stamp of it.
+    pub late: u64,
+    pub oldest: Option<Timestamp>,
 }
 
 impl Tally {
@@ -70,6 +76,8 @@ impl Tally {
         self.queued += other.queued;
         self.skipped += other.skipped;
         self.failed += other.failed;
+        self.late += other.late;
+        self.oldest = [self.oldest, other.oldest].into_iter().flatten().min();
     }
 }
 
@@ -83,6 +91,8 @@ pub struct Facts {
     pub judged: bool,
     /// When its reading began.
     pub read_at: Timestamp,
+    /// News under older stamps comes late: it was not to be expected any more.
+    pub expected_from: Option<Timestamp>,
     /// Where the source goes on behind it; `None` where that is not to be stored.
     pub cursor: Option<Option<Cursor>>,
     /// Writes that arrived although the page was overtaken before they were stored.
@@ -92,6 +102,15 @@ pub struct Facts {
 impl Facts {
     /// Makes a page that moves no cursor.
     pub fn of(side: Side, list: Vec<(Key, Fact)>, read_at: Timestamp) -> Self {
-        Self { side, list, keys_once: false, read_at, judged: true, cursor: None, told: Vec::new() }
+        Self {
+            side,
+            list,
+            keys_once: false,
+            read_at,
+            judged: true,
+            expected_from: None,
+            cursor: None,
+            told: Vec::new(),
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::page::{Entry, Fact, Facts, storage};
 use crate::connectors::Wanted;
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::plan::aside::{self, Aside};
-use crate::engine::plan::fuse::{self, Counts, Finding, Limits, Stream};
+use crate::engine::plan::fuse::{self, Counts, Finding, Kind, Limits, Stream};
 use crate::engine::record::{Direction, Schema, Side, Timestamp};
 use crate::store::{LinkId, Store, StoreError};
 
@@ -50,6 +50,9 @@ pub struct Held {
     pub findings: Vec<Finding>,
     /// The first of the records.
     pub records: Vec<HeldRecord>,
+    /// Only a read from the beginning shows it.
+    #[serde(default)]
+    pub anew: bool,
     /// What somebody has answered; taken up with the next pass.
     pub answer: Option<Word>,
 }
@@ -79,12 +82,27 @@ enum Phase {
 pub struct Fuses {
     watches: [std::sync::Mutex<Watch>; 2],
     frozen: [AtomicBool; 2],
+    /// By side: its stream went back in time, and nothing moves either way until somebody answers.
+    halted: [AtomicBool; 2],
     /// Somebody has answered: look again although the source has nothing new.
     answered: [AtomicBool; 2],
 }
 
 impl Fuses {
-    /// Tells whether nothing may be sent in this direction.
+    /// Tells whether nothing may be sent in this direction: it is frozen, or an end of it is halted.
+    pub fn is_held(&self, direction: Direction) -> bool {
+        self.is_frozen(direction) || Side::BOTH.iter().any(|&side| self.is_halted(side))
+    }
+
+    fn is_halted(&self, side: Side) -> bool {
+        at(&self.halted, side).load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_halted(&self, side: Side, halted: bool) {
+        at(&self.halted, side).store(halted, Ordering::Release);
+    }
+
+    /// Tells whether nothing of this direction's source is taken in.
     pub fn is_frozen(&self, direction: Direction) -> bool {
         along(&self.frozen, direction).load(Ordering::Acquire)
     }
@@ -109,6 +127,17 @@ impl Fuses {
         if matches!(watch.phase, Phase::Weighing) {
             watch.phase = Phase::Guarding;
         }
+    }
+
+    /// Guards on where an audit has stopped for a while.
+    pub(super) fn resume(&self, side: Side, totals: Counts) {
+        self.guard(side, false);
+        lock(at(&self.watches, side)).totals = totals;
+    }
+
+    /// Gives what was counted so far.
+    pub(super) fn totals(&self, side: Side) -> Counts {
+        lock(at(&self.watches, side)).totals.clone()
     }
 
     /// Begins a look at all of the stream.
@@ -288,9 +317,11 @@ pub(super) async fn blow(
     reason: String,
     findings: Vec<Finding>,
     records: Vec<HeldRecord>,
+    anew: bool,
 ) -> Result<(), Fault> {
     let direction = side.outward();
     ctx.fuses.set_frozen(direction, true);
+    ctx.fuses.set_halted(side, is_halt(&findings));
     let mut state = ctx.store.link(&ctx.customer, &ctx.name).await.map_err(storage)?;
     let known = held(ctx.store.as_ref(), ctx.id, direction, ctx.now()).await.map_err(storage)?;
     let same = known.as_ref().is_some_and(|known| known.findings == findings && known.reason == reason);
@@ -300,8 +331,13 @@ pub(super) async fn blow(
     tracing::error!(event = "fuse.blown", customer = %ctx.customer, link = %ctx.name,
         direction = direction.as_str(), error = %reason, "the direction is frozen");
     // What is answered to less than this is no answer to this.
-    let held = Held { since_ms: ctx.now().0, reason: reason.clone(), findings, records, answer: None };
+    let held = Held { since_ms: ctx.now().0, reason: reason.clone(), findings, records, anew, answer: None };
     keep(ctx.store.as_ref(), ctx.id, direction, &held).await.map_err(storage)?;
+    if ctx.fuses.is_halted(side) {
+        let other = side.other().outward();
+        let shown = along(&state.frozen, other).clone().unwrap_or_else(|| reason.clone());
+        set(&mut state.frozen, other, Some(shown));
+    }
     set(&mut state.frozen, direction, Some(reason));
     ctx.store.put_link(&state).await.map_err(storage)
 }
@@ -312,14 +348,27 @@ pub(super) async fn mend(ctx: &LinkContext, side: Side, answer: Option<Word>) ->
     let mut state = ctx.store.link(&ctx.customer, &ctx.name).await.map_err(storage)?;
     ctx.store.remove(SPACE, &name(ctx.id, direction)).await.map_err(storage)?;
     ctx.fuses.set_frozen(direction, false);
-    along(&ctx.due, direction).notify_one();
+    ctx.fuses.set_halted(side, false);
+    ctx.due.iter().for_each(tokio::sync::Notify::notify_one);
     if along(&state.frozen, direction).is_none() {
         return Ok(());
     }
+    let other = side.other();
+    // A direction that only rested because its destination was halted moves again; one that is frozen itself
+    // does not.
+    if !ctx.fuses.is_frozen(other.outward()) {
+        set(&mut state.frozen, other.outward(), None);
+    }
+    let still = along(&state.frozen, other.outward()).clone().filter(|_| ctx.fuses.is_halted(other));
     tracing::info!(event = "fuse.mended", customer = %ctx.customer, link = %ctx.name,
         direction = direction.as_str(), answer = ?answer, "the direction runs again");
-    set(&mut state.frozen, direction, None);
+    set(&mut state.frozen, direction, still);
     ctx.store.put_link(&state).await.map_err(storage)
+}
+
+/// Tells whether these findings stop both directions of the link.
+pub fn is_halt(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.kind == Kind::Restored)
 }
 
 /// Reads what a frozen direction holds back.

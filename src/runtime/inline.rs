@@ -58,7 +58,7 @@ pub async fn deliver(ctx: &LinkContext, entries: &mut [Entry]) -> Inline {
     let mut inline = Inline::default();
     for direction in Direction::BOTH {
         let end = ctx.end(direction.to());
-        if !at_once(ctx, direction) || ctx.fuses.is_frozen(direction) {
+        if !at_once(ctx, direction) || ctx.fuses.is_held(direction) {
             continue;
         }
         let places = places(entries, direction);

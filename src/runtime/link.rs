@@ -91,6 +91,8 @@ pub struct LinkContext {
     pub ends: [End; 2],
     pub clock: Clock,
     pub poll_interval: Duration,
+    /// Zero for never.
+    pub audit_interval: Duration,
     pub fuse: FuseConfig,
     pub stop: CancellationToken,
     /// Where the sources go on.
@@ -136,6 +138,23 @@ pub struct LinkView {
     /// What the next pass is to be called, where somebody asked for it, a side each.
     pub asked_as: [Mutex<Option<Arc<str>>>; 2],
     pub seen: [AtomicU64; 2],
+    /// What the last audit of each side came to.
+    pub audits: [Mutex<Option<Audited>>; 2],
+    /// How far back each side's reads begin, in milliseconds; 0 where they don't go by stamps.
+    pub overlap_ms: [AtomicU64; 2],
+}
+
+/// What an audit came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Audited {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Records that stand there.
+    pub records: u64,
+    /// Records that no read from the cursor would have shown.
+    pub missed: u64,
+    /// Records that were known and are not there any more.
+    pub gone: u64,
 }
 
 /// What a link is doing.
@@ -210,6 +229,7 @@ pub struct LinkParts {
     pub ends: [End; 2],
     pub clock: Clock,
     pub poll_interval: Duration,
+    pub audit_interval: Duration,
     pub fuse: FuseConfig,
     pub stop: CancellationToken,
     pub cursors: [Option<Cursor>; 2],
@@ -230,6 +250,7 @@ impl LinkContext {
             ends: parts.ends,
             clock: parts.clock,
             poll_interval: parts.poll_interval,
+            audit_interval: parts.audit_interval,
             fuse: parts.fuse,
             stop: parts.stop,
             cursors: parts.cursors.map(Mutex::new),

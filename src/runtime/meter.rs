@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
-use super::link::{LinkContext, along, at};
+use super::link::{Audited, LinkContext, along, at};
 use super::supervisor::Runtime;
 use crate::engine::plan::Status;
 use crate::engine::record::{Direction, Side, Timestamp};
 use crate::store::{Depth, LinkState};
 use crate::telemetry::metrics::{
-    ATTEMPT_DURATION, CONFIG_RELOAD, CONFLICTS, DEAD_LETTERS, ECHO_WRITES, FUSE_BLOWN, LAG, POLL_DURATION,
-    QUEUE_DEPTH, RECORDS, RULES_RELOAD, RULES_VERSION,
+    ATTEMPT_DURATION, AUDIT_FOUND, AUDIT_RECORDS, CONFIG_RELOAD, CONFLICTS, DEAD_LETTERS, ECHO_WRITES,
+    FUSE_BLOWN, LAG, OVERLAP, POLL_DURATION, QUEUE_DEPTH, RECORDS, RULES_RELOAD, RULES_VERSION,
 };
 
 /// The statuses that are counted as outcomes.
@@ -63,6 +63,18 @@ pub fn records(ctx: &LinkContext, direction: Direction, outcome: Status, count: 
     counter!(RECORDS, "customer" => ctx.customer.clone(), "link" => ctx.name.clone(),
         "direction" => direction.as_str(), "outcome" => outcome.as_str())
     .increment(count);
+}
+
+/// Counts what an audit found.
+pub fn audited(ctx: &LinkContext, side: Side, audited: Audited) {
+    for (what, count) in [("missed", audited.missed), ("gone", audited.gone)] {
+        counter!(AUDIT_FOUND, "customer" => ctx.customer.clone(), "link" => ctx.name.clone(),
+            "side" => side.as_str(), "what" => what)
+        .increment(count);
+    }
+    gauge!(AUDIT_RECORDS, "customer" => ctx.customer.clone(), "link" => ctx.name.clone(),
+        "side" => side.as_str())
+    .set(audited.records as f64);
 }
 
 /// Notes how long one delivery attempt of a batch took, with the look before it.
@@ -120,6 +132,11 @@ fn measure_lags(runtime: &Runtime) {
             if complete_to > 0 {
                 gauge!(LAG, "customer" => customer.clone(), "link" => link.clone(), "side" => side.as_str())
                     .set(now.since(Timestamp(complete_to)).as_secs_f64());
+            }
+            let overlap_ms = at(&running.view.overlap_ms, side).load(Ordering::Relaxed);
+            if overlap_ms > 0 {
+                gauge!(OVERLAP, "customer" => customer.clone(), "link" => link.clone(), "side" => side.as_str())
+                    .set(Duration::from_millis(overlap_ms).as_secs_f64());
             }
         }
     }

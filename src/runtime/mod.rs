@@ -1,5 +1,6 @@
 //! Everything that does: the tasks that carry out what the engine decides.
 
+mod audit;
 pub mod book;
 mod circle;
 pub mod clock;
@@ -9,6 +10,7 @@ pub mod fuse;
 pub mod gate;
 pub mod inline;
 pub mod janitor;
+mod lateness;
 mod limits;
 pub mod link;
 mod look;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::book::{BookError, RuleBook};
 use super::contact;
+use super::fuse;
 use super::link::{End, LinkContext, LinkParts, Phase, Sums, Tuning, at, lock};
 use super::meter;
 use super::page::storage;
@@ -230,6 +231,7 @@ async fn open(
         ends,
         clock: Arc::clone(&runtime.clock),
         poll_interval: wanted.poll_interval,
+        audit_interval: wanted.audit_interval,
         fuse: wanted.fuse,
         // Of its own, so that the link can be opened again when one of its tasks breaks down.
         stop: stop.child_token(),
@@ -242,7 +244,12 @@ async fn open(
         *lock(at(&ctx.presence, side)) = presence;
     }
     for (direction, frozen) in Direction::BOTH.into_iter().zip(&state.frozen) {
-        ctx.fuses.set_frozen(direction, frozen.is_some() && ctx.rules.way(direction).is_some());
+        let held = fuse::held(ctx.store.as_ref(), ctx.id, direction, ctx.now()).await.map_err(storage)?;
+        // What only rests because the other end is halted holds nothing back of its own.
+        let own = frozen.is_some() && held.is_some() && ctx.rules.way(direction).is_some();
+        let halted = held.is_some_and(|held| fuse::is_halt(&held.findings));
+        ctx.fuses.set_frozen(direction, own);
+        ctx.fuses.set_halted(direction.from(), own && halted);
     }
     Ok(Some((Arc::new(ctx), state)))
 }

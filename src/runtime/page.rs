@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 pub use super::facts::{Fact, Facts, Mode, Tally};
 use super::fuse;
 use super::inline::{self, Inline};
+use super::lateness;
 use super::link::{LinkContext, Presence, along, at, lock};
 use super::meter::Outcomes;
 use super::presence::shift;
@@ -35,6 +36,8 @@ pub struct Entry {
     pub before: Before,
     pub actions: [Action; 2],
     pub dirty: bool,
+    /// The page showed news of it, under this stamp.
+    pub news: Option<Option<Timestamp>>,
     pub forget: bool,
     /// The direction that starts at what can't be read.
     pub malformed: Option<(Direction, Malformed)>,
@@ -60,7 +63,16 @@ impl Entry {
         };
         let nothing = || Action::Nothing(crate::engine::plan::Why::NothingThere);
         let actions = [nothing(), nothing()];
-        Self { pair, before, actions, dirty: false, forget: false, malformed: None, history: Vec::new() }
+        Self {
+            pair,
+            before,
+            actions,
+            dirty: false,
+            news: None,
+            forget: false,
+            malformed: None,
+            history: Vec::new(),
+        }
     }
 }
 
@@ -120,6 +132,7 @@ pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -
     let mut outcomes = Outcomes::default();
     let mut tally = Tally { facts: facts.list.len() as u64, ..Tally::default() };
     tally.changed = entries.iter().filter(|entry| entry.dirty).count() as u64;
+    lateness::count(&facts, &entries, &mut tally);
     let told: Vec<Event> = facts.told.clone();
     let delivered = match mode {
         Mode::Note => Inline::default(),
@@ -274,7 +287,9 @@ fn take_in(ctx: &LinkContext, side: Side, entry: &mut Entry, fact: &Fact, epoch:
             // Most of what is shown again is as known: nothing is copied for it.
             if moved || known.now() != Some(&projected.image) {
                 let news = observe(&mut entry.pair, side, projected.clone(), epoch, now);
-                entry.dirty |= news == Observation::News;
+                if news == Observation::News {
+                    (entry.dirty, entry.news) = (true, Some(entry.pair.side(side).modified_at));
+                }
             }
             entry.dirty |= mended(ctx, &entry.pair, side);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::audit::Audits;
 use super::fuse;
 use super::link::{LinkContext, at, lock};
 use super::meter;
@@ -52,6 +53,11 @@ pub struct Poller {
     pub(super) quiet_polls: u32,
     /// Somebody has said that it is right to show nothing.
     pub(super) is_vouched: bool,
+    /// The next read starts from the beginning, whatever was read before.
+    pub(super) begins_anew: bool,
+    /// What the frozen direction holds back is listed.
+    pub(super) is_weighed: bool,
+    pub(super) audits: Audits,
     /// What a load has shown, with the number of its scan.
     unswept: Option<(Shown, u32)>,
 }
@@ -88,6 +94,9 @@ impl Poller {
             frozen_polls: 0,
             quiet_polls: 0,
             is_vouched: false,
+            begins_anew: false,
+            is_weighed: false,
+            audits: Audits::default(),
             unswept: None,
         })
     }
@@ -181,7 +190,7 @@ impl Poller {
         let now = self.ctx.now();
         if !self.source.may_have_changed() && !self.unfinished && !answered {
             self.complete(now);
-            return Ok(Tally::default());
+            return self.audit_on().await;
         }
         if self.rests_frozen(answered) {
             return Ok(Tally::default());
@@ -189,9 +198,11 @@ impl Poller {
         // A source that has shown everything may say that nothing changed although the last page
         // was never taken in.
         self.unfinished = !planted(Bug::UnfinishedForgotten);
+        self.audit_again();
         match self.pass(&mut PassMode::Plan).await {
-            Ok(tally) => {
+            Ok(mut tally) => {
                 self.unfinished = false;
+                tally.add(self.audit_on().await?);
                 Ok(tally)
             }
             // Held back until the source has news or somebody answers.
@@ -208,10 +219,12 @@ impl Poller {
         let ctx = Arc::clone(&self.ctx);
         let features = ctx.end(self.side).features;
         let scanned = features.deletes == Deletes::Scanned;
-        let mut cursor = if scanned { None } else { lock(at(&ctx.cursors, self.side)).clone() };
+        let mut cursor =
+            if scanned || self.begins_anew { None } else { lock(at(&ctx.cursors, self.side)).clone() };
         let whole = cursor.is_none();
         let epoch = if whole { ctx.next_epoch(self.side) } else { ctx.epoch(self.side) };
         let mut shown = whole.then(Shown::default);
+        let reach = cursor.as_ref().and_then(|cursor| self.source.reach(cursor));
         let mut total = Tally::default();
         let mut relay = Relay::new(&ctx, scanned);
         ctx.fuses.guard(self.side, whole);
@@ -232,6 +245,7 @@ impl Poller {
             let facts = Facts {
                 keys_once: scanned && !is_again,
                 judged: false,
+                expected_from: reach.map(|reach| reach.newest),
                 cursor: stored.clone(),
                 ..Facts::of(self.side, facts, read_at)
             };
@@ -294,13 +308,17 @@ impl Poller {
         if whole && !scanned {
             self.store_cursor(cursor).await?;
         }
+        self.note_overlap();
+        if let (Some(reach), Some(oldest)) = (reach, total.oldest) {
+            self.adapt(Some(reach.newest.since(oldest)), false).await?;
+        }
         self.complete(began);
         Ok(total)
     }
 
     /// Stores where a whole read ended, once everything is taken in that it has not shown, too: whoever is
     /// stopped before that reads the whole again.
-    async fn store_cursor(&mut self, cursor: Option<Cursor>) -> Result<(), Fault> {
+    pub(super) async fn store_cursor(&mut self, cursor: Option<Cursor>) -> Result<(), Fault> {
         let ctx = Arc::clone(&self.ctx);
         let commit = Commit { cursor: Some((self.side, cursor.clone())), ..Commit::default() };
         ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
@@ -342,7 +360,7 @@ impl Poller {
         // A remote listing of many calls is made the more seldom the more it costs.
         let every =
             if ctx.end(self.side).remote && self.listing_calls > 1 { self.listing_calls * 10 } else { 1 };
-        if self.polls_since_listing < every {
+        if self.polls_since_listing < every && !self.begins_anew {
             return Ok(Tally::default());
         }
         let shown = self.list_keys().await?;
@@ -373,7 +391,7 @@ impl Poller {
     }
 
     /// Takes in what a complete scan or listing has not shown.
-    async fn sweep(&mut self, shown: Shown, epoch: u32, mode: Mode<'_>) -> Result<Tally, Fault> {
+    pub(super) async fn sweep(&mut self, shown: Shown, epoch: u32, mode: Mode<'_>) -> Result<Tally, Fault> {
         let ctx = &self.ctx;
         let looked_at = ctx.now();
         let count = shown.presence.count;

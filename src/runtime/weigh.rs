@@ -24,6 +24,8 @@ struct Weighed {
     records: Vec<HeldRecord>,
 }
 
+/// What is found of a stream that went back in time.
+const BACK: Finding = Finding { kind: Kind::Restored, field: None, count: 0, of: 0 };
 /// Polls of which one looks at a frozen direction of a remote system.
 const FROZEN_EVERY: u32 = 12;
 /// Quiet polls of which one asks whether the stream still shows anything.
@@ -35,13 +37,15 @@ impl Poller {
         let ctx = Arc::clone(&self.ctx);
         let (side, direction) = (self.side, self.side.outward());
         let was_frozen = ctx.fuses.is_frozen(direction);
+        let mut is_back = false;
         if !was_frozen {
             match self.read_through(mode).await {
                 Err(fault) if fault.code == FaultCode::Frozen => {}
+                Err(fault) if fault.code == FaultCode::Restored => is_back = self.went_back(&fault),
                 Err(fault) if self.lost_its_form(&fault) => {
                     let finding = Finding { kind: Kind::Unreadable, field: None, count: 0, of: 0 };
                     let reason = format!("{}: {fault}", finding.words(&fuse::stream(&ctx, side)));
-                    fuse::blow(&ctx, side, reason, vec![finding], Vec::new()).await?;
+                    fuse::blow(&ctx, side, reason, vec![finding], Vec::new(), false).await?;
                     return Err(fault);
                 }
                 Ok(tally) => {
@@ -51,8 +55,40 @@ impl Poller {
                 ended => return ended,
             }
         }
-        let weighed = self.weigh().await?;
         let held = fuse::held(ctx.store.as_ref(), ctx.id, direction, ctx.now()).await.map_err(storage)?;
+        // Once halted it stays so until somebody answers: what is written to the stream meanwhile can hide
+        // that it went back, and mends nothing.
+        let was_halted = held.as_ref().is_some_and(|held| fuse::is_halt(&held.findings));
+        if let Some(held) =
+            held.as_ref().filter(|held| was_halted && self.is_weighed && held.answer.is_none())
+        {
+            return Err(fuse::frozen(held.reason.clone()));
+        }
+        self.begins_anew |= was_halted || is_back || held.as_ref().is_some_and(|held| held.anew);
+        let weighed = match is_back || was_halted {
+            true => None,
+            false => match self.weigh(self.begins_anew).await {
+                Err(fault) if fault.code == FaultCode::Restored => {
+                    is_back = self.went_back(&fault);
+                    None
+                }
+                weighed => Some(weighed?),
+            },
+        };
+        let is_halted = was_halted || is_back;
+        if is_halted && !was_halted {
+            // At once: to weigh it all takes a while.
+            self.is_weighed = false;
+            fuse::blow(&ctx, side, self.reason(&[BACK]), vec![BACK], Vec::new(), true).await?;
+        }
+        let weighed = match weighed {
+            Some(weighed) => weighed,
+            None => {
+                let mut weighed = self.weigh(true).await?;
+                weighed.findings.insert(0, BACK);
+                weighed
+            }
+        };
         let told = held
             .as_ref()
             .filter(|held| weighed.findings.iter().all(|finding| finding.is_covered(&held.findings)));
@@ -69,29 +105,48 @@ impl Poller {
             return Err(fuse::frozen("the bulk load begins again, now that its source has been weighed"));
         }
         ctx.fuses.set_frozen(direction, false);
-        match self.read_through(mode).await {
+        self.begins_anew |= is_halted;
+        let ended = self.read_through(mode).await;
+        self.begins_anew = false;
+        match ended {
             Ok(tally) => {
                 ctx.fuses.settle(side);
                 fuse::mend(&ctx, side, answer).await?;
                 Ok(tally)
             }
             Err(fault) => {
-                ctx.fuses.set_frozen(direction, was_frozen);
+                ctx.fuses.set_frozen(direction, was_frozen || is_halted);
                 Err(fault)
             }
         }
     }
 
-    async fn freeze(&mut self, weighed: Weighed) -> Result<Tally, Fault> {
-        let ctx = Arc::clone(&self.ctx);
-        let stream = fuse::stream(&ctx, self.side);
-        let words: Vec<String> = weighed.findings.iter().map(|finding| finding.words(&stream)).collect();
-        let reason = format!(
+    /// Stops both directions: what is written now would meet records that look as they did long ago.
+    fn went_back(&self, fault: &Fault) -> bool {
+        let ctx = &self.ctx;
+        ctx.fuses.set_halted(self.side, true);
+        tracing::error!(event = "stream.restored", customer = %ctx.customer, link = %ctx.name,
+            side = self.side.as_str(), error = %fault, "the stream went back in time; the link halts");
+        true
+    }
+
+    /// Says why a direction is frozen, and what to do.
+    fn reason(&self, findings: &[Finding]) -> String {
+        let stream = fuse::stream(&self.ctx, self.side);
+        let words: Vec<String> = findings.iter().map(|finding| finding.words(&stream)).collect();
+        format!(
             "{}; approve it if that is meant, discard it to bring back what the other side has, or mend the stream",
             words.join("; ")
-        );
+        )
+    }
+
+    async fn freeze(&mut self, weighed: Weighed) -> Result<Tally, Fault> {
+        let ctx = Arc::clone(&self.ctx);
+        let reason = self.reason(&weighed.findings);
         ctx.fuses.settle(self.side);
-        fuse::blow(&ctx, self.side, reason.clone(), weighed.findings, weighed.records).await?;
+        let anew = std::mem::take(&mut self.begins_anew);
+        self.is_weighed = true;
+        fuse::blow(&ctx, self.side, reason.clone(), weighed.findings, weighed.records, anew).await?;
         Err(fuse::frozen(reason))
     }
 
@@ -111,19 +166,20 @@ impl Poller {
                     aside.emptied.extend(finding.field.as_deref().and_then(|field| shape.position(field)));
                 }
                 Kind::Deletes | Kind::EmptyStream | Kind::ShrunkenStream => aside.deletes = true,
+                Kind::Restored => (aside.deletes, aside.all) = (true, true),
                 Kind::Unreadable => {}
             }
         }
         aside
     }
 
-    /// Reads all that the next pass would, and takes nothing in.
-    async fn weigh(&mut self) -> Result<Weighed, Fault> {
+    /// Reads all that the next pass would, or all there is, and takes nothing in.
+    async fn weigh(&mut self, begins_anew: bool) -> Result<Weighed, Fault> {
         let ctx = Arc::clone(&self.ctx);
         let side = self.side;
         let features = ctx.end(side).features;
         let scanned = features.deletes == Deletes::Scanned;
-        let mut cursor = if scanned { None } else { lock(at(&ctx.cursors, side)).clone() };
+        let mut cursor = if scanned || begins_anew { None } else { lock(at(&ctx.cursors, side)).clone() };
         let whole = cursor.is_none();
         let epoch = if whole { ctx.next_epoch(side) } else { ctx.epoch(side) };
         let mut shown = whole.then(Shown::default);

@@ -70,7 +70,7 @@ async fn pause(ctx: &LinkContext, rest: Duration) {
 
 /// Says how long there is nothing to do: zero where a batch is full or has waited long enough.
 async fn next(ctx: &LinkContext, direction: Direction) -> Duration {
-    if ctx.fuses.is_frozen(direction) {
+    if ctx.fuses.is_held(direction) {
         return LOOK_EVERY;
     }
     let tuning = *ctx.end(direction.to()).tuning.load_full();

@@ -35,6 +35,12 @@ pub const CONFLICTS: &str = "record_sync_conflicts";
 pub const ECHO_WRITES: &str = "record_sync_echo_writes_total";
 /// Labels `customer`, `link`, `direction`; 1 while frozen.
 pub const FUSE_BLOWN: &str = "record_sync_fuse_blown";
+/// Labels `customer`, `link`, `side`, `what`: `missed` or `gone`.
+pub const AUDIT_FOUND: &str = "record_sync_audit_found_total";
+/// Labels `customer`, `link`, `side`.
+pub const AUDIT_RECORDS: &str = "record_sync_audit_records";
+/// Labels `customer`, `link`, `side`.
+pub const OVERLAP: &str = "record_sync_overlap_seconds";
 /// 1 where the last change of the configuration was taken over, 0 where it was refused.
 pub const CONFIG_RELOAD: &str = "record_sync_config_last_reload_successful";
 /// Label `customer`; the same of the rules.
@@ -110,6 +116,12 @@ fn describe() {
         "Writes that were made before and undone by the other side: none where all is well"
     );
     describe_gauge!(FUSE_BLOWN, "Whether a direction is frozen by a fuse");
+    describe_counter!(
+        AUDIT_FOUND,
+        "Records that an audit found: missed by every read from the cursor, or gone without a word"
+    );
+    describe_gauge!(AUDIT_RECORDS, "Records that the last audit of a stream was shown");
+    describe_gauge!(OVERLAP, "Seconds before the newest stamp at which each read of a stream begins again");
     describe_gauge!(CONFIG_RELOAD, "Whether the last change of the configuration was taken over");
     describe_gauge!(RULES_RELOAD, "Whether the last change of the rules was taken over");
     describe_gauge!(RULES_VERSION, "Version of the rules in force");

@@ -108,6 +108,7 @@ fn the_sample_is_read() {
     let link = &config.default.links["sqlite-to-salesforce"];
     assert_eq!((link.a_to_b, link.b_to_a), (true, true));
     assert_eq!(link.first_contact, ConflictPolicy::Newest);
+    assert_eq!(link.audit_interval, Duration::from_secs(86_400), "a day, where nothing is said");
     assert_eq!(link.a.key, ["record_id"]);
     assert_eq!(link.b.key, ["record_id"]);
     assert_eq!(link.a.options.get("capture"), Some(&json!("scan")));
@@ -322,6 +323,12 @@ fn wrong_files_are_refused_with_place_and_remedy() {
             with("[default.links.l]\ndirection = \"forward\""),
             "5:13: `direction` can't be \"forward\"; write \"both\", \"a_to_b\", \"b_to_a\"",
         ),
+        (
+            "an interval with a unit",
+            with("[default.links.l]\naudit_interval = \"1h\""),
+            "5:18: `audit_interval` is text; write seconds",
+        ),
+        ("less than never", with("[default.links.l]\naudit_interval = -1"), "5:18: `audit_interval`"),
         (
             "first contact",
             with("[default.links.l]\nfirst_contact = \"max\""),

@@ -3,6 +3,7 @@
 //! A connector's test module implements [`Harness`] and says `conformance!(make);`, where `make` is
 //! an `async fn() -> impl Harness` that gives a fresh, empty stream each time.
 
+mod changing;
 mod follower;
 mod reading;
 mod writer;
@@ -19,6 +20,7 @@ use record_sync::connectors::{
 use record_sync::engine::fault::{Fault, FaultKind};
 use record_sync::engine::record::{Change, Cursor, Key, Number, Record, RemoteId, Schema, Value};
 
+pub use changing::*;
 pub use follower::Follower;
 pub use reading::*;
 use writer::{Writer, create, delivered};
@@ -104,6 +106,8 @@ macro_rules! conformance {
             edits_deletions_and_returns_are_seen
             a_random_history_is_followed
             records_that_come_while_a_read_is_under_way_are_not_lost
+            rows_that_change_between_pages_end_as_they_stand
+            an_audit_shows_all_and_moves_no_cursor
             an_edit_is_never_slept_through
             creates_updates_and_deletes_arrive
             an_update_leaves_other_fields_alone

@@ -1,5 +1,6 @@
 //! The Outreach connector against its mock, over real HTTP on loopback.
 
+mod cursors;
 mod mock;
 mod reading;
 mod writing;

@@ -4,6 +4,7 @@
 //! time: whatever is waited for has a generous end.
 
 mod api;
+mod audit;
 mod check;
 mod crash;
 pub mod daemon;
@@ -18,6 +19,7 @@ mod metrics;
 #[path = "../common/outside.rs"]
 pub mod outside;
 mod push;
+mod restored;
 mod rings;
 mod story;
 mod triangle;

@@ -1,6 +1,7 @@
 //! The SQLite connector: the conformance suite in all its ways of reading, and what only SQLite does.
 
 mod capture;
+mod cursors;
 mod keys;
 mod tables;
 mod values;

@@ -108,6 +108,7 @@ impl Desk {
             return Err(reason.clone());
         }
         let mut table = lock(&self.table);
+        table.stamp_as(&lock(&self.faults));
         let result = work(&mut table);
         table.flush()?;
         Ok(result)
@@ -120,6 +121,11 @@ impl Desk {
         Luck { seed: self.seed, number: 0, drawn: 0, faults, records: 1 }
     }
 
+    /// Tells the service's time.
+    pub fn clock(&self, now: Timestamp) -> Timestamp {
+        Timestamp(now.0.saturating_add(lock(&self.faults).clock_ms))
+    }
+
     /// Returns the faults in force.
     pub fn faults(&self) -> Faults {
         lock(&self.faults).clone()
@@ -130,6 +136,7 @@ impl Desk {
         if let Some(path) = request.path.strip_prefix("/__admin/") {
             return self.admin(service, path, request);
         }
+        let now = self.clock(now);
         let faults = self.faults();
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let mut luck = Luck { seed: self.seed, number, drawn: 0, faults, records: 0 };

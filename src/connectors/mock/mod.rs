@@ -44,6 +44,10 @@ pub struct Faults {
     pub empty_pages: bool,
     /// Stores text trimmed and in lower case.
     pub normalise_text: bool,
+    /// The service's clock is off by so much, in milliseconds; stamps may go back with it.
+    pub clock_ms: i64,
+    /// Every save carries this stamp, in milliseconds since 1970: a late commit, an import.
+    pub stamp_ms: Option<i64>,
 }
 
 /// An HTTP request without its transport.

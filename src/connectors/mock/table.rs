@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use compact_str::CompactString;
 use serde_json::value::RawValue;
 
+use super::Faults;
 use super::disk::Disk;
-use crate::engine::record::{JsonError, Value, value_from_raw, write_json};
+use crate::engine::record::{JsonError, Timestamp, Value, value_from_raw, write_json};
 
 /// One object: its fields by name, exact.
 pub type Object = BTreeMap<CompactString, Value>;
@@ -40,8 +41,19 @@ pub struct Table {
     streams: BTreeMap<CompactString, Stream>,
     facts: BTreeMap<String, String>,
     disk: Option<Disk>,
+    /// How saves are stamped, where a test says so.
+    stamping: Stamping,
     /// Objects as they were at the last [`Self::mark`], by stream and id.
     undo: Option<BTreeMap<(CompactString, CompactString), Option<Object>>>,
+}
+
+#[derive(Clone, Copy, Default)]
+enum Stamping {
+    /// Never back behind the last stamp.
+    #[default]
+    Onwards,
+    ByTheClock,
+    Fixed(Timestamp),
 }
 
 #[derive(Default)]
@@ -155,6 +167,24 @@ impl Table {
             disk.stage_fact(name, &value);
         }
         self.facts.insert(name.to_owned(), value);
+    }
+
+    /// Learns how saves are stamped from now on.
+    pub(super) fn stamp_as(&mut self, faults: &Faults) {
+        self.stamping = match faults.stamp_ms {
+            Some(at) => Stamping::Fixed(Timestamp(at)),
+            None if faults.clock_ms != 0 => Stamping::ByTheClock,
+            None => Stamping::Onwards,
+        };
+    }
+
+    /// Gives the stamp that a test wants for a save at this moment; `None` where it wants none of its own.
+    pub fn stamp(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.stamping {
+            Stamping::Onwards => None,
+            Stamping::ByTheClock => Some(now),
+            Stamping::Fixed(at) => Some(at),
+        }
     }
 
     /// Keeps a way back: from here on every first change of an object is remembered.

@@ -9,6 +9,7 @@
 mod destination;
 mod lookup;
 mod mock;
+mod restored;
 mod service;
 mod settings;
 mod source;

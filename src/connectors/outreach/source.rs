@@ -4,6 +4,7 @@
 //! `overlap_ms` after its stamp; whatever was read sooner after its stamp than that is read again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use super::refuses_the_query;
 use super::service::Service;
 use super::wire::{self, Decoder, Query, Resource};
 use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::reading::{Overlap, Reach, Witnesses};
 use crate::engine::record::{Change, Cursor, Timestamp};
 
 /// Bytes of a `links.next` that are believed.
@@ -22,10 +24,10 @@ const NEXT_BYTES_MAX: usize = 16 * 1024;
 /// Where a pass stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Position {
+pub(super) struct Position {
     /// `updatedAt` in milliseconds from which this pass reads, inclusive; from the first where missing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<i64>,
+    pub from: Option<i64>,
     /// The latest stamp of this pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     high: Option<i64>,
@@ -34,7 +36,12 @@ struct Position {
     hold: Option<i64>,
     /// The query of the next page of this pass.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
+    pub next: Option<String>,
+    /// The latest records that were shown.
+    #[serde(default, skip_serializing_if = "Witnesses::is_empty")]
+    pub witnesses: Witnesses,
+    #[serde(default, skip_serializing_if = "Overlap::is_none")]
+    pub overlap: Overlap,
 }
 
 impl Position {
@@ -45,8 +52,10 @@ impl Position {
         latest: Option<i64>,
         asked_at: Option<i64>,
         next: Option<String>,
-        overlap: i64,
+        least: Duration,
     ) -> Self {
+        let overlap = self.overlap.length(least);
+        let overlap = i64::try_from(overlap.as_millis()).unwrap_or(i64::MAX);
         self.high = self.high.max(latest);
         if let (Some(latest), Some(asked_at)) = (latest, asked_at) {
             let settled = asked_at.saturating_sub(overlap);
@@ -59,15 +68,26 @@ impl Position {
             return Self { next, ..self };
         }
         let after_high = self.high.map(|high| match asked_at {
-            Some(_) => high.saturating_add(1),
+            // That record once more: one that is no longer there tells of an older state.
+            Some(_) => high,
             None => high.saturating_sub(overlap),
         });
         let from = match (after_high, self.hold) {
             (Some(after), Some(hold)) => Some(after.min(hold)),
             (after, _) => after,
         };
-        // Never back behind where this pass began: that was settled before.
-        Self { from: from.max(self.from), ..Self::default() }
+        // Never back behind where this pass began: that was settled before. Unless the service's clock
+        // stands behind that itself.
+        let settled = asked_at.map(|asked_at| asked_at.saturating_sub(overlap));
+        let began = self.from.map(|from| settled.map_or(from, |settled| settled.min(from)));
+        Self { from: from.max(began), witnesses: self.witnesses, overlap: self.overlap, ..Self::default() }
+    }
+
+    /// Tells how far a cursor at rest has read.
+    fn reach(&self, least: Duration) -> Option<Reach> {
+        let from = self.from.filter(|_| self.next.is_none())?;
+        let newest = self.witnesses.newest()?.max(from);
+        Some(Reach { newest: Timestamp(newest), from: Timestamp(from), overlap: self.overlap, least })
     }
 
     fn parse(cursor: &Cursor) -> Result<Self, Fault> {
@@ -92,9 +112,9 @@ fn foreign() -> Fault {
 
 /// The reading end of one resource.
 pub struct OutreachSource {
-    service: Arc<Service>,
-    resource: Resource,
-    key: Vec<String>,
+    pub(super) service: Arc<Service>,
+    pub(super) resource: Resource,
+    pub(super) key: Vec<String>,
     fields: Option<Vec<String>>,
     decoder: Decoder,
     /// The service's time in its last reply.
@@ -115,6 +135,11 @@ impl OutreachSource {
         }
     }
 
+    /// The configured overlap.
+    pub(super) fn least(&self) -> Duration {
+        Duration::from_millis(self.service.settings.overlap_ms)
+    }
+
     fn page_size(&self, limit: usize) -> usize {
         limit.clamp(1, self.service.settings.page_size)
     }
@@ -124,12 +149,17 @@ impl OutreachSource {
         if let Some(from) = from {
             query = query.with("filter[updatedAt]", &format!("{}..inf", Timestamp(from)));
         }
+        self.ordered(query, "updatedAt,id", limit)
+    }
+
+    /// Asks for a page of what the rules read, in an order.
+    fn ordered(&self, mut query: Query, order: &str, limit: usize) -> Query {
         if let Some(fields) = &self.fields {
             let names = fields.iter().chain(&self.key).map(String::as_str);
             query = query.with_fields(&self.resource, names, self.always());
         }
         query
-            .with("sort", "updatedAt,id")
+            .with("sort", order)
             .with("page[size]", &self.page_size(limit).to_string())
             .with("count", "false")
     }
@@ -148,8 +178,9 @@ impl OutreachSource {
 
     /// Returns a moment at the service that was not after the request to which this is the reply.
     fn asked_at(&mut self, reply: &RawReply) -> Option<i64> {
-        let before = self.told;
         let told = wire::server_time(reply);
+        // A clock that was set back tells nothing of when that was.
+        let before = self.told.filter(|before| told.is_none_or(|told| *before <= told));
         self.told = told.or(before);
         // A request takes no longer than its time-out.
         let timeout = i64::try_from(self.service.settings.timeout_ms).unwrap_or(i64::MAX);
@@ -182,13 +213,44 @@ impl Source for OutreachSource {
                 other => other?,
             },
         };
-        let page = self.decoder.page(&operation, &reply.body)?;
+        let mut page = self.decoder.page(&operation, &reply.body)?;
         let next = next_of(&operation, page.next.as_deref())?;
         let end = if next.is_some() { End::More } else { End::CaughtUp };
-        let overlap = i64::try_from(self.service.settings.overlap_ms).unwrap_or(i64::MAX);
+        if position.next.is_none() {
+            let now = wire::server_time(&reply);
+            self.check_restored(&mut position, &page, now, call).await?;
+            position.leave_out_decided(&mut page.changes);
+        }
+        position.see(&page.changes);
         let asked_at = self.asked_at(&reply);
-        let position = position.past(page.latest.map(|latest| latest.0), asked_at, next, overlap);
+        let position = position.past(page.latest.map(|latest| latest.0), asked_at, next, self.least());
         Ok(Page { changes: page.changes, cursor: position.cursor(), end })
+    }
+
+    /// Shows all records in the order of ids: an order that no stamp can mislead.
+    async fn audit(&mut self, after: Option<&Cursor>, limit: usize, call: &Call) -> Result<Page, Fault> {
+        let operation = format!("audit {}", self.resource.plural);
+        let query = match after {
+            Some(Cursor(next)) => self.following(next, limit),
+            None => self.ordered(Query::new(self.resource.path()), "id", limit),
+        };
+        let reply = self.service.get(&operation, query, call).await?;
+        let page = self.decoder.page(&operation, &reply.body)?;
+        let next = next_of(&operation, page.next.as_deref())?;
+        let end = if next.is_some() { End::More } else { End::Complete };
+        Ok(Page { changes: page.changes, cursor: next.map(Cursor), end })
+    }
+
+    fn audits(&self) -> bool {
+        true
+    }
+
+    fn reach(&self, cursor: &Cursor) -> Option<Reach> {
+        Position::parse(cursor).ok()?.reach(self.least())
+    }
+
+    fn with_overlap(&self, cursor: &Cursor, overlap: Overlap) -> Option<Cursor> {
+        Position { overlap, ..Position::parse(cursor).ok()? }.cursor()
     }
 
     /// Lists the keys in the order of ids; a record without a key was never part of a pair.

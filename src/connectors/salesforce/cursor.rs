@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::wire::After;
 use crate::connectors::End;
 use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::reading::{Overlap, Reach, Witnesses};
 use crate::engine::record::{Cursor, Timestamp};
 
 /// A read in three phases: the first one shows live records only; later passes begin a little
@@ -30,6 +31,11 @@ pub struct Position {
     /// Deletions before this happened before the first read and are nobody's business.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_since: Option<i64>,
+    /// The newest rows that were shown.
+    #[serde(default, skip_serializing_if = "Witnesses::is_empty")]
+    pub witnesses: Witnesses,
+    #[serde(default, skip_serializing_if = "Overlap::is_none")]
+    pub overlap: Overlap,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,21 +79,40 @@ impl Position {
         Self { phase, stamp: stamp.0.div_euclid(1000), id: Some(id.to_owned()), ..self.clone() }
     }
 
+    /// Takes note where the server's clock was set back: what is deleted from now on is stamped before the
+    /// first read.
+    pub fn follow_clock(&mut self, overlap: Duration) {
+        let overlap = i64::try_from(overlap.as_secs()).unwrap_or(i64::MAX);
+        if let (Some(began), Some(since)) = (self.began, self.deleted_since)
+            && began < since
+        {
+            self.deleted_since = Some(began.saturating_sub(overlap));
+        }
+    }
+
     /// Says what the end of the pass proves. The first one has shown all that lives: whatever was
     /// deleted before it began, and was known from an earlier first pass, is missing in it.
     pub fn end_of_pass(&self) -> End {
         if self.phase == Phase::First { End::Complete } else { End::CaughtUp }
     }
 
+    /// Tells how far a cursor at rest has read; `least` is the configured overlap.
+    pub fn reach(&self, least: Duration) -> Option<Reach> {
+        let newest = self.witnesses.newest().filter(|_| self.phase == Phase::Rest)?.max(self.stamp);
+        let moment = |seconds: i64| Timestamp(seconds.saturating_mul(1000));
+        Some(Reach { newest: moment(newest), from: moment(self.stamp), overlap: self.overlap, least })
+    }
+
     /// Ends the pass. The next one begins at the last row's second, and the overlap before the
     /// moment at which this one began where that is earlier: a save that began before may show later
     /// under an older stamp. It never begins behind the last row, whatever the server's clock says,
     /// so that a page that wrongly came empty loses nothing.
-    pub fn at_rest(&self, overlap: Duration) -> Self {
-        let overlap = i64::try_from(overlap.as_secs()).unwrap_or(i64::MAX);
+    pub fn at_rest(&self, least: Duration) -> Self {
+        let overlap =
+            i64::try_from(self.overlap.length(least).as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
         let known_until = self.began.unwrap_or(self.stamp);
         let stamp = self.stamp.min(known_until.saturating_sub(overlap));
-        Self { phase: Phase::Rest, stamp, id: None, began: None, deleted_since: self.deleted_since }
+        Self { phase: Phase::Rest, stamp, id: None, began: None, ..self.clone() }
     }
 }
 
@@ -103,6 +128,8 @@ mod tests {
             id: Some("003".into()),
             began,
             deleted_since: Some(5),
+            witnesses: Witnesses::default(),
+            overlap: Overlap::default(),
         };
         // (last row, pass began, next pass begins, why)
         let cases = [

@@ -14,6 +14,7 @@ mod forecast;
 mod keys;
 mod mock;
 mod org;
+mod restored;
 mod settings;
 mod source;
 mod wire;

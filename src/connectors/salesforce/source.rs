@@ -15,6 +15,7 @@ use super::org::{Ask, CLOCK_SKEW, Org, key_text, protocol, server_time};
 use super::wire::{self, Columns, Row};
 use crate::connectors::{Call, End, Page, Source, StreamSpec};
 use crate::engine::fault::Fault;
+use crate::engine::reading::{Overlap, Reach, Witnesses};
 use crate::engine::record::{Change, Cursor, Key, Malformed, Record, Timestamp, Tombstone};
 
 /// Rows that are remembered as shown; beyond that they are shown again, which costs time only.
@@ -24,9 +25,9 @@ const RAW_MAX: usize = 64 * 1024;
 
 /// A reading end of one object type.
 pub struct SalesforceSource {
-    org: Arc<Org>,
-    stream: StreamSpec,
-    columns: Option<Columns>,
+    pub(super) org: Arc<Org>,
+    pub(super) stream: StreamSpec,
+    pub(super) columns: Option<Columns>,
     /// Rows within reach of the overlap that are decided: their stamps and hashes by id.
     shown: HashMap<String, (Timestamp, u64)>,
     /// Rows of the last page, until it is decided.
@@ -37,12 +38,12 @@ pub struct SalesforceSource {
 type Shown = (String, Timestamp, u64);
 
 /// A page as it came.
-struct Fetched {
-    rows: Vec<Result<Row, Malformed>>,
+pub(super) struct Fetched {
+    pub rows: Vec<Result<Row, Malformed>>,
     /// The last row that could be placed.
-    last: Option<(Timestamp, String)>,
-    done: bool,
-    server_time: Option<Timestamp>,
+    pub last: Option<(Timestamp, String)>,
+    pub done: bool,
+    pub server_time: Option<Timestamp>,
 }
 
 impl SalesforceSource {
@@ -50,15 +51,19 @@ impl SalesforceSource {
         Self { org, stream, columns: None, shown: HashMap::new(), pending: None }
     }
 
-    async fn fetch(&self, position: Option<&Position>, limit: usize, call: &Call) -> Result<Fetched, Fault> {
+    /// Asks for the rows that the end of a query names.
+    pub(super) async fn fetch(
+        &self,
+        rest: &str,
+        with_deleted: bool,
+        limit: usize,
+        call: &Call,
+    ) -> Result<Fetched, Fault> {
         let Some(columns) = &self.columns else { return Err(defect()) };
         let object = &self.stream.stream;
         let operation = format!("query {object}");
-        let rest = wire::keyset(position.map(Position::after), limit);
-        let soql = wire::select(object, &columns.names, &rest);
-        // The first read is about what there is; what went before it is nobody's business.
-        let first = position.is_none_or(|position| position.phase == Phase::First);
-        let verb = if first { "query" } else { "queryAll" };
+        let soql = wire::select(object, &columns.names, rest);
+        let verb = if with_deleted { "queryAll" } else { "query" };
         let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", &soql).finish();
         let ask = Ask {
             operation: &operation,
@@ -149,7 +154,10 @@ impl Source for SalesforceSource {
             self.columns = Some(self.org.columns(&self.stream, all_fields, call).await?);
         }
         let limit = limit.clamp(1, self.org.settings.page_size);
-        let fetched = match self.fetch(position.as_ref(), limit, call).await {
+        // The first read is about what there is; what went before it is nobody's business.
+        let first = position.as_ref().is_none_or(|position| position.phase == Phase::First);
+        let rest = wire::keyset(position.as_ref().map(Position::after), limit);
+        let fetched = match self.fetch(&rest, !first, limit, call).await {
             Ok(fetched) => fetched,
             Err(fault) => {
                 // A field may have gone or come: look again next time.
@@ -167,16 +175,21 @@ impl Source for SalesforceSource {
             id: None,
             began: None,
             deleted_since: now.map(|now| now.saturating_sub(skew)),
+            witnesses: Witnesses::default(),
+            overlap: Overlap::default(),
         });
         // The first page of a pass tells when it began.
         if here.id.is_none() {
             here.began = now;
+            here.follow_clock(self.org.settings.overlap);
+            self.check_restored(&mut here, &fetched, call).await?;
+        }
+        for row in fetched.rows.iter().flatten() {
+            here.witnesses.see(seconds(row.stamp), &row.id);
         }
         let Some((stamp, id)) = &fetched.last else {
-            let cursor = after.map(|cursor| match here.phase {
-                Phase::Rest => cursor.clone(),
-                _ => here.at_rest(self.org.settings.overlap).encode(),
-            });
+            // Nothing moves, unless the service's clock stands behind what was read.
+            let cursor = after.map(|_| here.at_rest(self.org.settings.overlap).encode());
             let end = if after.is_some() { here.end_of_pass() } else { End::CaughtUp };
             let (changes, _) = self.changes(fetched.rows, None, &user);
             return Ok(Page { changes, cursor, end });
@@ -190,6 +203,48 @@ impl Source for SalesforceSource {
         let cursor = next.encode();
         self.pending = Some((cursor.clone(), shown));
         Ok(Page { changes, cursor: Some(cursor), end })
+    }
+
+    /// Shows what lives, in the order of ids: a keyset that no stamp can mislead.
+    async fn audit(&mut self, after: Option<&Cursor>, limit: usize, call: &Call) -> Result<Page, Fault> {
+        if self.columns.is_none() {
+            self.columns = Some(self.org.columns(&self.stream, false, call).await?);
+        }
+        let limit = limit.clamp(1, self.org.settings.page_size);
+        let condition = after.map(|Cursor(id)| format!(" WHERE Id > {}", wire::quoted(id)));
+        let rest = format!("{} ORDER BY Id ASC LIMIT {limit}", condition.unwrap_or_default());
+        let fetched = self.fetch(&rest, false, limit, call).await?;
+        let user = self.org.user_id(call).await?;
+        let (end, cursor) = match (&fetched.last, fetched.done) {
+            (_, true) => (End::Complete, None),
+            (Some((_, id)), false) => (End::More, Some(Cursor(id.clone()))),
+            (None, false) => {
+                let what = format!("auditing {}: no row of a whole page can be read", self.stream.stream);
+                return Err(Fault::transient(crate::engine::fault::FaultCode::Protocol, what));
+            }
+        };
+        let change = |row: Result<Row, Malformed>| match row {
+            Ok(Row { problem: Some((reason, raw)), record, .. }) => {
+                let key = key_of(&record, &self.stream.key);
+                Change::Malformed(Malformed { key, ..malformed(&raw, reason) })
+            }
+            Ok(row) => Change::Upsert(self.record(row, &user)),
+            Err(malformed) => Change::Malformed(malformed),
+        };
+        let changes = fetched.rows.into_iter().map(change).collect();
+        Ok(Page { changes, cursor, end })
+    }
+
+    fn audits(&self) -> bool {
+        true
+    }
+
+    fn reach(&self, cursor: &Cursor) -> Option<Reach> {
+        Position::decode(cursor).ok()?.reach(self.org.settings.overlap)
+    }
+
+    fn with_overlap(&self, cursor: &Cursor, overlap: Overlap) -> Option<Cursor> {
+        Some(Position { overlap, ..Position::decode(cursor).ok()? }.encode())
     }
 
     async fn ack(&mut self, through: &Cursor) -> Result<(), Fault> {

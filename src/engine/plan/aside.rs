@@ -13,6 +13,8 @@ pub struct Aside {
     pub deletes: bool,
     /// Positions of fields that turned empty.
     pub emptied: Vec<usize>,
+    /// Whatever looks otherwise than both sides agreed: the stream went back in time.
+    pub all: bool,
 }
 
 /// Takes a pair that was just observed as if its losses at `side` had been agreed on, and the other side
@@ -24,8 +26,17 @@ pub fn put_aside(pair: &mut Pair, side: Side, was_there: bool, rules: &LinkRules
         }
         return;
     }
-    for &at in &aside.emptied {
-        emptied(pair, side, at, rules);
+    for &at in aside.emptied.iter().filter(|_| !aside.all) {
+        if is_emptied(pair, side, at) {
+            unchanged(pair, side, at, rules);
+        }
+    }
+    if aside.all {
+        for at in 0..rules.shape(side).len() {
+            if is_changed(pair, side, at) {
+                unchanged(pair, side, at, rules);
+            }
+        }
     }
 }
 
@@ -37,6 +48,13 @@ pub fn is_emptied(pair: &Pair, side: Side, at: usize) -> bool {
     !was.is_blank() && is.is_blank() && !is.is_missing()
 }
 
+/// Does the field look otherwise than both sides agreed?
+fn is_changed(pair: &Pair, side: Side, at: usize) -> bool {
+    let state = pair.side(side);
+    let (Seen::Changed(now), Some(base)) = (&state.seen, &state.base) else { return false };
+    base.at(at) != now.at(at)
+}
+
 fn deletion(pair: &mut Pair, side: Side) {
     pair.side_mut(side).base = None;
     let other = pair.side_mut(side.other());
@@ -46,10 +64,8 @@ fn deletion(pair: &mut Pair, side: Side) {
     other.base = None;
 }
 
-fn emptied(pair: &mut Pair, side: Side, at: usize, rules: &LinkRules) {
-    if !is_emptied(pair, side, at) {
-        return;
-    }
+/// Takes a field as if both sides had agreed on what it shows, and the other side's had then moved.
+fn unchanged(pair: &mut Pair, side: Side, at: usize, rules: &LinkRules) {
     let state = pair.side_mut(side);
     if let (Seen::Changed(now), Some(base)) = (&state.seen, &mut state.base) {
         let value = now.at(at).clone();

@@ -48,6 +48,8 @@ pub enum Kind {
     ShrunkenStream,
     /// The stream can't be read any more as what it was: a file without its header.
     Unreadable,
+    /// The stream stands before the place where reading stopped.
+    Restored,
 }
 
 /// One thing that is not believed.
@@ -83,6 +85,8 @@ impl Finding {
             }
             Kind::Deletes | Kind::EmptyStream | Kind::ShrunkenStream => allowed.gone,
             Kind::Unreadable => return false,
+            // Said by the stream itself, not by what is counted.
+            Kind::Restored => return true,
         };
         self.count <= count
     }
@@ -108,6 +112,9 @@ impl Finding {
             Kind::EmptyStream => format!("{stream} shows no record at all, and had {of}"),
             Kind::ShrunkenStream => format!("{stream} does not show {count} of {of} records any more"),
             Kind::Unreadable => format!("{stream} can't be read any more"),
+            Kind::Restored => {
+                format!("the cursor is ahead of {stream}, which looks restored from a backup: the link halts")
+            }
         }
     }
 }

@@ -54,7 +54,8 @@ pub async fn resume(
 
 /// Lets what frozen directions hold back through, once.
 ///
-/// Only as much as was listed: should the stream have lost more by then, the fuse blows again.
+/// Only as much as was listed: should the stream have lost more by then, the fuse blows again. Where the
+/// stream was restored from a backup, what stands there now counts, and is read from the beginning.
 #[utoipa::path(post, path = "/v1/links/{link}/approve", tag = "links",
     params(("link" = String, Path, description = "a link"), CustomerQuery),
     responses((status = 200, description = "approved: the directions, and what they held back"),
@@ -70,7 +71,8 @@ pub async fn approve(
 /// Puts aside what frozen directions hold back: deleted records are made again, and emptied fields filled
 /// again, from the other side.
 ///
-/// Where no way leads back, both sides stay as they are.
+/// Where no way leads back, both sides stay as they are. Where the stream was restored from a backup, whatever
+/// looks otherwise than both sides agreed is filled again.
 #[utoipa::path(post, path = "/v1/links/{link}/discard", tag = "links",
     params(("link" = String, Path, description = "a link"), CustomerQuery),
     responses((status = 200, description = "discarded: the directions, and what they held back"),

@@ -93,6 +93,11 @@ pub async fn link_view(app: &App, state: &LinkState) -> Result<Value, Problem> {
         let complete_to = at(&running.view.complete_to, side).load(Ordering::Relaxed);
         (complete_to > 0).then(|| now.since(Timestamp(complete_to)).as_secs_f64())
     };
+    let overlap = |side: Side| {
+        let overlap_ms = at(&running.as_ref()?.view.overlap_ms, side).load(Ordering::Relaxed);
+        (overlap_ms > 0).then(|| std::time::Duration::from_millis(overlap_ms).as_secs_f64())
+    };
+    let audited = |side: Side| *lock(at(&running.as_ref()?.view.audits, side));
     let config = app.runtime.config();
     let link =
         config.customer(&state.customer).ok().and_then(|customer| customer.links.get(&state.link).cloned());
@@ -105,6 +110,7 @@ pub async fn link_view(app: &App, state: &LinkState) -> Result<Value, Problem> {
             "system": end.map(|end| &end.system), "stream": end.map(|end| &end.stream),
             "polled_at": moment(polled(side)), "lag_seconds": lag(side),
             "error": trouble(usize::from(side == Side::B)),
+            "overlap_seconds": overlap(side), "audited": audited(side),
             "gate": end.and_then(|end| app.runtime.gate_view(&state.customer, &end.system)),
         })
     };

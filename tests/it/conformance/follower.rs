@@ -6,7 +6,7 @@ use super::*;
 pub struct Follower<'h> {
     harness: &'h dyn Harness,
     pub(super) source: Box<dyn Source>,
-    deletes: Deletes,
+    pub(super) deletes: Deletes,
     pub cursor: Option<Cursor>,
     pub rows: BTreeMap<Key, Row>,
     ids: BTreeMap<RemoteId, Key>,

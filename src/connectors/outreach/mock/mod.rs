@@ -155,7 +155,7 @@ impl Mock for OutreachMock {
             return reply;
         }
         let reply = self.with_budget(reply, now);
-        match http_date(now) {
+        match http_date(self.desk.clock(now)) {
             Some(date) => reply.with_header("date", date),
             None => reply,
         }
@@ -177,6 +177,7 @@ impl Mock for OutreachMock {
             return Err(format!("the record has no {key_field}, by which it is found"));
         }
         let kind = self.kind(&resource);
+        let now = self.desk.clock(now);
         self.desk.with_table(|table| {
             let orders = &mut *self.orders();
             write::push(&resource, kind, table, orders, (key_field, key), record, now)

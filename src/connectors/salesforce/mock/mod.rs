@@ -88,6 +88,7 @@ impl Mock for SalesforceMock {
             .map(|(name, value)| (name.into(), value.clone()))
             .collect();
         let luck = self.desk.luck();
+        let now = self.desk.clock(now);
         self.desk.with_table(|table| self.org.push(table, stream, key_field, incoming, &luck, now))?
     }
 }

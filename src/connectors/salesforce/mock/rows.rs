@@ -152,6 +152,9 @@ pub fn delete(table: &mut Table, object: &ObjectType, id: &str, actor: &Actor) -
 
 /// Returns the moment that the rows saved now carry: whole seconds, never going back.
 pub fn stamp(table: &mut Table, now: Timestamp) -> Value {
+    if let Some(wanted) = table.stamp(now) {
+        return Value::text(format_datetime(Timestamp(wanted.0.div_euclid(1000) * 1000)));
+    }
     let last = table.fact("stamp").and_then(|text| text.parse::<i64>().ok()).unwrap_or(i64::MIN);
     let second = now.0.div_euclid(1000);
     if second > last {

@@ -4,7 +4,7 @@
 //! without a type, just as they are, and the log is bounded whoever reads it.
 //!
 //! Known limit: a row that an `INSERT OR REPLACE` pushes out over *another* unique column fires no
-//! delete trigger unless the application sets `PRAGMA recursive_triggers`; that deletion is missed.
+//! delete trigger unless the application sets `PRAGMA recursive_triggers`; only an audit finds that one.
 
 use rusqlite::{Connection, TransactionBehavior};
 

@@ -10,22 +10,20 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 
 use super::super::cell::Cell;
 use super::super::db::FileIdentity;
 use super::super::stamp;
 use super::walk::{self, Condition, Place};
-use super::{Failure, Piece, Prepared, ahead};
+use super::{Failure, Piece, Prepared};
 use crate::connectors::End;
+use crate::engine::reading::{Overlap, Reach};
 use crate::engine::record::{Change, Timestamp};
 
 /// Stamps further ahead of our clock than this are slips (the year 9999); if they moved the cursor,
 /// nothing would ever be newer again.
 pub(super) const FUTURE: Duration = Duration::from_secs(24 * 3600);
-
-/// Rows that are remembered to tell a restored database from one whose newest rows were deleted.
-const WITNESSES: usize = 8;
 
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,15 +32,27 @@ pub(super) struct Mark {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scan: Option<Place>,
     /// The newest stamp through which everything was shown.
-    high: Option<Cell>,
+    pub high: Option<Cell>,
     /// The pass under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pass: Option<Pass>,
     /// The newest rows, stamp first, then the key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    witnesses: Vec<Vec<Cell>>,
+    pub witnesses: Vec<Vec<Cell>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    file: FileIdentity,
+    pub file: FileIdentity,
+    #[serde(default, skip_serializing_if = "Overlap::is_none")]
+    pub overlap: Overlap,
+}
+
+impl Mark {
+    /// Tells how far a cursor at rest has read.
+    pub fn reach(&self, least: Duration) -> Option<Reach> {
+        let high = self.high.as_ref().filter(|_| self.scan.is_none())?;
+        let from = stamp::earlier(high, self.overlap.length(least));
+        let (newest, from) = (stamp::moment(high)?, stamp::moment(&from)?);
+        Some(Reach { newest, from, overlap: self.overlap, least })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -84,10 +94,10 @@ impl Reader<'_> {
         let begins = place.is_none();
         let (changes, next) = walk::page(self.conn, self.prepared, place, limit)?;
         match next {
-            None => self.finish(changes, high, begins),
+            None => self.finish(changes, high, Overlap::default(), begins),
             Some(place) => {
-                let mark =
-                    Mark { scan: Some(place), high, pass: None, witnesses: Vec::new(), file: self.identity };
+                let (witnesses, overlap, file) = (Vec::new(), Overlap::default(), self.identity);
+                let mark = Mark { scan: Some(place), high, pass: None, witnesses, file, overlap };
                 Ok(Piece { changes, mark: Some(super::Mark::Column(mark)), end: End::More, begins })
             }
         }
@@ -113,7 +123,7 @@ impl Reader<'_> {
             let (odd, next) = walk::rows(self.conn, self.prepared, order, &self.odd(&pass), after, left)?;
             changes.extend(odd);
             if next.is_none() {
-                return self.finish(changes, pass.until, begins);
+                return self.finish(changes, pass.until, mark.overlap, begins);
             }
             pass.place = next;
         }
@@ -124,26 +134,36 @@ impl Reader<'_> {
     fn begin(&self, mark: &Mark) -> Result<Pass, Failure> {
         let until = self.newest()?;
         let mut from = mark.high.clone();
-        if let (Some(high), Some(newest)) = (&mark.high, &until)
-            && before(newest, high)
-        {
-            self.check_restored(mark)?;
-            // The newest rows were deleted: what comes next may be stamped before them.
-            from = until.clone();
+        if let (Some(high), Some(newest)) = (&mark.high, &until) {
+            let is_behind = before(newest, high);
+            let seen_back = self.check_restored(mark, is_behind)?;
+            // The newest rows were deleted, or the clock stepped back: what comes next may be stamped
+            // before them.
+            if is_behind {
+                from = until.clone();
+            }
+            from = seen_back.filter(|back| before(back, high)).or(from);
         }
-        let floor = from.map(|high| stamp::earlier(&high, self.prepared.stream.options.overlap));
+        let floor =
+            from.map(|high| stamp::earlier(&high, mark.overlap.length(self.prepared.stream.options.overlap)));
         Ok(Pass { schema: self.prepared.schema, floor, until, odd: false, place: None })
     }
 
     /// Ends a pass that showed everything through `high`.
-    fn finish(&self, changes: Vec<Change>, high: Option<Cell>, begins: bool) -> Result<Piece, Failure> {
+    fn finish(
+        &self,
+        changes: Vec<Change>,
+        high: Option<Cell>,
+        overlap: Overlap,
+        begins: bool,
+    ) -> Result<Piece, Failure> {
         let newest = self.newest()?;
         let more = match (&newest, &high) {
             (Some(newest), Some(high)) => before(high, newest),
             (newest, _) => newest.is_some(),
         };
         let witnesses = self.witnesses(high.as_ref())?;
-        let mark = Mark { scan: None, high, pass: None, witnesses, file: self.identity };
+        let mark = Mark { scan: None, high, pass: None, witnesses, file: self.identity, overlap };
         let end = if more { End::More } else { End::CaughtUp };
         Ok(Piece { changes, mark: Some(super::Mark::Column(mark)), end, begins })
     }
@@ -214,65 +234,19 @@ impl Reader<'_> {
         Ok(None)
     }
 
-    fn witnesses(&self, high: Option<&Cell>) -> Result<Vec<Vec<Cell>>, Failure> {
-        let Some(high) = high else { return Ok(Vec::new()) };
-        let (stamp, table) = (self.stamp(), self.prepared.stream.table.quoted());
-        let sql = format!(
-            "SELECT {stamp}, {} FROM {table} WHERE {stamp} <= ?1 ORDER BY {stamp} DESC LIMIT {WITNESSES}",
-            self.key().join(", ")
-        );
-        let width = self.key().len() + 1;
-        let mut statement = self.conn.prepare_cached(&sql)?;
-        let rows = statement
-            .query_map([high], |row| (0..width).map(|at| row.get_ref(at).map(Cell::from)).collect())?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
-    /// Tells a restored database from one whose newest rows were deleted: in a restored one, rows
-    /// went back in time, or none of the newest is left.
-    fn check_restored(&self, mark: &Mark) -> Result<(), Failure> {
-        let (stamp, table) = (self.stamp(), self.prepared.stream.table.quoted());
-        let matches: Vec<String> =
-            self.key().iter().enumerate().map(|(at, column)| format!("{column} IS ?{}", at + 1)).collect();
-        let sql = format!("SELECT max({stamp}) FROM {table} WHERE {} HAVING count(*)", matches.join(" AND "));
-        let mut statement = self.conn.prepare_cached(&sql)?;
-        let mut left = 0;
-        for witness in &mark.witnesses {
-            let Some((then, key)) = witness.split_first() else { continue };
-            let now: Option<Cell> = statement
-                .query_row(params_from_iter(key), |row| Ok(Cell::from(row.get_ref(0)?)))
-                .optional()?;
-            match now {
-                Some(now) if before(&now, then) => {
-                    return Err(ahead(&self.prepared.stream.table.name, "stamps went back in time"));
-                }
-                Some(_) => left += 1,
-                None => {}
-            }
-        }
-        let replaced = mark.file.is_some() && mark.file != self.identity;
-        if replaced || (left == 0 && mark.witnesses.len() == WITNESSES) {
-            return Err(ahead(
-                &self.prepared.stream.table.name,
-                "its newest rows are older than what was read",
-            ));
-        }
-        Ok(())
-    }
-
-    fn stamp(&self) -> String {
+    pub fn stamp(&self) -> String {
         let stream = &self.prepared.stream;
         stream.updated_at.map(|at| stream.table.quoted_column(at)).unwrap_or_default()
     }
 
-    fn key(&self) -> Vec<String> {
+    pub fn key(&self) -> Vec<String> {
         let stream = &self.prepared.stream;
         stream.key.iter().map(|at| stream.table.quoted_column(*at)).collect()
     }
 }
 
 /// Compares as SQLite sorts: nothing, numbers, text, bytes.
-fn before(left: &Cell, right: &Cell) -> bool {
+pub(super) fn before(left: &Cell, right: &Cell) -> bool {
     let class = |cell: &Cell| match cell {
         Cell::Null => 0,
         Cell::Int(_) | Cell::Real(_) => 1,

@@ -22,6 +22,9 @@ pub(super) struct Mark {
     scan: Option<Place>,
     /// Everything through this entry of the log was shown.
     seq: i64,
+    /// The log itself says that it is acknowledged through this entry: in an older copy it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acked: Option<i64>,
     /// The read began at nothing: its first end proves that what it did not show does not exist.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     whole: bool,
@@ -32,6 +35,7 @@ pub(super) fn read(
     prepared: &Prepared,
     consumer: &str,
     mark: Option<Mark>,
+    acked: Option<i64>,
     limit: usize,
 ) -> Result<Piece, Failure> {
     let made = capture::install(conn, &prepared.stream)?;
@@ -41,12 +45,18 @@ pub(super) fn read(
     {
         return Err(ahead(&prepared.stream.table.name, "its log of changes ends earlier"));
     }
+    if let Some(before) = mark.as_ref().and_then(|mark| mark.acked)
+        && acknowledged(conn, prepared, consumer)?.is_none_or(|seq| seq < before)
+    {
+        return Err(ahead(&prepared.stream.table.name, "its log of changes was at a later entry before"));
+    }
     // Without triggers nothing was logged, and what lies too far back was pruned.
+    let mark = mark.map(|mark| Mark { acked: mark.acked.max(acked), ..mark });
     let mark = mark.filter(|mark| !made && mark.seq >= last - ENTRIES_MAX);
     match mark {
         None => {
             register(conn, prepared, consumer, last)?;
-            walk_on(conn, prepared, Mark { scan: None, seq: last, whole: true }, limit, true)
+            walk_on(conn, prepared, Mark { scan: None, seq: last, acked: None, whole: true }, limit, true)
         }
         Some(mark) if mark.scan.is_some() => walk_on(conn, prepared, mark, limit, false),
         Some(mark) => {
@@ -58,20 +68,17 @@ pub(super) fn read(
     }
 }
 
-/// Learns that a consumer is through, and takes out what all of them have seen.
+/// Learns that a consumer is through, and takes out what all of them have seen. Gives the entry through
+/// which it is acknowledged.
 pub(super) fn ack(
     conn: &mut Connection,
     prepared: &Prepared,
     consumer: &str,
     mark: &Mark,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<i64> {
     let log = capture::log_name(&prepared.stream);
-    let known: Option<i64> = conn
-        .prepare_cached(&format!("SELECT seq FROM {CONSUMERS} WHERE tbl = ?1 AND consumer = ?2"))?
-        .query_row([&log, consumer], |row| row.get(0))
-        .optional()?;
-    if known.is_some_and(|seq| seq >= mark.seq) {
-        return Ok(());
+    if let Some(seq) = acknowledged(conn, prepared, consumer)?.filter(|seq| *seq >= mark.seq) {
+        return Ok(seq);
     }
     let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     put_consumer(&transaction, &log, consumer, mark.seq)?;
@@ -80,7 +87,15 @@ pub(super) fn ack(
             "DELETE FROM {CHANGES} WHERE tbl = ?1 AND seq <= (SELECT min(seq) FROM {CONSUMERS} WHERE tbl = ?1)"
         ))?
         .execute([&log])?;
-    transaction.commit()
+    transaction.commit()?;
+    Ok(mark.seq)
+}
+
+/// Returns the entry through which the log says that a consumer has seen it.
+fn acknowledged(conn: &Connection, prepared: &Prepared, consumer: &str) -> rusqlite::Result<Option<i64>> {
+    conn.prepare_cached(&format!("SELECT seq FROM {CONSUMERS} WHERE tbl = ?1 AND consumer = ?2"))?
+        .query_row([&capture::log_name(&prepared.stream), consumer], |row| row.get(0))
+        .optional()
 }
 
 fn register(conn: &Connection, prepared: &Prepared, consumer: &str, seq: i64) -> rusqlite::Result<()> {
@@ -148,7 +163,7 @@ fn entries(conn: &Connection, prepared: &Prepared, mark: Mark, limit: usize) -> 
         (false, false) => End::CaughtUp,
     };
     let whole = mark.whole && end == End::More;
-    let mark = super::Mark::Triggers(Mark { scan: None, seq, whole });
+    let mark = super::Mark::Triggers(Mark { scan: None, seq, acked: mark.acked, whole });
     Ok(Piece { changes, mark: Some(mark), end, begins: true })
 }
 

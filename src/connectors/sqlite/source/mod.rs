@@ -6,9 +6,11 @@ mod capture;
 mod column;
 mod log;
 mod project;
+mod restored;
 mod walk;
 
 use std::sync::{Arc, Mutex, TryLockError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -19,6 +21,7 @@ use super::order::Order;
 use super::wire;
 use crate::connectors::{Call, Clock, End, Listing, Page, Source, StreamSpec};
 use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::reading::{Overlap, Reach};
 use crate::engine::record::{Change, Cursor};
 pub(super) use project::Projection;
 use walk::Place;
@@ -40,7 +43,7 @@ impl Mark {
             Fault::fatal(
                 FaultCode::Protocol,
                 format!("the stored cursor is none of this stream: {error}"),
-                "reset the link, so that both sides are compared anew",
+                "start with a fresh state, so that both sides are compared anew",
             )
         })
     }
@@ -85,14 +88,20 @@ struct Core {
     began_at: Option<i64>,
     /// The same of the last pass that came to its end, with the connection's generation.
     rested_at: Option<(u64, i64)>,
+    /// The entry of the log through which it says that we have seen it.
+    acked: Option<i64>,
 }
 
 pub(super) struct SqliteSource {
     core: Arc<Mutex<Core>>,
+    capture: Capture,
+    /// The configured overlap.
+    least: Duration,
 }
 
 impl SqliteSource {
     pub fn new(location: Location, spec: StreamSpec, options: Options, clock: Clock) -> Self {
+        let (capture, least) = (options.capture, options.overlap);
         let core = Core {
             db: Db::new(location),
             spec,
@@ -101,8 +110,9 @@ impl SqliteSource {
             prepared: None,
             began_at: None,
             rested_at: None,
+            acked: None,
         };
-        Self { core: Arc::new(Mutex::new(core)) }
+        Self { core: Arc::new(Mutex::new(core)), capture, least }
     }
 }
 
@@ -118,6 +128,33 @@ impl Source for SqliteSource {
         let mark = after.map(Mark::read).transpose()?;
         let core = Arc::clone(&self.core);
         blocking(move || lock(&core).list(mark, limit.max(1))).await
+    }
+
+    async fn audit(&mut self, after: Option<&Cursor>, limit: usize, _call: &Call) -> Result<Page, Fault> {
+        let mark = after.map(Mark::read).transpose()?;
+        let core = Arc::clone(&self.core);
+        blocking(move || lock(&core).audit(mark, limit.max(1))).await
+    }
+
+    fn audits(&self) -> bool {
+        self.capture != Capture::Scan
+    }
+
+    fn reach(&self, cursor: &Cursor) -> Option<Reach> {
+        match Mark::read(cursor).ok()? {
+            Mark::Column(mark) => mark.reach(self.least),
+            Mark::Scan(_) | Mark::Triggers(_) | Mark::List(_) => None,
+        }
+    }
+
+    fn with_overlap(&self, cursor: &Cursor, overlap: Overlap) -> Option<Cursor> {
+        match Mark::read(cursor).ok()? {
+            Mark::Column(mut mark) => {
+                mark.overlap = overlap;
+                Mark::Column(mark).write().ok()
+            }
+            Mark::Scan(_) | Mark::Triggers(_) | Mark::List(_) => None,
+        }
     }
 
     fn may_have_changed(&mut self) -> bool {
@@ -162,6 +199,9 @@ impl Core {
         let identity = self.db.identity();
         let (conn, _) = self.db.get()?;
         let doing = || format!("reading {}", prepared.stream.table.name);
+        if mark.is_none() {
+            self.acked = None;
+        }
         let piece = match (self.options.capture, mark) {
             (Capture::Scan, Some(Mark::Scan(place))) => scan(conn, &prepared, Some(place), limit),
             (Capture::Scan, _) => scan(conn, &prepared, None, limit),
@@ -177,7 +217,7 @@ impl Core {
                     Some(Mark::Triggers(mark)) => Some(mark),
                     _ => None,
                 };
-                log::read(conn, &prepared, &self.spec.consumer, mark, limit)
+                log::read(conn, &prepared, &self.spec.consumer, mark, self.acked, limit)
             }
         };
         let piece = piece.map_err(|failure| failure.into_fault(&doing()))?;
@@ -205,6 +245,21 @@ impl Core {
         Ok(Listing { keys, cursor, end })
     }
 
+    /// One page of all rows; where reading stands is none of its business.
+    fn audit(&mut self, mark: Option<Mark>, limit: usize) -> Result<Page, Fault> {
+        let (prepared, _) = self.prepare()?;
+        let (conn, _) = self.db.get()?;
+        let place = match mark {
+            Some(Mark::List(place)) => Some(place),
+            _ => None,
+        };
+        let (changes, next) = walk::page(conn, &prepared, place, limit)
+            .map_err(|error| wire::classify(&format!("auditing {}", prepared.stream.table.name), &error))?;
+        let end = if next.is_some() { End::More } else { End::Complete };
+        let cursor = next.map(|place| Mark::List(place).write()).transpose()?;
+        Ok(Page { changes, cursor, end })
+    }
+
     fn may_have_changed(&mut self) -> bool {
         let Some(rested_at) = self.rested_at else { return true };
         match self.db.get() {
@@ -218,9 +273,11 @@ impl Core {
     fn ack(&mut self, mark: &log::Mark) -> Result<(), Fault> {
         let (prepared, _) = self.prepare()?;
         let (conn, _) = self.db.get()?;
-        log::ack(conn, &prepared, &self.spec.consumer, mark).map_err(|error| {
+        let acked = log::ack(conn, &prepared, &self.spec.consumer, mark).map_err(|error| {
             wire::classify(&format!("pruning the log of {}", prepared.stream.table.name), &error)
-        })
+        })?;
+        self.acked = Some(acked);
+        Ok(())
     }
 }
 
@@ -247,13 +304,7 @@ impl Failure {
 
 /// The data stands before the place where reading stopped.
 fn ahead(table: &str, what: &str) -> Failure {
-    Failure::Fault(Fault::fatal(
-        FaultCode::Conflict,
-        format!(
-            "the cursor is ahead of the data of {table}: {what}; the database looks restored from a backup"
-        ),
-        "reset the link, so that both sides are compared anew before anything is written",
-    ))
+    Failure::Fault(Fault::restored(table, what))
 }
 
 /// Reads one page of a whole scan.

@@ -45,6 +45,38 @@ fn much_at_once_is_not_believed() {
 }
 
 #[test]
+fn a_stream_that_went_back_takes_nothing_with_it_when_it_is_put_aside() {
+    // (base, what `a` shows, what `b` shows, actions, why)
+    #[rustfmt::skip]
+    let cases = [
+        ("x=2 y=2", "x=1 y=1", "=", ["Agreed", "update x=2 y=2"], "what was known comes back"),
+        ("x=2 y=2", "x=1 y=2", "x=2 y=3", ["Agreed", "update x=2 y=3"], "with what the other side edited since"),
+        ("x=2 y=2", "x=1 y=2", "x=3 y=2", ["Agreed", "update x=3"], "also where both look otherwise"),
+        ("x=2 y=2", "x=2 y=2", "=", ["Agreed", "Agreed"], "a record of before the backup"),
+        ("x=2 y=2", "gone", "=", ["NothingThere", "create x=2 y=2"], "a record of after it"),
+    ];
+    for (base, a, b, actions, why) in cases {
+        let rules = rules(XY);
+        let mut pair = pair();
+        for side in Side::BOTH {
+            look(&mut pair, &rules, side, base, "=");
+        }
+        if b != "=" {
+            see(&mut pair, &rules, Side::B, b);
+        }
+        if a == "gone" {
+            observe_deleted(&mut pair, Side::A, None, 1, NOW);
+        } else {
+            see(&mut pair, &rules, Side::A, a);
+        }
+        put_aside(&mut pair, Side::A, true, &rules, &Aside { deletes: true, emptied: Vec::new(), all: true });
+        let decision = plan(&mut pair, &rules);
+        let got = Direction::BOTH.map(|direction| words(decision.action(direction), &rules, direction.to()));
+        assert_eq!(got, actions, "{why}");
+    }
+}
+
+#[test]
 fn what_is_put_aside_comes_back_from_the_other_side() {
     let one_way = r#""a_to_b": {"mappings": {"id": "id", "x": "x", "y": "y"}}"#;
     // (rules, base, what `a` shows now, actions, how both stand afterwards, why)
@@ -72,7 +104,7 @@ fn what_is_put_aside_comes_back_from_the_other_side() {
             see(&mut pair, &rules, Side::A, now);
         }
         assert_eq!(is_emptied(&pair, Side::A, at), now.starts_with("x=null"), "{why}");
-        put_aside(&mut pair, Side::A, true, &rules, &Aside { deletes: true, emptied: vec![at] });
+        put_aside(&mut pair, Side::A, true, &rules, &Aside { deletes: true, emptied: vec![at], all: false });
         let decision = plan(&mut pair, &rules);
         let got = Direction::BOTH.map(|direction| words(decision.action(direction), &rules, direction.to()));
         assert_eq!(got, actions, "{why}");
