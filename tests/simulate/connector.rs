@@ -278,6 +278,19 @@ impl Source for SimSource {
         listed.await
     }
 
+    async fn audit(&mut self, after: Option<&Cursor>, limit: usize, call: &Call) -> Result<Page, Fault> {
+        let line = self.line.clone();
+        let limit = limit.min(line.nature.page_max);
+        let audited = line.call(Kind::Scan, call.class, |state, trouble| {
+            reading::audit(state, line.side, after, limit, trouble == Some(Trouble::ShortRead), &line.schema)
+        });
+        audited.await
+    }
+
+    fn audits(&self) -> bool {
+        self.line.nature.deletes != Deletes::Scanned
+    }
+
     fn may_have_changed(&mut self) -> bool {
         let mut state = self.line.world.lock();
         let seq = state.system(self.line.side).seq;

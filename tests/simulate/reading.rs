@@ -31,6 +31,21 @@ pub fn page(
     page
 }
 
+/// Reads the next page of a walk over everything, whatever cursors there are.
+pub fn audit(
+    state: &mut State,
+    side: Side,
+    after: Option<&Cursor>,
+    limit: usize,
+    short: bool,
+    schema: &Arc<Schema>,
+) -> Page {
+    let page = scan(state.system(side), after, limit, short, schema);
+    let (count, end) = (page.changes.len(), page.end);
+    state.note(|| format!("    {} is audited: {count} records, {end:?}", side.as_str()));
+    page
+}
+
 /// All records in the order of their keys.
 fn scan(system: &Sys, after: Option<&Cursor>, limit: usize, short: bool, schema: &Arc<Schema>) -> Page {
     let after: Option<(u8, u64)> = after.map(|cursor| read_two(&cursor.0));

@@ -165,6 +165,8 @@ pub struct Setup {
     pub filled: [u8; 2],
     /// Few losses at once blow a fuse, and somebody approves them; else no fuse ever blows.
     pub fused: bool,
+    /// A side that is read from a cursor is compared as a whole so often.
+    pub audit_ms: u64,
 }
 
 impl Setup {
@@ -183,6 +185,7 @@ impl Setup {
             batch_size: chance.pick(&[1, 4, 100]),
             filled: [chance.below(8) as u8, chance.below(8) as u8],
             fused: chance.percent(30),
+            audit_ms: chance.pick(&[86_400_000, 3_000, 20_000]),
         }
     }
 
@@ -205,12 +208,13 @@ impl Setup {
              [default]\nflush_interval = {:.3}\nbatch_size = {}\n{}{}\
              [default.links.sim]\na = {{ system = \"a\", stream = \"t\", key = \"id\" }}\n\
              b = {{ system = \"b\", stream = \"t\", key = \"id\" }}\ndirection = \"both\"\n\
-             poll_interval = {:.3}\nfuse = {{ deletes_min = {least}, emptied_min = {least}, empty_min = {least} }}\n",
+             poll_interval = {:.3}\naudit_interval = {:.3}\nfuse = {{ deletes_min = {least}, emptied_min = {least}, empty_min = {least} }}\n",
             self.flush_ms as f64 / 1e3,
             self.batch_size,
             system("a", a),
             system("b", b),
             self.poll_interval_ms as f64 / 1e3,
+            self.audit_ms as f64 / 1e3,
         )
     }
 }

@@ -34,12 +34,11 @@ impl Described {
     /// Reads a describe answer.
     pub fn decode(body: &[u8]) -> Result<Self, serde_json::Error> {
         let answer: Answer = serde_json::from_slice(body)?;
-        let fields =
-            answer.fields.into_iter().map(|field| FieldInfo {
-                kind: kind(&field.r#type),
-                name: field.name,
-                case_sensitive: field.case_sensitive,
-            });
+        let fields = answer.fields.into_iter().map(|field| FieldInfo {
+            kind: kind(&field.r#type),
+            name: field.name,
+            case_sensitive: field.case_sensitive,
+        });
         Ok(Self { fields: fields.collect(), open: answer.own.is_some_and(|own| own.open) })
     }
 
