@@ -44,7 +44,7 @@ pub struct Poller {
     pub(super) projector: Projector,
     /// Calls that the last listing of keys took; decides how often it is worth one.
     listing_calls: u32,
-    polls_since_listing: u32,
+    pub(super) polls_since_listing: u32,
     /// The last pass did not come to its end.
     unfinished: bool,
     /// Polls since a frozen direction was last looked at.
@@ -356,7 +356,7 @@ impl Poller {
     /// Enumerates the keys where that is due, and finds what is gone.
     async fn list(&mut self, mode: Mode<'_>) -> Result<Tally, Fault> {
         let ctx = Arc::clone(&self.ctx);
-        self.polls_since_listing += 1;
+        self.polls_since_listing = self.polls_since_listing.saturating_add(1);
         // A remote listing of many calls is made the more seldom the more it costs.
         let every =
             if ctx.end(self.side).remote && self.listing_calls > 1 { self.listing_calls * 10 } else { 1 };

@@ -208,6 +208,8 @@ impl Poller {
             // Only the listing knows what a listed stream has lost.
             shown = None;
             listed = Some((self.list_keys().await?, ctx.epoch(side)));
+            // The read that takes in what was weighed has to list as well, however lately that was done.
+            self.polls_since_listing = u32::MAX;
         } else if complete {
             listed = shown.take().map(|shown| (shown, epoch));
         }

@@ -185,7 +185,7 @@ impl Setup {
             batch_size: chance.pick(&[1, 4, 100]),
             filled: [chance.below(8) as u8, chance.below(8) as u8],
             fused: chance.percent(30),
-            audit_ms: chance.pick(&[86_400_000, 3_000, 20_000]),
+            audit_ms: chance.pick(&[86_400_000, 86_400_000, 86_400_000, 3_000, 20_000]),
         }
     }
 
