@@ -62,11 +62,13 @@ fn is_doubtful(
     known: &Known,
     read_at: Timestamp,
 ) -> bool {
+    // Made anew since it was forgotten, a pair knows nothing yet of what was deleted there.
+    let was_forgotten =
+        || ctx.forgotten_at(key).is_some_and(|at| at >= read_at) && !planted(Bug::ForgottenForgotten);
     let newer = match known {
         Known::Same => false,
-        Known::Pair(pair) => pair.side(side).seen_at >= read_at,
-        Known::Nothing if planted(Bug::ForgottenForgotten) => false,
-        Known::Nothing => ctx.forgotten_at(key).is_some_and(|at| at >= read_at),
+        Known::Pair(pair) => pair.side(side).seen_at >= read_at || was_forgotten(),
+        Known::Nothing => was_forgotten(),
     };
     let now = known.pair().and_then(|pair| pair.side(side).now());
     newer

@@ -36,6 +36,8 @@ pub struct Event {
     /// Our write went over it, knowing it or within the moment between look and write of a system that
     /// can't compare: it does not have to keep the record alive any more.
     settled: bool,
+    /// It was made between the look and the write of a system that can't compare.
+    pub raced: bool,
 }
 
 impl Event {
@@ -117,6 +119,7 @@ impl Ledger {
             values: shared,
             past: BTreeSet::new(),
             settled: false,
+            raced: false,
         };
         ledger.events.push(root);
         for field in 0..FIELDS.len() {
@@ -131,7 +134,15 @@ impl Ledger {
                 values[field] = Some(row[field].clone());
                 let (what, past) = (What::Edit(facet), BTreeSet::new());
                 ledger.known[at(side)].insert((ledger.events.len(), facet));
-                ledger.events.push(Event { side: Some(side), at: 0, what, values, past, settled: true });
+                ledger.events.push(Event {
+                    side: Some(side),
+                    at: 0,
+                    what,
+                    values,
+                    past,
+                    settled: true,
+                    raced: false,
+                });
             }
         }
         ledger.known.iter_mut().for_each(|known| known.extend([(0, EXISTS)]));
@@ -141,7 +152,7 @@ impl Ledger {
     fn push(&mut self, side: Side, now: i64, what: What, values: [Option<Value>; FIELDS.len()]) -> usize {
         let id = self.events.len();
         let past = self.known[at(side)].clone();
-        let event = Event { side: Some(side), at: now, what, values, past, settled: false };
+        let event = Event { side: Some(side), at: now, what, values, past, settled: false, raced: false };
         for facet in 0..=EXISTS {
             if event.has(facet) {
                 self.known[at(side)].insert((id, facet));
@@ -238,6 +249,7 @@ impl Ledger {
         for event in &mut self.events {
             if event.side == Some(side) && event.at >= after {
                 event.settled = true;
+                event.raced = true;
             }
         }
     }

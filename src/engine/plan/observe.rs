@@ -35,8 +35,8 @@ pub fn observe(pair: &mut Pair, side: Side, projected: Projected, epoch: u32, no
         }
         return if moved { Observation::News } else { Observation::Same };
     }
-    let ours =
-        matches!(state.seen, Seen::AsBase) && meta.revision.is_some() && meta.revision == state.revision;
+    // Under a revision that was observed it would look as known.
+    let ours = meta.revision.is_some() && meta.revision == state.revision && is_known(state);
     let ours = ours
         || planted(Bug::EchoByTimeOut)
             && matches!(state.seen, Seen::AsBase)
@@ -57,23 +57,25 @@ pub fn observe(pair: &mut Pair, side: Side, projected: Projected, epoch: u32, no
     Observation::News
 }
 
-/// Takes our own write's image as it stands there for what was agreed on. A field of which nothing was
-/// known before is none of what we wrote.
+/// The record was there, and something was agreed on.
+fn is_known(state: &SideState) -> bool {
+    state.base.is_some() && state.now().is_some()
+}
+
+/// Takes what our own write has made of the record for what was agreed on, where it stands otherwise than
+/// we sent it. A field of which nothing was known before is none of what we wrote; and one that stands as
+/// known may be somebody's edit from before, which is still to travel.
 fn adopt(state: &mut SideState, image: Image) {
+    let Some(known) = state.now().map(|known| known.clone().reshaped(&image.shape)) else { return };
     let Some(base) = state.base.take() else { return };
     let mut base = base.reshaped(&image.shape);
-    let mut whole = true;
-    for (place, value) in base.values.iter_mut().zip(&image.values) {
-        if matches!(place, Value::Unknown) {
-            whole &= matches!(value, Value::Unknown);
-        } else {
+    for ((place, known), value) in base.values.iter_mut().zip(&known.values).zip(&image.values) {
+        if !matches!(place, Value::Unknown) && known != value {
             place.clone_from(value);
         }
     }
+    state.seen = if base.values == image.values { Seen::AsBase } else { Seen::Changed(image) };
     state.base = Some(base);
-    if !whole {
-        state.seen = Seen::Changed(image);
-    }
 }
 
 /// Takes in that a record is gone from one side.
