@@ -13,7 +13,7 @@ use super::facts::NOTHING_EXPECTED;
 use super::link::{Audited, LinkContext, at, lock};
 use super::meter;
 use super::page::{self, Facts, Mode, Tally, storage};
-use super::poller::{PassMode, Poller, unless_stopped};
+use super::poller::{PAGE_LOCAL, PAGE_REMOTE, PassMode, Poller, unless_stopped};
 use super::shown::Shown;
 use crate::connectors::{Class, Deletes, End};
 use crate::engine::fault::{Fault, FaultCode};
@@ -23,8 +23,6 @@ use crate::engine::record::{Cursor, Side, Timestamp};
 /// Pages of a slice: a poll waits for so much at most.
 const PAGES_LOCAL: usize = 20;
 const PAGES_REMOTE: usize = 1;
-const PAGE: usize = 1000;
-const PAGE_REMOTE: usize = 2000;
 /// What an audit of a local stream costs a record, times a hundred: where that much time has passed since the
 /// last one, another takes a hundredth of it.
 const REST_LOCAL: Duration = Duration::from_millis(1);
@@ -187,7 +185,7 @@ impl Poller {
     async fn audit_pages(&mut self, audit: &mut Audit, total: &mut Tally) -> Result<bool, Fault> {
         let ctx = Arc::clone(&self.ctx);
         let remote = ctx.end(self.side).remote;
-        let (pages, limit) = if remote { (PAGES_REMOTE, PAGE_REMOTE) } else { (PAGES_LOCAL, PAGE) };
+        let (pages, limit) = if remote { (PAGES_REMOTE, PAGE_REMOTE) } else { (PAGES_LOCAL, PAGE_LOCAL) };
         for _ in 0..pages {
             let (read_at, expected_from) = (ctx.now(), self.expected_from());
             let call = ctx.call(Class::Backfill);

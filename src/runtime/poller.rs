@@ -22,8 +22,8 @@ use crate::planted::{Bug, planted};
 use crate::store::Commit;
 
 /// Records of a page: enough for one cheap commit, few enough for flat memory.
-const PAGE_LOCAL: usize = 1000;
-const PAGE_REMOTE: usize = 2000;
+pub(super) const PAGE_LOCAL: usize = 1000;
+pub(super) const PAGE_REMOTE: usize = 2000;
 /// Waits between the looks after a bell.
 const SECOND_LOOKS: [Duration; 4] = [
     Duration::from_millis(2),

@@ -40,14 +40,12 @@ pub fn reconcile(pair: &mut Pair, rules: &LinkRules, occasion: Occasion) -> Deci
 
 fn decide(pair: &Pair, rules: &LinkRules, occasion: Occasion) -> Decision {
     match (pair.a.now(), pair.b.now()) {
-        (None, Some(_)) if planted(Bug::ForgetsEarly) && matches!(pair.a.seen, Seen::Deleted(_)) => {
-            let nothing = || Action::Nothing(Why::NothingThere);
-            Decision { forget: true, ..Decision::of(Direction::AToB, nothing(), nothing()) }
-        }
         (Some(a), Some(b)) => merge::merge(pair, a, b, rules, occasion),
         (Some(a), None) => one_sided(pair, Side::A, a, rules),
-        (None, Some(b)) => one_sided(pair, Side::B, b, rules),
-        (None, None) => {
+        (None, Some(b)) if !(planted(Bug::ForgetsEarly) && matches!(pair.a.seen, Seen::Deleted(_))) => {
+            one_sided(pair, Side::B, b, rules)
+        }
+        (None, _) => {
             let nothing = || Action::Nothing(Why::NothingThere);
             Decision { forget: true, ..Decision::of(Direction::AToB, nothing(), nothing()) }
         }
