@@ -29,6 +29,7 @@ bugs! {
     UnfinishedForgotten: "a pass that was cut short is not begun again",
     StaleReadBelieved: "a page is believed although we wrote the record after it was read",
     ForgottenForgotten: "a page may bring a record back whose pair was forgotten after it was read",
+    PlacesForGood: "values are taken from where their columns stood in the first page",
     EchoByTimeOut: "what changes soon after a write of ours is taken for its echo",
     // Deletes.
     DeletesUnlooked: "what a scan has not shown is deleted without a look",
@@ -45,6 +46,7 @@ bugs! {
     EmptyIsNull: "an empty text and a null are the same",
     AbsentIsNull: "a field that an update leaves out is written as null",
     FloatNumbers: "integers pass through a float",
+    FieldsKnownForGood: "new rules may only name fields that were there when the link was opened",
     RulesNotReplanned: "new rules are for new changes only",
     ReplanUnmarked: "pairs that are planned anew are not remembered to be unfinished",
     // Bases.

@@ -2,13 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::book::RuleBook;
 use super::link::lock;
+use super::open;
 use super::supervisor::{LinkKey, Running, Runtime};
 use crate::config::{Config, Customer, LinkConfig};
-use crate::engine::rules::{RulesError, RulesFile};
+use crate::connectors::{Call, Class};
+use crate::engine::rules::{LinkFacts, RulesError, RulesFile};
+use crate::planted::{Bug, planted};
 use crate::store::StoreError;
+
+/// Whoever changes the rules does not wait longer for what a system says of its fields.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why new rules were not put in force.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +40,7 @@ pub struct ReloadReport {
 impl Runtime {
     /// Checks a text as a whole: on its own, and compiled for every link that runs under the book.
     pub async fn check_rules(
-        &self,
+        self: &Arc<Self>,
         book: &RuleBook,
         text: &str,
     ) -> Result<(RulesFile, ReloadReport), RulesError> {
@@ -41,12 +48,20 @@ impl Runtime {
         let (links, systems) = self.names();
         file.check_names(&links, &systems)?;
         let mut report = ReloadReport { version: book.current().version, changed: vec![], unchanged: vec![] };
-        for ((customer, link), running) in self.under(book) {
-            let Some(facts) = lock(&running.facts).clone() else { continue };
-            let rules = file.compile(0, &facts)?;
+        for (key, running) in self.under(book) {
+            let Some(known) = lock(&running.facts).clone() else { continue };
+            let rules = match file.compile(0, &known) {
+                // A field may have come up since the link was opened: look again before the rules are blamed.
+                Err(error) if planted(Bug::FieldsKnownForGood) => return Err(error),
+                Err(error) => match self.look_again(&key).await {
+                    Some(facts) if facts != known => file.compile(0, &facts)?,
+                    _ => return Err(error),
+                },
+                Ok(rules) => rules,
+            };
             let same =
                 running.context.load_full().is_some_and(|ctx| ctx.rules.fingerprint == rules.fingerprint);
-            let name = format!("{customer}/{link}");
+            let name = format!("{}/{}", key.0, key.1);
             if same { report.unchanged.push(name) } else { report.changed.push(name) }
         }
         Ok((file, report))
@@ -203,6 +218,18 @@ impl Runtime {
                 }
             }
         }
+    }
+
+    /// Asks both systems of a link what their streams look like now; `None` where one does not say so soon.
+    async fn look_again(self: &Arc<Self>, (customer, link): &LinkKey) -> Option<LinkFacts> {
+        let config = self.config();
+        let customer = config.customer(customer).ok()?;
+        let wanted = customer.links.get(link)?;
+        let systems = [self.system(&customer, &wanted.a).ok()?, self.system(&customer, &wanted.b).ok()?];
+        let correlation_id = format!("{}-{link}-rules", customer.id);
+        let call = Call { class: Class::Interactive, correlation_id };
+        let facts = open::look(&customer, wanted, &systems, None, &call);
+        tokio::time::timeout(LOOK_WITHIN, facts).await.ok()?.ok()
     }
 
     fn under(&self, book: &RuleBook) -> Vec<(LinkKey, Arc<Running>)> {

@@ -10,12 +10,13 @@ use record_sync::connectors::{
     Report, SettingsError, Source, StreamInfo, StreamSpec, System, Wanted,
 };
 use record_sync::engine::fault::{Fault, FaultCode};
-use record_sync::engine::record::{Change, Cursor, Record, Schema, Side, Timestamp, Tombstone};
+use record_sync::engine::record::{Change, Cursor, Record, Side, Timestamp, Tombstone};
 
+use crate::layout::Wants;
 use crate::reading;
-use crate::setup::{FIELDS, Nature};
+use crate::setup::Nature;
 use crate::steps::Trouble;
-use crate::system::{key_in, schema};
+use crate::system::key_in;
 use crate::world::{State, World};
 
 pub static CONNECTORS: &[&Connector] = &[&LOCAL, &REMOTE];
@@ -53,7 +54,7 @@ fn open(open: Open) -> Result<Arc<dyn System>, Fault> {
     let world = WORLD.with(|place| place.borrow().clone()).expect("a history is being played");
     let side = if open.settings["side"] == "a" { Side::A } else { Side::B };
     let nature = world.lock().system(side).nature;
-    Ok(Arc::new(Simulated { line: Line { world, side, nature, gate: open.gate, schema: schema() } }))
+    Ok(Arc::new(Simulated { line: Line { world, side, nature, gate: open.gate, wants: Wants::default() } }))
 }
 
 struct Simulated {
@@ -67,7 +68,8 @@ struct Line {
     side: Side,
     nature: Nature,
     gate: Arc<dyn Gate>,
-    schema: Arc<Schema>,
+    /// What its calls name.
+    wants: Wants,
 }
 
 /// What goes on between us and a system.
@@ -103,12 +105,19 @@ impl<T, F: FnOnce(&mut State, Option<Trouble>) -> T> Drop for Sent<'_, T, F> {
             if self.line.nature.remote {
                 self.line.arrive(&mut state);
             }
-            act(&mut state, None);
+            if state.system(self.line.side).layout.answers(self.line.wants).is_ok() {
+                act(&mut state, None);
+            }
         }
     }
 }
 
 impl Line {
+    /// The way to one stream.
+    fn to(&self, stream: &StreamSpec) -> Self {
+        Self { wants: Wants::of(stream), ..self.clone() }
+    }
+
     /// Sends one request; `act` is what it does where it comes in.
     async fn call<T, F>(&self, kind: Kind, class: Class, act: F) -> Result<T, Fault>
     where
@@ -135,7 +144,8 @@ impl Line {
                 )
             );
             let act = sent.act.take().filter(|_| !refused);
-            (act.map(|act| act(&mut state, trouble)), trouble)
+            let answers = state.system(self.side).layout.answers(self.wants);
+            (act.map(|act| answers.map(|()| act(&mut state, trouble))).transpose(), trouble)
         };
         let lost = matches!(trouble, Some(Trouble::LostReply | Trouble::LostRequest));
         if lost {
@@ -150,7 +160,7 @@ impl Line {
             let retry_after = (trouble == Some(Trouble::Throttled)).then_some(Duration::from_secs(2));
             self.gate.leave(ticket, Report { failed, retry_after, ..Report::default() });
         }
-        match (fault, result) {
+        match (fault, result?) {
             (Some(fault), _) => Err(fault),
             (None, Some(result)) => Ok(result),
             (None, None) => Err(Fault::transient(FaultCode::Connect, "the simulation answered nothing")),
@@ -219,17 +229,19 @@ impl System for Simulated {
     }
 
     async fn describe(&self, _stream: &StreamSpec, call: &Call) -> Result<StreamInfo, Fault> {
-        let fields = || std::iter::once("id").chain(FIELDS).map(str::to_owned).collect();
-        self.line.call(Kind::Look, call.class, |_, _| ()).await?;
-        Ok(StreamInfo { fields: fields(), open: false })
+        let line = &self.line;
+        let fields = |state: &mut State, _: Option<Trouble>| -> Vec<String> {
+            state.system(line.side).layout.schema.names().map(str::to_owned).collect()
+        };
+        Ok(StreamInfo { fields: line.call(Kind::Look, call.class, fields).await?, open: false })
     }
 
-    fn source(&self, _stream: &StreamSpec) -> Result<Box<dyn Source>, Fault> {
-        Ok(Box::new(SimSource { line: self.line.clone(), seen: None, before: None }))
+    fn source(&self, stream: &StreamSpec) -> Result<Box<dyn Source>, Fault> {
+        Ok(Box::new(SimSource { line: self.line.to(stream), seen: None, before: None }))
     }
 
-    fn destination(&self, _stream: &StreamSpec) -> Result<Arc<dyn Destination>, Fault> {
-        Ok(Arc::new(SimDestination { line: self.line.clone() }))
+    fn destination(&self, stream: &StreamSpec) -> Result<Arc<dyn Destination>, Fault> {
+        Ok(Arc::new(SimDestination { line: self.line.to(stream) }))
     }
 }
 
@@ -256,7 +268,7 @@ impl Source for SimSource {
             let twice = trouble == Some(Trouble::Twice) && again.is_some();
             let from = if twice { again.as_ref() } else { after };
             let short = trouble == Some(Trouble::ShortRead);
-            let mut page = reading::page(state, line.side, from, limit, short, &line.schema);
+            let mut page = reading::page(state, line.side, from, limit, short);
             if twice && page.end != End::Complete {
                 page.end = End::More;
             }
@@ -282,7 +294,7 @@ impl Source for SimSource {
         let line = self.line.clone();
         let limit = limit.min(line.nature.page_max);
         let audited = line.call(Kind::Scan, call.class, |state, trouble| {
-            reading::audit(state, line.side, after, limit, trouble == Some(Trouble::ShortRead), &line.schema)
+            reading::audit(state, line.side, after, limit, trouble == Some(Trouble::ShortRead))
         });
         audited.await
     }
@@ -315,7 +327,7 @@ impl Destination for SimDestination {
                     outcomes.push(Outcome::Failed(fault));
                     continue;
                 }
-                outcomes.push(state.deliver(line.side, &batch.shape, delivery, &line.schema));
+                outcomes.push(state.deliver(line.side, &batch.shape, delivery));
                 if trouble == Some(Trouble::LostReply)
                     && let Some(key) = key_in(&delivery.key)
                 {
@@ -344,7 +356,7 @@ impl Destination for SimDestination {
                     let by_id = wanted.id.as_ref().and_then(|id| id.parse().ok());
                     let row =
                         by_id.and_then(|id: u64| system.rows.get(&id)).or_else(|| system.by_key(key))?;
-                    Some(system.record(row, &line.schema))
+                    Some(system.record(row))
                 })
                 .collect()
         };

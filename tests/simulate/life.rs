@@ -107,6 +107,7 @@ fn apply(world: &Arc<World>, step: &Step) {
             drop(state);
             world.sleep(ms);
         }
+        Step::Reshape(side, reshape) => state.reshape(side, reshape),
         Step::Rules(_) | Step::Crash { .. } | Step::Restart { .. } | Step::Quiet => {}
     }
 }
@@ -214,9 +215,14 @@ async fn renew(world: &Arc<World>, path: &Path, runtime: &Arc<Runtime>, rules: R
         Ok(book) => runtime.replace_rules(&book, rules.text()).await.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
-    if let Err(error) = replaced {
-        world.lock().violated("rules", error);
+    let mut state = world.lock();
+    match replaced {
+        // A column that is gone can't be mapped.
+        Err(error) if state.lacks(rules) => state.note(|| format!("refused: {error}")),
+        Err(error) => state.violated("rules", error),
+        Ok(_) => {}
     }
+    drop(state);
     read_rules(world, path);
 }
 

@@ -15,6 +15,7 @@
 
 mod chance;
 mod connector;
+mod layout;
 mod ledger;
 mod life;
 mod oracle;

@@ -1,9 +1,7 @@
 //! What a read or a listing of a system shows: by key, by log, or by stamp.
 
-use std::sync::Arc;
-
 use record_sync::connectors::{Deletes, End, Listing, Page};
-use record_sync::engine::record::{Change, Cursor, Schema, Side};
+use record_sync::engine::record::{Change, Cursor, Side};
 use record_sync::planted::{Bug, planted};
 
 use crate::connector::tombstone;
@@ -11,20 +9,13 @@ use crate::system::{Row, Sys, key_of};
 use crate::world::State;
 
 /// Reads the next page.
-pub fn page(
-    state: &mut State,
-    side: Side,
-    after: Option<&Cursor>,
-    limit: usize,
-    short: bool,
-    schema: &Arc<Schema>,
-) -> Page {
+pub fn page(state: &mut State, side: Side, after: Option<&Cursor>, limit: usize, short: bool) -> Page {
     let now = state.now();
     let system = state.system(side);
     let page = match system.nature.deletes {
-        Deletes::Scanned => scan(system, after, limit, short, schema),
-        Deletes::Reported => log(system, after, limit, schema),
-        Deletes::Listed => stamps(system, now, after, limit, schema),
+        Deletes::Scanned => scan(system, after, limit, short),
+        Deletes::Reported => log(system, after, limit),
+        Deletes::Listed => stamps(system, now, after, limit),
     };
     let (count, end) = (page.changes.len(), page.end);
     state.note(|| format!("    {} shows {count} records, {end:?}", side.as_str()));
@@ -32,22 +23,15 @@ pub fn page(
 }
 
 /// Reads the next page of a walk over everything, whatever cursors there are.
-pub fn audit(
-    state: &mut State,
-    side: Side,
-    after: Option<&Cursor>,
-    limit: usize,
-    short: bool,
-    schema: &Arc<Schema>,
-) -> Page {
-    let page = scan(state.system(side), after, limit, short, schema);
+pub fn audit(state: &mut State, side: Side, after: Option<&Cursor>, limit: usize, short: bool) -> Page {
+    let page = scan(state.system(side), after, limit, short);
     let (count, end) = (page.changes.len(), page.end);
     state.note(|| format!("    {} is audited: {count} records, {end:?}", side.as_str()));
     page
 }
 
 /// All records in the order of their keys.
-fn scan(system: &Sys, after: Option<&Cursor>, limit: usize, short: bool, schema: &Arc<Schema>) -> Page {
+fn scan(system: &Sys, after: Option<&Cursor>, limit: usize, short: bool) -> Page {
     let after: Option<(u8, u64)> = after.map(|cursor| read_two(&cursor.0));
     let mut rows: Vec<&Row> =
         system.rows.values().filter(|row| after.is_none_or(|after| (row.key, row.id) > after)).collect();
@@ -59,12 +43,12 @@ fn scan(system: &Sys, after: Option<&Cursor>, limit: usize, short: bool, schema:
     }
     let end = if more && !short { End::More } else { End::Complete };
     let cursor = rows.last().map(|row| Cursor(format!("{} {}", row.key, row.id)));
-    Page { changes: upserts(system, &rows, schema), cursor, end }
+    Page { changes: upserts(system, &rows), cursor, end }
 }
 
 /// What changed since a place in the log; at first what is there, and only then what was deleted. At rest a
 /// cursor is a place in the log; within the first read also where that began.
-fn log(system: &Sys, after: Option<&Cursor>, limit: usize, schema: &Arc<Schema>) -> Page {
+fn log(system: &Sys, after: Option<&Cursor>, limit: usize) -> Page {
     let place = |text: &str| text.parse::<u64>().expect("our own cursor");
     let (after, start) = match after.map(|cursor| cursor.0.split_once(' ').ok_or(&*cursor.0)) {
         None => (0, Some(system.seq)),
@@ -73,7 +57,7 @@ fn log(system: &Sys, after: Option<&Cursor>, limit: usize, schema: &Arc<Schema>)
     };
     let mut changes: Vec<(u64, Change)> = Vec::new();
     for row in system.rows.values().filter(|row| row.seq > after) {
-        changes.push((row.seq, Change::Upsert(system.record(row, schema))));
+        changes.push((row.seq, Change::Upsert(system.record(row))));
     }
     for grave in system.graves.iter().filter(|grave| grave.seq > after.max(start.unwrap_or(0))) {
         changes.push((grave.seq, tombstone(&system.nature, grave)));
@@ -94,7 +78,7 @@ fn log(system: &Sys, after: Option<&Cursor>, limit: usize, schema: &Arc<Schema>)
 
 /// What changed since a stamp, with an overlap that covers what commits late. At rest a cursor is the
 /// stamp up to which all was shown; within a pass also when it began, and where it stands.
-fn stamps(system: &Sys, now: i64, after: Option<&Cursor>, limit: usize, schema: &Arc<Schema>) -> Page {
+fn stamps(system: &Sys, now: i64, after: Option<&Cursor>, limit: usize) -> Page {
     let overlap = if planted(Bug::CursorWithoutOverlap) { 0 } else { system.nature.late_ms as i64 };
     let there = now + system.nature.skew_ms;
     let at: Vec<i64> = after.map_or(Vec::new(), |cursor| {
@@ -120,11 +104,11 @@ fn stamps(system: &Sys, now: i64, after: Option<&Cursor>, limit: usize, schema: 
         _ => Some(high.min(begun).to_string()),
     };
     let end = if more { End::More } else { End::CaughtUp };
-    Page { changes: upserts(system, &rows, schema), cursor: cursor.map(Cursor), end }
+    Page { changes: upserts(system, &rows), cursor: cursor.map(Cursor), end }
 }
 
-fn upserts(system: &Sys, rows: &[&Row], schema: &Arc<Schema>) -> Vec<Change> {
-    rows.iter().map(|row| Change::Upsert(system.record(row, schema))).collect()
+fn upserts(system: &Sys, rows: &[&Row]) -> Vec<Change> {
+    rows.iter().map(|row| Change::Upsert(system.record(row))).collect()
 }
 
 /// Enumerates the keys.

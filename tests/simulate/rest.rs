@@ -10,6 +10,7 @@ use record_sync::runtime::fuse::Word;
 use record_sync::runtime::link::Phase;
 use record_sync::runtime::supervisor::{Running, Runtime};
 
+use crate::layout::Reshape;
 use crate::life::LINK;
 use crate::world::World;
 
@@ -27,7 +28,10 @@ pub async fn reach(world: &Arc<World>, runtime: &Arc<Runtime>, is_last: bool) ->
         let mut state = world.lock();
         state.figures.quiet_points += 1;
         state.note(|| "faults end; quiet is awaited".to_owned());
-        state.systems.iter_mut().for_each(|system| system.troubles.clear());
+        for system in &mut state.systems {
+            system.troubles.clear();
+            system.layout.change(Reshape::PutBack);
+        }
         // A listing of several calls is made only now and then.
         let slow = |nature: &crate::setup::Nature| nature.deletes == Deletes::Listed && nature.list_max < 100;
         if state.setup.natures.iter().any(slow) { 24 } else { 2 }

@@ -4,6 +4,7 @@
 use record_sync::engine::record::Side;
 
 use crate::chance::Chance;
+use crate::layout::Reshape;
 use crate::setup::{FIELDS, KEYS, Policy, Rules, Setup};
 
 /// What somebody writes into a field.
@@ -62,6 +63,7 @@ pub enum Step {
     /// Calls to this side meet this trouble so often of a hundred, until the next quiet point.
     Trouble(Side, Trouble, u8),
     Rules(Rules),
+    Reshape(Side, Reshape),
     /// The process dies at the so many-th await from here, and stays dead for that many steps.
     Crash {
         after: u32,
@@ -97,6 +99,7 @@ enum Kind {
     Crash,
     Restart,
     Rules,
+    Reshape,
 }
 
 impl Theme {
@@ -112,13 +115,13 @@ impl Theme {
     }
 
     /// How often each kind of step comes.
-    fn weights(self) -> [(u64, Kind); 8] {
-        let [wait, insert, edit, delete, trouble, crash, restart, rules] = match self {
-            Self::Even => [32, 10, 35, 9, 8, 4, 1, 1],
-            Self::Calm => [40, 11, 36, 10, 0, 0, 2, 1],
-            Self::Turnover => [24, 22, 22, 24, 4, 2, 1, 1],
-            Self::Crashes => [28, 10, 32, 9, 6, 12, 2, 1],
-            Self::Trouble(_) => [28, 12, 32, 10, 14, 2, 1, 1],
+    fn weights(self) -> [(u64, Kind); 9] {
+        let [wait, insert, edit, delete, trouble, crash, restart, rules, reshape] = match self {
+            Self::Even => [32, 10, 35, 9, 8, 4, 1, 1, 2],
+            Self::Calm => [40, 11, 36, 10, 0, 0, 2, 1, 1],
+            Self::Turnover => [24, 22, 22, 24, 4, 2, 1, 1, 1],
+            Self::Crashes => [28, 10, 32, 9, 6, 12, 2, 1, 1],
+            Self::Trouble(_) => [28, 12, 32, 10, 14, 2, 1, 1, 1],
         };
         [
             (wait, Kind::Wait),
@@ -129,6 +132,7 @@ impl Theme {
             (crash, Kind::Crash),
             (restart, Kind::Restart),
             (rules, Kind::Rules),
+            (reshape, Kind::Reshape),
         ]
     }
 }
@@ -168,6 +172,7 @@ pub fn draw(setup: &Setup, count: usize) -> Vec<Step> {
                 policy: chance.pick(&[Policy::Newest, Policy::A, Policy::B]),
                 wide: chance.flip(),
             }),
+            Kind::Reshape => Step::Reshape(side, reshape(chance)),
         });
     }
     steps.push(Step::Quiet);
@@ -182,6 +187,17 @@ fn fill(chance: &mut Chance) -> Fill {
         (3, Fill::Null),
         (2, Fill::Empty),
         (5, Fill::SameAsOther),
+    ])
+}
+
+fn reshape(chance: &mut Chance) -> Reshape {
+    let field = chance.below(FIELDS.len() as u64) as u8;
+    chance.weighted(&[
+        (3, Reshape::Turn),
+        (3, Reshape::Extra),
+        (3, Reshape::Drop(field)),
+        (2, Reshape::PutBack),
+        (1, Reshape::Anew(field)),
     ])
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use record_sync::connectors::{Delivery, Outcome, Write};
 use record_sync::engine::record::{Key, Meta, Record, Schema, Side, Timestamp, Value};
 
+use crate::layout::Layout;
 use crate::ledger::plain;
 use crate::setup::{FIELDS, Nature};
 use crate::steps::Trouble;
@@ -36,6 +37,7 @@ pub struct Grave {
 
 pub struct Sys {
     pub nature: Nature,
+    pub layout: Layout,
     pub rows: BTreeMap<u64, Row>,
     pub graves: Vec<Grave>,
     pub seq: u64,
@@ -64,6 +66,7 @@ impl Sys {
     pub fn new(nature: Nature) -> Self {
         Self {
             nature,
+            layout: Layout::new(),
             rows: BTreeMap::new(),
             graves: Vec::new(),
             seq: 0,
@@ -111,9 +114,7 @@ impl Sys {
     }
 
     /// A record as calls show it.
-    pub fn record(&self, row: &Row, schema: &Arc<Schema>) -> Record {
-        let mut values = vec![Value::text(key_text(row.key))];
-        values.extend(row.values.iter().cloned());
+    pub fn record(&self, row: &Row) -> Record {
         let nature = &self.nature;
         let meta = Meta {
             id: Some(row.id.to_string().into()),
@@ -121,7 +122,7 @@ impl Sys {
             modified_at: nature.stamps.then_some(Timestamp(row.stamp)),
             ours: false,
         };
-        Record { schema: Arc::clone(schema), values, meta }
+        Record { schema: Arc::clone(&self.layout.schema), values: self.layout.values(row), meta }
     }
 
     /// A call comes in; false where that is one too many for the window.
@@ -136,11 +137,6 @@ impl Sys {
     }
 }
 
-/// The schema of every record of the simulation.
-pub fn schema() -> Arc<Schema> {
-    Schema::new(std::iter::once("id").chain(FIELDS))
-}
-
 /// The values of the fields in a batch, by their place in [`FIELDS`]; missing ones left out.
 fn fields(shape: &Schema, values: &[Value]) -> Vec<(usize, Value)> {
     let named = FIELDS.iter().enumerate();
@@ -150,13 +146,7 @@ fn fields(shape: &Schema, values: &[Value]) -> Vec<(usize, Value)> {
 
 impl State {
     /// Does one delivery to a system.
-    pub fn deliver(
-        &mut self,
-        side: Side,
-        shape: &Schema,
-        delivery: &Delivery,
-        schema: &Arc<Schema>,
-    ) -> Outcome {
+    pub fn deliver(&mut self, side: Side, shape: &Schema, delivery: &Delivery) -> Outcome {
         let Some(key) = key_in(&delivery.key) else { return Outcome::Stale(None) };
         let system = self.system(side);
         let nature = system.nature;
@@ -168,30 +158,28 @@ impl State {
         let looked = system.looked.get(&key).copied().unwrap_or(0);
         match (&delivery.write, row) {
             (Write::Create(values), Some(row)) if nature.upsert_by_key && !nature.compare_and_set => {
-                self.update(side, &row, fields(shape, values), looked, schema)
+                self.update(side, &row, fields(shape, values), looked)
             }
             (Write::Create(values), Some(row)) => {
                 if nature.compare_and_set || row.born_at >= looked {
-                    return Outcome::Stale(Some(self.system(side).record(&row, schema)));
+                    return Outcome::Stale(Some(self.system(side).record(&row)));
                 }
                 self.violated("effect_twice", format!("a second k{key} is made at {}", side.as_str()));
-                self.create(side, key, fields(shape, values), schema)
+                self.create(side, key, fields(shape, values))
             }
-            (Write::Create(values), None) => self.create(side, key, fields(shape, values), schema),
+            (Write::Create(values), None) => self.create(side, key, fields(shape, values)),
             (Write::Update(_), None) => Outcome::Stale(None),
             (Write::Delete, None) => Outcome::Delivered { id: None, revision: None, stored: None },
             (Write::Update(_) | Write::Delete, Some(row))
                 if nature.compare_and_set && !as_expected(shape, delivery, &row) =>
             {
-                let record = self.system(side).record(&row, schema);
+                let record = self.system(side).record(&row);
                 self.note(|| {
                     format!("    {} k{key} is not as expected: {}", side.as_str(), shown(&row.values))
                 });
                 Outcome::Stale(Some(record))
             }
-            (Write::Update(values), Some(row)) => {
-                self.update(side, &row, fields(shape, values), looked, schema)
-            }
+            (Write::Update(values), Some(row)) => self.update(side, &row, fields(shape, values), looked),
             (Write::Delete, Some(row)) => self.bury(side, &row, looked),
         }
     }
@@ -219,7 +207,7 @@ impl State {
         (Value::text(kept), untold)
     }
 
-    fn create(&mut self, side: Side, key: u8, given: Vec<(usize, Value)>, schema: &Arc<Schema>) -> Outcome {
+    fn create(&mut self, side: Side, key: u8, given: Vec<(usize, Value)>) -> Outcome {
         let now = self.now();
         let mut values = [const { Value::Null }; FIELDS.len()];
         let mut echoed = [false; FIELDS.len()];
@@ -235,17 +223,10 @@ impl State {
             row.ours = true;
             row.echoed = echoed;
         }
-        self.told(side, id, schema)
+        self.told(side, id)
     }
 
-    fn update(
-        &mut self,
-        side: Side,
-        row: &Row,
-        given: Vec<(usize, Value)>,
-        looked: i64,
-        schema: &Arc<Schema>,
-    ) -> Outcome {
+    fn update(&mut self, side: Side, row: &Row, given: Vec<(usize, Value)>, looked: i64) -> Outcome {
         let now = self.now();
         let nature = self.system(side).nature;
         if !nature.compare_and_set {
@@ -274,7 +255,7 @@ impl State {
         self.note(|| format!("    {} updates k{}: {}", side.as_str(), row.key, words.join(", ")));
         self.wrote(row.key);
         self.figures.idle_writes += u64::from(idle);
-        self.told(side, row.id, schema)
+        self.told(side, row.id)
     }
 
     fn bury(&mut self, side: Side, row: &Row, looked: i64) -> Outcome {
@@ -294,9 +275,9 @@ impl State {
         Outcome::Delivered { id: None, revision: None, stored: None }
     }
 
-    fn told(&mut self, side: Side, id: u64, schema: &Arc<Schema>) -> Outcome {
+    fn told(&mut self, side: Side, id: u64) -> Outcome {
         let system = self.system(side);
-        let record = system.record(&system.rows[&id], schema);
+        let record = system.record(&system.rows[&id]);
         Outcome::Delivered {
             id: record.meta.id.clone(),
             revision: record.meta.revision.clone(),

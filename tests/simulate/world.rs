@@ -12,8 +12,9 @@ use record_sync::store::sqlite::{Moment, Pace};
 use tokio::sync::Notify;
 
 use crate::chance::Chance;
+use crate::layout::Reshape;
 use crate::ledger::Ledger;
-use crate::setup::{FIELDS, Rules, Setup};
+use crate::setup::{FIELDS, KEYS, Rules, Setup};
 use crate::steps::Fill;
 use crate::system::Sys;
 
@@ -312,7 +313,10 @@ impl State {
         if self.system(side).by_key(key).is_some() {
             return;
         }
-        let values: [Value; FIELDS.len()] = std::array::from_fn(|_| self.token());
+        let mut values: [Value; FIELDS.len()] = std::array::from_fn(|_| self.token());
+        if let Some(gone) = self.system(side).layout.gone {
+            values[usize::from(gone)] = Value::Null;
+        }
         let late = self.lateness(side);
         self.ledger(key).insert(side, &values, now);
         self.note(|| format!("{} inserts k{key} {}", side.as_str(), shown(&values)));
@@ -324,6 +328,9 @@ impl State {
     pub fn edit(&mut self, side: Side, key: u8, field: u8, fill: Fill) {
         let now = self.now();
         let Some(id) = self.system(side).by_key(key).map(|row| row.id) else { return };
+        if self.system(side).layout.gone == Some(field) {
+            return;
+        }
         let value = match fill {
             Fill::Token => self.token(),
             Fill::Dressed => match self.token() {
@@ -369,6 +376,23 @@ impl State {
         self.note(|| format!("{} deletes k{key}", side.as_str()));
         self.figures.deletes += 1;
         self.system(side).remove(id, now);
+    }
+
+    /// Somebody changes the columns of a system.
+    pub fn reshape(&mut self, side: Side, reshape: Reshape) {
+        self.note(|| format!("the columns of {} change: {reshape:?}", side.as_str()));
+        self.system(side).layout.change(reshape);
+        if let Reshape::Anew(field) = reshape {
+            for key in 0..KEYS {
+                self.edit(side, key, field, Fill::Null);
+            }
+        }
+    }
+
+    /// Tells whether a column is gone that these rules name.
+    pub fn lacks(&self, rules: Rules) -> bool {
+        let gone = self.systems.iter().filter_map(|system| system.layout.gone);
+        gone.into_iter().any(|field| usize::from(field) < rules.width())
     }
 
     fn lateness(&mut self, side: Side) -> i64 {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::record::{Image, Key, Malformed, Meta, Record, Schema, Side, Value, json_text};
 use crate::engine::rules::LinkRules;
+use crate::planted::{Bug, planted};
 
 /// A record on its way through the planner.
 #[derive(Clone, Debug)]
@@ -35,7 +36,9 @@ impl Projector {
 
     /// Gives key and image, or says why the record can't be identified.
     pub fn project(&mut self, record: Record) -> Result<Projected, Malformed> {
-        if !self.schema.as_ref().is_some_and(|schema| Arc::ptr_eq(schema, &record.schema)) {
+        let is_known =
+            |schema: &Arc<Schema>| Arc::ptr_eq(schema, &record.schema) || planted(Bug::PlacesForGood);
+        if !self.schema.as_ref().is_some_and(is_known) {
             self.positions = self.shape.names().map(|name| record.schema.position(name)).collect();
             self.schema = Some(Arc::clone(&record.schema));
         }

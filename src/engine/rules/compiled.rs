@@ -6,7 +6,7 @@ use super::way::Way;
 use crate::engine::record::{Direction, Schema, Side, Value};
 
 /// What compiling needs to know of a link.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LinkFacts {
     pub link: String,
     pub a: EndFacts,
@@ -18,7 +18,7 @@ pub struct LinkFacts {
 }
 
 /// What compiling needs to know of one end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndFacts {
     /// The configured system's name and its connector's: form 3 may name either.
     pub system: String,
