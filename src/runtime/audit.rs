@@ -15,6 +15,7 @@ use super::meter;
 use super::page::{self, Facts, Mode, Tally, storage};
 use super::poller::{PAGE_LOCAL, PAGE_REMOTE, PassMode, Poller, unless_stopped};
 use super::shown::Shown;
+use super::sights::Sights;
 use crate::connectors::{Class, Deletes, End};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::plan::fuse::Counts;
@@ -190,8 +191,8 @@ impl Poller {
             let (read_at, expected_from) = (ctx.now(), self.expected_from());
             let call = ctx.call(Class::Backfill);
             let page = unless_stopped(&ctx, self.source.audit(audit.after.as_ref(), limit, &call)).await?;
-            let (facts, _) = self.facts(page.changes, Some(&mut audit.shown)).await?;
-            let facts = Facts { judged: false, expected_from, ..Facts::of(self.side, facts, read_at) };
+            let Sights { list, ids, .. } = self.facts(page.changes, Some(&mut audit.shown)).await?;
+            let facts = Facts { judged: false, expected_from, ids, ..Facts::of(self.side, list, read_at) };
             let tally = page::take(&ctx, facts, Mode::Plan).await?;
             audit.missed += tally.late;
             audit.oldest = [audit.oldest, tally.oldest].into_iter().flatten().min();

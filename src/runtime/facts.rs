@@ -21,6 +21,15 @@ pub enum Fact {
     Malformed(Malformed),
 }
 
+/// What a page says of an id: before that fact of the list whose place this is.
+#[derive(Clone, Debug)]
+pub struct OfId {
+    pub place: usize,
+    pub id: RemoteId,
+    /// When the record was deleted, where it was and that is known; else it stands in the list.
+    pub at: Option<Timestamp>,
+}
+
 /// How far to go with a page.
 pub enum Mode<'l> {
     /// Only note what is there: the other side has still to be read.
@@ -85,6 +94,9 @@ impl Tally {
 pub struct Facts {
     pub side: Side,
     pub list: Vec<(Key, Fact)>,
+    /// What it says of ids, still to be named: under which keys they are known is settled while nothing else
+    /// moves them.
+    pub ids: Vec<OfId>,
     /// No key comes twice.
     pub keys_once: bool,
     /// The fuse has judged it already.
@@ -105,6 +117,7 @@ impl Facts {
         Self {
             side,
             list,
+            ids: Vec::new(),
             keys_once: false,
             read_at,
             judged: true,

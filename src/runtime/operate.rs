@@ -191,14 +191,19 @@ impl Runtime {
         let Some(state) = links.find(|known| known.customer == customer && known.link == link) else {
             return Ok(Vec::new());
         };
-        let mut answered = Vec::new();
+        let (mut answered, mut unreadable) = (Vec::new(), None);
         for direction in Direction::BOTH {
             let Some(reason) = along(&state.frozen, direction).clone() else { continue };
             let held = fuse::held(self.store.as_ref(), state.id, direction, now).await?;
             if held.as_ref().is_some_and(|held| held.findings.iter().any(|it| it.kind == Kind::Unreadable)) {
-                return Err(OperateError::Unreadable { direction: direction.as_str(), reason });
+                unreadable = Some(OperateError::Unreadable { direction: direction.as_str(), reason });
+            } else {
+                answered.push((direction, held));
             }
-            answered.push((direction, held));
+        }
+        // The other direction is answered for: a link that matches its sides may wait for just that.
+        if let Some(error) = unreadable.filter(|_| answered.is_empty()) {
+            return Err(error);
         }
         let running = self.running(customer, link);
         for (direction, held) in &answered {

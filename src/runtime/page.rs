@@ -15,6 +15,7 @@ use super::link::{LinkContext, Presence, along, at, lock};
 use super::meter::Outcomes;
 use super::presence::shift;
 use super::recheck;
+use super::sights;
 use super::tell::{self, image_text};
 use super::verdict;
 use crate::engine::fault::{Fault, FaultCode};
@@ -100,7 +101,7 @@ pub enum Stored {
 
 /// Takes in a page, from its facts to its commit.
 pub async fn take(ctx: &LinkContext, facts: Facts, mut mode: Mode<'_>) -> Result<Tally, Fault> {
-    if facts.list.is_empty() && facts.cursor.is_none() {
+    if facts.list.is_empty() && facts.ids.is_empty() && facts.cursor.is_none() {
         return Ok(Tally::default());
     }
     let _quiet = inline::quiet(ctx, facts.side, mode.held()).await;
@@ -122,6 +123,7 @@ pub async fn take_quietly(ctx: &LinkContext, mut facts: Facts, mode: &mut Mode<'
 
 /// Decides a page.
 pub async fn plan(ctx: &LinkContext, facts: Facts, only_note: bool) -> Result<Decided, Fault> {
+    let facts = sights::named(ctx, facts).await?;
     let entries = gather(ctx, &facts, only_note).await?;
     Ok(Decided { facts, entries })
 }

@@ -14,6 +14,7 @@ use super::page::{self, Facts, Mode, Tally, storage};
 use super::relay::Relay;
 use super::scan;
 use super::shown::Shown;
+use super::sights::Sights;
 use crate::connectors::{Class, Deletes, End, Page, Source};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::plan::Projector;
@@ -235,8 +236,8 @@ impl Poller {
         loop {
             let end = page.end;
             let at_cursor = page.cursor.take();
-            let (facts, is_again) = self.facts(page.changes, shown.as_mut()).await?;
-            read += facts.len();
+            let Sights { list, ids, is_again } = self.facts(page.changes, shown.as_mut()).await?;
+            read += list.len();
             let stored = (!scanned && !whole).then(|| at_cursor.clone().or_else(|| cursor.clone()));
             cursor = at_cursor.or(cursor);
             // The next page is read while this one is decided and delivered; its cursor is stored
@@ -247,7 +248,8 @@ impl Poller {
                 judged: false,
                 expected_from: reach.map(|reach| reach.newest),
                 cursor: stored.clone(),
-                ..Facts::of(self.side, facts, read_at)
+                ids,
+                ..Facts::of(self.side, list, read_at)
             };
             let next = async {
                 match end {

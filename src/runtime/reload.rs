@@ -10,12 +10,15 @@ use super::open;
 use super::supervisor::{LinkKey, Running, Runtime};
 use crate::config::{Config, Customer, LinkConfig};
 use crate::connectors::{Call, Class};
+use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::rules::{LinkFacts, RulesError, RulesFile};
 use crate::planted::{Bug, planted};
 use crate::store::StoreError;
 
 /// Whoever changes the rules does not wait longer for what a system says of its fields.
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
+const LOOKS_MAX: u32 = 4;
+const LOOK_AGAIN_IN: Duration = Duration::from_millis(300);
 
 /// Why new rules were not put in force.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +57,9 @@ impl Runtime {
                 // A field may have come up since the link was opened: look again before the rules are blamed.
                 Err(error) if planted(Bug::FieldsKnownForGood) => return Err(error),
                 Err(error) => match self.look_again(&key).await {
-                    Some(facts) if facts != known => file.compile(0, &facts)?,
-                    _ => return Err(error),
+                    Ok(facts) if facts != known => file.compile(0, &facts)?,
+                    Ok(_) => return Err(error),
+                    Err(fault) => return Err(error.under_doubt(&fault)),
                 },
                 Ok(rules) => rules,
             };
@@ -220,16 +224,30 @@ impl Runtime {
         }
     }
 
-    /// Asks both systems of a link what their streams look like now; `None` where one does not say so soon.
-    async fn look_again(self: &Arc<Self>, (customer, link): &LinkKey) -> Option<LinkFacts> {
+    /// Asks both systems of a link what their streams look like now.
+    async fn look_again(self: &Arc<Self>, (customer, link): &LinkKey) -> Result<LinkFacts, Fault> {
         let config = self.config();
-        let customer = config.customer(customer).ok()?;
-        let wanted = customer.links.get(link)?;
-        let systems = [self.system(&customer, &wanted.a).ok()?, self.system(&customer, &wanted.b).ok()?];
+        let gone = || Fault::fatal(FaultCode::Configuration, "the link is gone", "put it back");
+        let customer = config.customer(customer).map_err(|_| gone())?;
+        let wanted = customer.links.get(link).ok_or_else(gone)?;
+        let systems = [self.system(&customer, &wanted.a)?, self.system(&customer, &wanted.b)?];
         let correlation_id = format!("{}-{link}-rules", customer.id);
         let call = Call { class: Class::Interactive, correlation_id };
-        let facts = open::look(&customer, wanted, &systems, None, &call);
-        tokio::time::timeout(LOOK_WITHIN, facts).await.ok()?.ok()
+        let late =
+            || Fault::transient(FaultCode::Timeout, format!("no answer in {} s", LOOK_WITHIN.as_secs()));
+        let mut tries = LOOKS_MAX;
+        let looked = tokio::time::timeout(LOOK_WITHIN, async {
+            loop {
+                tries -= 1;
+                match open::look(&customer, wanted, &systems, None, &call).await {
+                    Err(fault) if fault.kind == FaultKind::Transient && tries > 0 => {
+                        tokio::time::sleep(LOOK_AGAIN_IN).await;
+                    }
+                    looked => return looked,
+                }
+            }
+        });
+        looked.await.map_err(|_| late())?
     }
 
     fn under(&self, book: &RuleBook) -> Vec<(LinkKey, Arc<Running>)> {

@@ -3,32 +3,43 @@
 //! Invariant: nothing that a source showed is dropped here; what can't be named is kept under a name made
 //! from its content, and what is named by an id is found by it.
 
-use super::page::{Fact, storage};
+use super::facts::OfId;
+use super::link::LinkContext;
+use super::page::{Fact, Facts, storage};
 use super::poller::Poller;
 use super::shown::Shown;
 use super::twins;
 use crate::connectors::Deletes;
 use crate::engine::fault::{Fault, FaultCode};
-use crate::engine::record::{Change, Key, Malformed, RemoteId, Timestamp, Tombstone};
+use crate::engine::record::{Change, Key, Malformed, Tombstone};
+use crate::planted::{Bug, planted};
+
+/// What the changes of a page say, some of it still by id.
+pub(super) struct Sights {
+    pub list: Vec<(Key, Fact)>,
+    pub ids: Vec<OfId>,
+    /// A key comes twice, or was shown before.
+    pub is_again: bool,
+}
 
 impl Poller {
-    /// Turns changes into facts under their keys; tells whether any of these were shown before.
+    /// Turns changes into facts.
     pub(super) async fn facts(
         &mut self,
         changes: Vec<Change>,
         mut shown: Option<&mut Shown>,
-    ) -> Result<(Vec<(Key, Fact)>, bool), Fault> {
+    ) -> Result<Sights, Fault> {
         let mut facts = Vec::with_capacity(changes.len());
         let mut is_again = false;
         let deletes = self.ctx.end(self.side).features.deletes;
         let reported = deletes == Deletes::Reported;
-        let mut by_id = Vec::new();
+        let mut ids = Vec::new();
         for change in changes {
             match change {
                 Change::Upsert(record) => match self.projector.project(record) {
                     Ok(projected) => {
                         if let Some(id) = projected.meta.id.as_ref().filter(|_| reported) {
-                            by_id.push((facts.len(), id.clone(), None));
+                            ids.push(OfId { place: facts.len(), id: id.clone(), at: None });
                         }
                         let again = shown.as_mut().is_some_and(|shown| !shown.note(&projected.key));
                         is_again |= again;
@@ -45,7 +56,9 @@ impl Poller {
                 // Under its id, so that an old tombstone that is shown again spares the record that has
                 // come to stand under the key since.
                 Change::Delete(Tombstone { key: Some(key), id, at }) => facts.push((key, Fact::Gone(at, id))),
-                Change::Delete(Tombstone { id: Some(id), at, .. }) => by_id.push((facts.len(), id, at)),
+                Change::Delete(Tombstone { id: Some(id), at, .. }) => {
+                    ids.push(OfId { place: facts.len(), id, at });
+                }
                 Change::Delete(_) => {}
                 Change::Malformed(malformed) => match &malformed.key {
                     Some(key) => {
@@ -58,25 +71,34 @@ impl Poller {
                 },
             }
         }
-        let facts = twins::part(&self.ctx, self.side, facts).await?;
-        if by_id.is_empty() {
-            return Ok((facts, is_again));
+        let list = twins::part(&self.ctx, self.side, facts).await?;
+        if planted(Bug::IdsNamedEarly) {
+            let facts = Facts { ids, ..Facts::of(self.side, list, self.ctx.now()) };
+            return Ok(Sights { list: named(&self.ctx, facts).await?.list, ids: Vec::new(), is_again });
         }
-        let ids = by_id.iter().map(|(_, id, _)| id.clone()).collect();
-        let keys = self.ctx.store.keys_by_id(self.ctx.id, self.side, ids).await.map_err(storage)?;
-        Ok((with_gone(facts, by_id.into_iter().zip(keys)), is_again))
+        Ok(Sights { list, ids, is_again })
     }
+}
+
+/// Finds the keys of what a page says by id. A look before a write may just have learnt of a record whose
+/// deletion the page already tells: so nothing may be on its way to the page's side meanwhile.
+pub(super) async fn named(ctx: &LinkContext, mut facts: Facts) -> Result<Facts, Fault> {
+    if facts.ids.is_empty() {
+        return Ok(facts);
+    }
+    let of_ids = std::mem::take(&mut facts.ids);
+    let ids = of_ids.iter().map(|of| of.id.clone()).collect();
+    let keys = ctx.store.keys_by_id(ctx.id, facts.side, ids).await.map_err(storage)?;
+    facts.list = with_gone(facts.list, of_ids.into_iter().zip(keys));
+    Ok(facts)
 }
 
 /// Puts what is gone by its id in its place among the facts of a page: deleted, or shown there under
 /// another key than it had. A deletion of what we never knew is no news.
-fn with_gone(
-    facts: Vec<(Key, Fact)>,
-    by_id: impl Iterator<Item = ((usize, RemoteId, Option<Timestamp>), Option<Key>)>,
-) -> Vec<(Key, Fact)> {
+fn with_gone(facts: Vec<(Key, Fact)>, ids: impl Iterator<Item = (OfId, Option<Key>)>) -> Vec<(Key, Fact)> {
     let mut all = Vec::with_capacity(facts.len());
     let mut facts = facts.into_iter().enumerate().peekable();
-    for ((place, id, at), key) in by_id {
+    for (OfId { place, id, at }, key) in ids {
         while let Some((_, fact)) = facts.next_if(|(at, _)| *at < place) {
             all.push(fact);
         }

@@ -12,6 +12,7 @@ use super::page::{self, Facts, Tally, storage};
 use super::poller::{PassMode, Poller};
 use super::scan;
 use super::shown::Shown;
+use super::sights::{self, Sights};
 use crate::connectors::{Class, Deletes, End};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::plan::aside::Aside;
@@ -189,11 +190,15 @@ impl Poller {
             let read_at = ctx.now();
             let page = self.read(cursor.as_ref()).await?;
             cursor = page.cursor.or(cursor);
-            let (list, is_again) = self.facts(page.changes, shown.as_mut()).await?;
+            let Sights { list, ids, is_again } = self.facts(page.changes, shown.as_mut()).await?;
             read += list.len();
-            let facts =
-                Facts { keys_once: scanned && !is_again, judged: false, ..Facts::of(side, list, read_at) };
-            page::gather(&ctx, &facts, true).await?;
+            let facts = Facts {
+                keys_once: scanned && !is_again,
+                judged: false,
+                ids,
+                ..Facts::of(side, list, read_at)
+            };
+            page::gather(&ctx, &sights::named(&ctx, facts).await?, true).await?;
             match page.end {
                 End::More => {}
                 End::CaughtUp => break,

@@ -282,6 +282,19 @@ impl Ledger {
             };
             matches!(event.what, What::Edit(_)) && travels(event) && !self.events.iter().any(answers)
         });
+        // Nor all of a record that was made there meanwhile: what lost a conflict was never shown.
+        let unseen = unseen
+            || (0..self.events.len()).any(|id| {
+                let is_token = |field: usize| self.events[id].values[field].as_ref().is_some_and(is_token);
+                let answers = |later: &Event, field: usize| {
+                    later.past.contains(&(id, field as Facet))
+                        && (later.has(field as Facet) || later.what == What::Delete)
+                };
+                self.events[id].what == What::Insert
+                    && (0..width).any(|field| {
+                        is_token(field) && !self.events.iter().any(|later| answers(later, field))
+                    })
+            });
         let doubtful = unseen || top.iter().any(|event| event.what != What::Delete && event.settled);
         match (deletes, works, doubtful) {
             _ if self.unsure => Fate::Either,

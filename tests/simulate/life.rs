@@ -217,8 +217,10 @@ async fn renew(world: &Arc<World>, path: &Path, runtime: &Arc<Runtime>, rules: R
     };
     let mut state = world.lock();
     match replaced {
-        // A column that is gone can't be mapped.
-        Err(error) if state.lacks(rules) => state.note(|| format!("refused: {error}")),
+        // A column that is gone can't be mapped; nor one that came back to a system that does not answer.
+        Err(error) if state.lacks(rules) || error.contains("can't be asked now") => {
+            state.note(|| format!("refused: {error}"))
+        }
         Err(error) => state.violated("rules", error),
         Ok(_) => {}
     }

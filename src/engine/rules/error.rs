@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::engine::fault::Fault;
+
 /// One fault of a rules file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RulesError {
@@ -21,6 +23,15 @@ impl RulesError {
     /// Writes the error as `file:line:column: message; remedy`, as editors and terminals link it.
     pub fn in_file(&self, file: &str) -> String {
         format!("{file}:{self}")
+    }
+
+    /// Says that the fields of the streams are only known as they were when the link was opened.
+    pub fn under_doubt(mut self, fault: &Fault) -> Self {
+        let doubt = format!(
+            "whether that is still so can't be asked now ({fault}): try again when both systems answer"
+        );
+        self.remedy = Some(self.remedy.map_or_else(|| doubt.clone(), |remedy| format!("{remedy} — {doubt}")));
+        self
     }
 }
 
