@@ -6,6 +6,7 @@
 mod api;
 mod audit;
 mod check;
+mod columns;
 mod crash;
 pub mod daemon;
 mod examples;
@@ -22,6 +23,7 @@ mod push;
 mod restored;
 mod rings;
 mod story;
+mod tables;
 mod triangle;
 mod window;
 

@@ -1,96 +1,20 @@
 //! Fuses: what is too much to be believed freezes one direction, until somebody approves or discards it.
 
-use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::daemon::{Answer, Daemon, until};
 use super::home::{Home, RULES, TRIANGLE, add_people};
+use super::tables::{self, ALL, OFTEN, Tables, fill, settings};
 
-const TABLES: &str = r#"
-[service]
-state = "sqlite:data/state.sqlite"
-
-[default]
-flush_interval = 0.0
-
-[default.systems.one]
-connector = "sqlite"
-path = "data/one.sqlite"
-
-[default.systems.two]
-connector = "sqlite"
-path = "data/two.sqlite"
-
-[default.links.l]
-a = { system = "one", stream = "t", key = "id" }
-b = { system = "two", stream = "t", key = "id" }
-poll_interval = 0.1
-"#;
 const FIELDS: &str = r#"{"links": {"l": {"fields": {"id": "id", "x": "x", "y": "y"}}}}"#;
+const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT, y TEXT)";
 const ROWS: i64 = 30;
+const AS_FILLED: &str = "x = 'x' || id AND y = 'y' || id";
 
 /// Two tables with the same rows, kept in step.
-struct World {
-    home: Home,
-    daemon: Daemon,
-}
-
-impl World {
-    async fn start(settings: &str, rows: i64) -> Self {
-        let home = Home::new(settings, FIELDS);
-        for table in ["one", "two"] {
-            home.open(&format!("data/{table}.sqlite"))
-                .execute_batch(
-                    "PRAGMA journal_mode = wal; CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT, y TEXT)",
-                )
-                .unwrap();
-        }
-        let mut one = home.open("data/one.sqlite");
-        let tx = one.transaction().unwrap();
-        for id in 1..=rows {
-            tx.execute("INSERT INTO t VALUES (?1, 'x' || ?1, 'y' || ?1)", [id]).unwrap();
-        }
-        tx.commit().unwrap();
-        let daemon = Daemon::start(&home);
-        let world = Self { home, daemon };
-        until("both are full", async || world.count("two"), |&count| count == rows).await;
-        world.daemon.pass("l").await;
-        world
-    }
-
-    fn db(&self, table: &str) -> Connection {
-        self.home.open(&format!("data/{table}.sqlite"))
-    }
-
-    fn run(&self, table: &str, sql: &str) {
-        self.db(table).execute_batch(sql).unwrap();
-    }
-
-    fn number(&self, table: &str, sql: &str) -> i64 {
-        self.db(table).query_row(sql, [], |row| row.get(0)).unwrap()
-    }
-
-    fn count(&self, table: &str) -> i64 {
-        self.number(table, "SELECT count(*) FROM t")
-    }
-
-    /// Waits until a→b is frozen, and gives what it says.
-    async fn frozen(&self, what: &str) -> Value {
-        let is_frozen = |answer: &Answer| answer.body["items"][0]["a_to_b"]["frozen"].is_string();
-        let answer = self.daemon.until("/v1/links", &format!("frozen: {what}"), is_frozen).await;
-        assert_eq!(answer.body["items"][0]["b_to_a"]["frozen"], Value::Null, "the other direction runs");
-        answer.body["items"][0]["a_to_b"].clone()
-    }
-
-    async fn runs_again(&self, what: &str) {
-        let runs = |answer: &Answer| answer.body["items"][0]["a_to_b"]["frozen"].is_null();
-        let answer = self.daemon.until("/v1/links", &format!("runs again: {what}"), runs).await;
-        assert_eq!(answer.body["items"][0]["a_to_b"]["held_back"], Value::Null);
-    }
-
-    async fn answer(&self, word: &str) -> Answer {
-        self.daemon.post(&format!("/v1/links/l/{word}"), json!({})).await
-    }
+async fn start(options: &str, rows: i64) -> Tables {
+    let rows = fill(rows, "'x' || id, 'y' || id");
+    Tables::in_step(&settings("", options), FIELDS, TABLE, &rows).await
 }
 
 fn held(frozen: &Value) -> (&str, i64) {
@@ -100,7 +24,7 @@ fn held(frozen: &Value) -> (&str, i64) {
 
 #[tokio::test]
 async fn deletions_wait_frozen_until_they_are_approved() {
-    let world = World::start(TABLES, ROWS).await;
+    let world = start(OFTEN, ROWS).await;
     world.answer("approve").await.is_problem(404);
     world.run("one", "DELETE FROM t WHERE id <= 20");
     let frozen = world.frozen("20 of 30 deleted").await;
@@ -112,51 +36,44 @@ async fn deletions_wait_frozen_until_they_are_approved() {
     // Nothing is sent in the frozen direction; the other one runs.
     world.run("one", "UPDATE t SET x = 'late' WHERE id = 25");
     world.run("two", "UPDATE t SET y = 'back' WHERE id = 26");
-    let back = async || world.number("one", "SELECT count(*) FROM t WHERE y = 'back'");
-    until("the other direction", back, |&count| count == 1).await;
+    world.until_count("the other direction", "one", "y = 'back'", 1).await;
     world.daemon.pass("l").await;
-    assert_eq!(world.number("two", "SELECT count(*) FROM t WHERE x = 'late'"), 0, "frozen is frozen");
-    assert_eq!(world.count("two"), ROWS);
+    assert_eq!(world.count("two", "x = 'late'"), 0, "frozen is frozen");
+    assert_eq!(world.count("two", ALL), ROWS);
     // It stays so over a restart.
-    let World { home, daemon } = world;
-    assert!(daemon.terminate().success());
-    let daemon = Daemon::start(&home);
-    let world = World { home, daemon };
+    let world = world.restart();
     let frozen = world.frozen("still, after a restart").await;
     assert_eq!(held(&frozen), ("deletes", 20), "{frozen}");
-    assert_eq!(world.count("two"), ROWS);
+    assert_eq!(world.count("two", ALL), ROWS);
     let approved = world.answer("approve").await;
     assert_eq!((approved.status, &approved.body["approved"]), (200, &json!(["a_to_b"])), "{approved:?}");
-    until("the deletions", async || world.count("two"), |&count| count == ROWS - 20).await;
-    let late = async || world.number("two", "SELECT count(*) FROM t WHERE x = 'late'");
-    until("what waited with them", late, |&count| count == 1).await;
+    world.until_count("the deletions", "two", ALL, ROWS - 20).await;
+    world.until_count("what waited with them", "two", "x = 'late'", 1).await;
     world.runs_again("approved").await;
-    assert_eq!(world.count("one"), ROWS - 20);
+    assert_eq!(world.count("one", ALL), ROWS - 20);
 }
 
 #[tokio::test]
 async fn discarded_deletions_bring_the_records_back() {
-    let world = World::start(TABLES, ROWS).await;
+    let world = start(OFTEN, ROWS).await;
     world.run("one", "DELETE FROM t WHERE id <= 20");
     world.frozen("20 of 30 deleted").await;
     let discarded = world.answer("discard").await;
     assert_eq!((discarded.status, &discarded.body["discarded"]), (200, &json!(["a_to_b"])), "{discarded:?}");
-    until("the records are made again", async || world.count("one"), |&count| count == ROWS).await;
+    world.until_count("the records are made again", "one", ALL, ROWS).await;
     world.runs_again("discarded").await;
     world.daemon.pass("l").await;
-    let same = "SELECT count(*) FROM t WHERE x = 'x' || id AND y = 'y' || id";
-    assert_eq!((world.number("one", same), world.number("two", same)), (ROWS, ROWS));
+    assert_eq!((world.count("one", AS_FILLED), world.count("two", AS_FILLED)), (ROWS, ROWS));
     // From here on all is as before.
     world.run("one", "DELETE FROM t WHERE id = 1; UPDATE t SET x = 'new' WHERE id = 2");
-    let new = async || world.number("two", "SELECT count(*) FROM t WHERE x = 'new'");
-    until("an edit", new, |&count| count == 1).await;
-    until("a deletion", async || world.count("two"), |&count| count == ROWS - 1).await;
+    world.until_count("an edit", "two", "x = 'new'", 1).await;
+    world.until_count("a deletion", "two", ALL, ROWS - 1).await;
 }
 
 #[tokio::test]
 async fn a_field_that_turned_empty_waits_and_is_filled_again_or_emptied() {
     for word in ["discard", "approve"] {
-        let world = World::start(TABLES, ROWS).await;
+        let world = start(OFTEN, ROWS).await;
         world.run(
             "one",
             "UPDATE t SET x = CASE WHEN id % 2 = 0 THEN NULL ELSE '' END, y = 'kept' || id WHERE id <= 25",
@@ -165,71 +82,65 @@ async fn a_field_that_turned_empty_waits_and_is_filled_again_or_emptied() {
         assert_eq!(held(&frozen), ("emptied", 25), "{frozen}");
         assert_eq!(frozen["held_back"]["findings"][0]["field"], "x", "{frozen}");
         assert_eq!(frozen["held_back"]["records"][0]["fields"], json!(["x"]), "{frozen}");
-        assert_eq!(world.number("two", "SELECT count(*) FROM t WHERE x = 'x' || id AND y = 'y' || id"), ROWS);
+        assert_eq!(world.count("two", AS_FILLED), ROWS);
         assert_eq!(world.answer(word).await.status, 200);
         world.runs_again(word).await;
         let (filled, why) =
             if word == "discard" { (ROWS, "filled again") } else { (ROWS - 25, "emptied there") };
         for table in ["one", "two"] {
-            let full = async || world.number(table, "SELECT count(*) FROM t WHERE x = 'x' || id");
-            until(why, full, |&count| count == filled).await;
-            let kept = async || world.number(table, "SELECT count(*) FROM t WHERE y = 'kept' || id");
-            until("what was edited beside it", kept, |&count| count == 25).await;
+            world.until_count(why, table, "x = 'x' || id", filled).await;
+            world.until_count("what was edited beside it", table, "y = 'kept' || id", 25).await;
         }
     }
 }
 
 #[tokio::test]
 async fn what_comes_back_by_itself_needs_nobody() {
-    let world = World::start(TABLES, ROWS).await;
+    let world = start(OFTEN, ROWS).await;
     world.run("one", "CREATE TABLE aside AS SELECT * FROM t; DELETE FROM t");
     let frozen = world.frozen("all are gone").await;
     assert_eq!(held(&frozen), ("empty_stream", ROWS), "{frozen}");
     world.run("one", "INSERT INTO t SELECT * FROM aside; UPDATE t SET x = 'edited' WHERE id = 3");
     world.runs_again("the rows are back").await;
-    let edited = async || world.number("two", "SELECT count(*) FROM t WHERE x = 'edited'");
-    until("an edit", edited, |&count| count == 1).await;
-    assert_eq!((world.count("one"), world.count("two")), (ROWS, ROWS));
+    world.until_count("an edit", "two", "x = 'edited'", 1).await;
+    assert_eq!((world.count("one", ALL), world.count("two", ALL)), (ROWS, ROWS));
 }
 
 #[tokio::test]
 async fn an_answer_covers_no_more_than_was_listed() {
-    let world = World::start(&TABLES.replace("poll_interval = 0.1", "poll_interval = 600"), ROWS).await;
+    let world = start("poll_interval = 600", ROWS).await;
     world.run("one", "DELETE FROM t WHERE id <= 15");
     world.daemon.pass("l").await;
     assert_eq!(held(&world.frozen("15 deleted").await), ("deletes", 15));
     world.run("one", "DELETE FROM t WHERE id <= 25");
     assert_eq!(world.answer("approve").await.status, 200);
-    let more = |answer: &Answer| answer.body["items"][0]["a_to_b"]["held_back"]["findings"][0]["count"] == 25;
-    let told = world.daemon.until("/v1/links", "more than was approved", more).await;
-    assert_eq!(told.body["items"][0]["a_to_b"]["held_back"]["answer"], Value::Null, "{told:?}");
-    assert_eq!(world.count("two"), ROWS);
+    let more = |link: &Value| link["a_to_b"]["held_back"]["findings"][0]["count"] == 25;
+    let told = world.until_link("more than was approved", more).await;
+    assert_eq!(told["a_to_b"]["held_back"]["answer"], Value::Null, "{told}");
+    assert_eq!(world.count("two", ALL), ROWS);
     assert_eq!(world.answer("approve").await.status, 200);
-    until("the deletions", async || world.count("two"), |&count| count == ROWS - 25).await;
+    world.until_count("the deletions", "two", ALL, ROWS - 25).await;
 }
 
 #[tokio::test]
 async fn the_end_of_a_stream_tells_a_part_from_the_whole() {
     // The first page of a scan is emptied as a whole, which is a third of the table.
-    let world = World::start(TABLES, 3_500).await;
+    let world = start(OFTEN, 3_500).await;
     world.run("one", "UPDATE t SET x = NULL WHERE id <= 1200");
-    let emptied = async || world.number("two", "SELECT count(*) FROM t WHERE x IS NULL");
-    until("the edit", emptied, |&count| count == 1200).await;
+    world.until_count("the edit", "two", "x IS NULL", 1200).await;
     assert!(!world.home.read("logs/record_sync.log").contains("fuse.blown"));
 }
 
 #[tokio::test]
 async fn thresholds_are_the_links_own() {
-    let settings = format!(
-        "{TABLES}fuse = {{ deletes_percent = 100, empty_min = 1000, emptied_percent = 5, emptied_min = 2 }}\n"
-    );
-    let world = World::start(&settings, ROWS).await;
+    let fuse = "fuse = { deletes_percent = 100, empty_min = 1000, emptied_percent = 5, emptied_min = 2 }";
+    let world = start(&format!("{OFTEN}{fuse}"), ROWS).await;
     world.run("one", "UPDATE t SET y = NULL WHERE id <= 3");
     assert_eq!(held(&world.frozen("three are enough here").await), ("emptied", 3));
     assert_eq!(world.answer("approve").await.status, 200);
     world.runs_again("approved").await;
     world.run("one", "DELETE FROM t");
-    until("nothing is too much here", async || world.count("two"), |&count| count == 0).await;
+    world.until_count("nothing is too much here", "two", ALL, 0).await;
 }
 
 #[tokio::test]
@@ -262,44 +173,30 @@ async fn a_mock_that_answers_an_empty_page_deletes_nothing() {
 
 #[tokio::test]
 async fn a_file_that_lost_its_header_freezes_and_runs_again_when_it_is_mended() {
-    let settings = r#"
-[service]
-state = "sqlite:data/state.sqlite"
-[default]
-flush_interval = 0.0
-[default.systems.one]
-connector = "file"
-path = "people.csv"
-[default.systems.two]
-connector = "sqlite"
-path = "data/two.sqlite"
-[default.links.l]
-a = { system = "one", stream = "people", key = "id" }
-b = { system = "two", stream = "t", key = "id" }
-poll_interval = 0.1
-"#;
-    let home = Home::new(settings, FIELDS);
+    let settings = settings("", OFTEN)
+        .replacen(
+            "connector = \"sqlite\"\npath = \"data/one.sqlite\"",
+            "connector = \"file\"\npath = \"people.csv\"",
+            1,
+        )
+        .replacen("stream = \"t\"", "stream = \"people\"", 1);
+    let home = tables::home(&settings, FIELDS, &["two"], TABLE);
     let rows: Vec<String> = (1..=8).map(|id| format!("{id},x{id},y{id}")).collect();
     let full = format!("id,x,y\n{}\n", rows.join("\n"));
     home.write("people.csv", &full);
-    home.open("data/two.sqlite")
-        .execute_batch("PRAGMA journal_mode = wal; CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT, y TEXT)")
-        .unwrap();
-    let daemon = Daemon::start(&home);
-    let world = World { home, daemon };
-    until("the rows", async || world.count("two"), |&count| count == 8).await;
+    let world = Tables::start(home);
+    world.until_count("the rows", "two", ALL, 8).await;
     world.daemon.pass("l").await;
     world.home.swap("people.csv", &format!("{}\n", rows.join("\n")));
     let frozen = world.frozen("no header").await;
     assert!(frozen["frozen"].as_str().unwrap().contains("header"), "{frozen}");
     world.answer("approve").await.is_problem(409);
     world.answer("discard").await.is_problem(409);
-    assert_eq!(world.count("two"), 8);
+    assert_eq!(world.count("two", ALL), 8);
     world.home.swap("people.csv", &full.replace("x3", "mended"));
     world.runs_again("the header is back").await;
-    let mended = async || world.number("two", "SELECT count(*) FROM t WHERE x = 'mended'");
-    until("an edit", mended, |&count| count == 1).await;
-    assert_eq!(world.count("two"), 8);
+    world.until_count("an edit", "two", "x = 'mended'", 1).await;
+    assert_eq!(world.count("two", ALL), 8);
     // Header only: no record at all.
     world.home.swap("people.csv", "id,x,y\n");
     let frozen = world.frozen("no rows").await;

@@ -1,95 +1,34 @@
 //! A system that was put back to an older state: the link halts, and goes on at a person's word.
 
-use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::daemon::{Answer, Daemon, until};
 use super::home::{Home, RULES, TRIANGLE, add_people, people};
+use super::tables::{OFTEN, Tables, settings};
 
-const TABLES: &str = r#"
-[service]
-state = "sqlite:data/state.sqlite"
-
-[default]
-flush_interval = 0.0
-
-[default.systems.one]
-connector = "sqlite"
-path = "data/one.sqlite"
-
-[default.systems.two]
-connector = "sqlite"
-path = "data/two.sqlite"
-
-[default.links.l]
-a = { system = "one", stream = "t", key = "id", CAPTURE }
-b = { system = "two", stream = "t", key = "id" }
-poll_interval = 0.1
-"#;
 const FIELDS: &str = r#"{"links": {"l": {"fields": {"id": "id", "x": "x"}, "conflict": "b"}}}"#;
+const TABLE: &str = "
+    CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT, at REAL);
+    CREATE TRIGGER fresh AFTER INSERT ON t WHEN NEW.at IS NULL BEGIN
+        UPDATE t SET at = unixepoch('subsec') WHERE id = NEW.id;
+    END";
+const ROWS: &str = "INSERT INTO t (id, x) VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e'), (6, 'f')";
 const COLUMN: &str = r#"capture = "column", updated_at = "at", overlap_seconds = 0"#;
 const TRIGGERS: &str = r#"capture = "triggers""#;
 
-struct World {
-    home: Home,
-    daemon: Daemon,
-}
-
-impl World {
-    fn db(&self, table: &str) -> Connection {
-        self.home.open(&format!("data/{table}.sqlite"))
-    }
-
-    fn run(&self, table: &str, sql: &str) {
-        self.db(table).execute_batch(sql).unwrap();
-    }
-
-    /// All of a table: `id:x`.
-    fn rows(&self, table: &str) -> String {
-        let sql = "SELECT coalesce(group_concat(id || ':' || x, ' '), '') FROM (SELECT * FROM t ORDER BY id)";
-        self.db(table).query_row(sql, [], |row| row.get(0)).unwrap()
-    }
-
-    async fn shows(&self, table: &str, wanted: &str) {
-        until(wanted, async || self.rows(table), |rows| rows == wanted).await;
-    }
-
-    async fn link(&self) -> Value {
-        self.daemon.get("/v1/links").await.body["items"][0].clone()
-    }
-
-    async fn halted(&self) -> Value {
-        let halted = |answer: &Answer| {
-            answer.body["items"][0]["a_to_b"]["held_back"]["findings"][0]["kind"] == "restored"
-                && answer.body["items"][0]["b_to_a"]["frozen"].is_string()
-        };
-        let told = self.daemon.until("/v1/links", "halted", halted).await;
-        told.body["items"][0]["a_to_b"].clone()
-    }
+async fn halted(world: &Tables) -> Value {
+    let halted = |link: &Value| {
+        link["a_to_b"]["held_back"]["findings"][0]["kind"] == "restored"
+            && link["b_to_a"]["frozen"].is_string()
+    };
+    world.until_link("halted", halted).await["a_to_b"].clone()
 }
 
 /// Two tables in step, with six rows; then a backup of one, edits, and the backup put back. Rows 1 and 2 are
 /// edited after the backup, 3 is deleted, 7 is new.
-async fn put_back(capture: &str) -> World {
-    let home = Home::new(&TABLES.replace("CAPTURE", capture), FIELDS);
-    for table in ["one", "two"] {
-        home.open(&format!("data/{table}.sqlite"))
-            .execute_batch(
-                "PRAGMA journal_mode = wal; CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT, at REAL);
-                 CREATE TRIGGER fresh AFTER INSERT ON t WHEN NEW.at IS NULL BEGIN
-                     UPDATE t SET at = unixepoch('subsec') WHERE id = NEW.id; END;",
-            )
-            .unwrap();
-    }
-    home.open("data/one.sqlite")
-        .execute_batch(
-            "INSERT INTO t (id, x) VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e'), (6, 'f')",
-        )
-        .unwrap();
-    let daemon = Daemon::start(&home);
-    let world = World { home, daemon };
-    world.shows("two", "1:a 2:b 3:c 4:d 5:e 6:f").await;
-    world.daemon.pass("l").await;
+async fn put_back(capture: &str) -> Tables {
+    let world = Tables::in_step(&settings(capture, OFTEN), FIELDS, TABLE, ROWS).await;
+    assert_eq!(world.rows("two"), "1:a 2:b 3:c 4:d 5:e 6:f");
     let copy = world.home.path("data/backup.sqlite");
     world.db("one").backup("main", &copy, None::<fn(_)>).unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -99,16 +38,14 @@ async fn put_back(capture: &str) -> World {
     world.shows("two", "1:a! 2:b! 4:d! 5:e! 6:f! 7:g").await;
     world.daemon.pass("l").await;
     // Away, so that nothing is read before the other side has moved as well.
-    let World { home, daemon } = world;
-    assert!(daemon.terminate().success());
+    let home = world.stop();
     let mut one = home.open("data/one.sqlite");
     one.restore("main", &copy, None::<fn(_)>).unwrap();
     drop(one);
     home.open("data/two.sqlite")
         .execute_batch("UPDATE t SET x = 'theirs', at = unixepoch('subsec') WHERE id = 6")
         .unwrap();
-    let daemon = Daemon::start(&home);
-    World { home, daemon }
+    Tables::start(home)
 }
 
 const OLD: &str = "1:a 2:b 3:c 4:d 5:e 6:f";
@@ -118,7 +55,7 @@ const NEW: &str = "1:a! 2:b! 4:d! 5:e! 6:theirs 7:g";
 async fn a_table_that_was_put_back_halts_its_link_both_ways() {
     for capture in [COLUMN, TRIGGERS] {
         let world = put_back(capture).await;
-        let told = world.halted().await;
+        let told = halted(&world).await;
         let reason = told["frozen"].as_str().unwrap();
         assert!(
             reason.contains("the cursor is ahead of a (one t)") && reason.contains("approve"),
@@ -140,11 +77,8 @@ async fn a_table_that_was_put_back_halts_its_link_both_ways() {
         let told = world.daemon.get("/v1/explain/l/6").await.body.to_string();
         assert!(told.contains("looks restored from a backup"), "{told}");
         // Neither does a restart make it go on.
-        let World { home, daemon } = world;
-        assert!(daemon.terminate().success());
-        let daemon = Daemon::start(&home);
-        let world = World { home, daemon };
-        world.halted().await;
+        let world = world.restart();
+        halted(&world).await;
         assert_eq!(world.rows("one"), format!("{OLD} 8:h"), "{capture}");
     }
 }
@@ -153,8 +87,8 @@ async fn a_table_that_was_put_back_halts_its_link_both_ways() {
 async fn discarded_the_other_sides_records_come_back() {
     for capture in [COLUMN, TRIGGERS] {
         let world = put_back(capture).await;
-        world.halted().await;
-        let said = world.daemon.post("/v1/links/l/discard", json!({})).await;
+        halted(&world).await;
+        let said = world.answer("discard").await;
         assert_eq!(said.status, 200, "{said:?}");
         // Row 3 was deleted after the backup; nothing tells it from one that was made since.
         world.shows("one", "1:a! 2:b! 3:c 4:d! 5:e! 6:theirs 7:g").await;
@@ -168,8 +102,8 @@ async fn approved_what_stands_there_counts() {
     for capture in [COLUMN, TRIGGERS] {
         let world = put_back(capture).await;
         assert_eq!(world.rows("two"), NEW);
-        world.halted().await;
-        let said = world.daemon.post("/v1/links/l/approve", json!({})).await;
+        halted(&world).await;
+        let said = world.answer("approve").await;
         assert_eq!(said.status, 200, "{said:?}");
         // Row 6 changed on both sides: the policy decides.
         world.shows("one", "1:a 2:b 3:c 4:d 5:e 6:theirs").await;
@@ -179,12 +113,8 @@ async fn approved_what_stands_there_counts() {
 }
 
 /// All is as before.
-async fn goes_on(world: World) {
-    let runs = |answer: &Answer| {
-        let item = &answer.body["items"][0];
-        item["a_to_b"]["frozen"].is_null() && item["b_to_a"]["frozen"].is_null()
-    };
-    world.daemon.until("/v1/links", "runs again", runs).await;
+async fn goes_on(world: Tables) {
+    world.runs_again("answered").await;
     world.run(
         "one",
         "UPDATE t SET x = 'one', at = unixepoch('subsec') WHERE id = 1; DELETE FROM t WHERE id = 2",

@@ -8,55 +8,20 @@ use serde_json::json;
 
 use super::daemon::{Daemon, until};
 use super::home::{Home, RULES, TRIANGLE, add_people, person};
-
-/// Three tables, each in step with the next.
-const RING: &str = r#"
-[service]
-state = "sqlite:data/state.sqlite"
-
-[default]
-flush_interval = 0.0
-
-[default.systems.one]
-connector = "sqlite"
-path = "data/one.sqlite"
-
-[default.systems.two]
-connector = "sqlite"
-path = "data/two.sqlite"
-
-[default.systems.three]
-connector = "sqlite"
-path = "data/three.sqlite"
-
-[default.links.one-two]
-a = { system = "one", stream = "t", key = "id" }
-b = { system = "two", stream = "t", key = "id" }
-poll_interval = 0.1
-
-[default.links.three-one]
-a = { system = "three", stream = "t", key = "id" }
-b = { system = "one", stream = "t", key = "id" }
-poll_interval = 0.1
-
-[default.links.two-three]
-a = { system = "two", stream = "t", key = "id" }
-b = { system = "three", stream = "t", key = "id" }
-poll_interval = 0.1
-"#;
+use super::tables::{self, OFTEN};
 
 const TABLES: [&str; 3] = ["data/one.sqlite", "data/two.sqlite", "data/three.sqlite"];
+const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT, y TEXT)";
 
+/// Three tables, each in step with the next.
 fn ring_home(rules: &str) -> Home {
-    let home = Home::new(RING, rules);
-    for table in TABLES {
-        home.open(table)
-            .execute_batch(
-                "PRAGMA journal_mode = wal; CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT, y TEXT)",
-            )
-            .unwrap();
+    let mut settings = tables::systems(&["one", "two", "three"]);
+    for (name, ends) in
+        [("one-two", ["one", "two"]), ("three-one", ["three", "one"]), ("two-three", ["two", "three"])]
+    {
+        settings += &tables::link(name, ends, "", OFTEN);
     }
-    home
+    tables::home(&settings, rules, &["one", "two", "three"], TABLE)
 }
 
 fn rows(conn: &Connection) -> Vec<(i64, String)> {
@@ -66,8 +31,8 @@ fn rows(conn: &Connection) -> Vec<(i64, String)> {
 }
 
 /// Waits until nobody has written to a table for a while, and gives what they hold.
-async fn rest(home: &Home) -> Vec<Vec<(i64, String)>> {
-    let watching: Vec<Connection> = TABLES.iter().map(|table| home.open(table)).collect();
+async fn rest(home: &Home, tables: &[&str]) -> Vec<Vec<(i64, String)>> {
+    let watching: Vec<Connection> = tables.iter().map(|table| home.open(table)).collect();
     let versions = || -> Vec<i64> {
         watching
             .iter()
@@ -102,7 +67,7 @@ async fn a_ring_of_links_with_a_transform_comes_to_rest() {
             && rows.iter().all(|rows| rows.iter().any(|(_, shown)| shown.trim().eq_ignore_ascii_case(x)))
     };
     until("one row everywhere", async || rows(&home.open(TABLES[2])), |rows| rows.len() == 1).await;
-    let first = rest(&home).await;
+    let first = rest(&home, &TABLES).await;
     assert!(all(&first, "ada", &[1]), "{first:?}");
     for (at, table) in TABLES.into_iter().enumerate() {
         let name = format!("name{at}");
@@ -111,13 +76,13 @@ async fn a_ring_of_links_with_a_transform_comes_to_rest() {
         for table in TABLES {
             until("the edit everywhere", async || rows(&home.open(table)), arrived).await;
         }
-        rest(&home).await;
+        rest(&home, &TABLES).await;
     }
     home.open(TABLES[1]).execute("DELETE FROM t WHERE id = 1", []).unwrap();
     for table in TABLES {
         until("the deletion everywhere", async || rows(&home.open(table)), Vec::is_empty).await;
     }
-    assert!(rest(&home).await.iter().all(Vec::is_empty), "and nothing revives it");
+    assert!(rest(&home, &TABLES).await.iter().all(Vec::is_empty), "and nothing revives it");
     assert!(daemon.terminate().success());
 }
 
@@ -140,7 +105,7 @@ async fn a_ring_that_would_never_come_to_rest_is_refused() {
         })
         .await;
     assert!(told.body.to_string().contains("never comes to rest"), "{told:?}");
-    let ended = rest(&home).await;
+    let ended = rest(&home, &TABLES).await;
     let longest = ended.iter().flatten().map(|row| row.1.len()).max();
     assert!(longest <= Some("ada!!".len()), "{ended:?}");
 }
@@ -185,18 +150,8 @@ async fn a_system_that_trims_and_lower_cases_is_left_alone_within_two_polls() {
 
 #[tokio::test]
 async fn two_systems_that_keep_undoing_each_other_are_stopped_with_the_circle_shown() {
-    let plain = r#"{"fields": {"id": "id", "x": "x", "y": "y"}}"#;
-    let home = Home::new(
-        &RING[..RING.find("[default.links.three-one]").unwrap()],
-        &format!(r#"{{"links": {{"one-two": {plain}}}}}"#),
-    );
-    for table in TABLES {
-        home.open(table)
-            .execute_batch(
-                "PRAGMA journal_mode = wal; CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT, y TEXT)",
-            )
-            .unwrap();
-    }
+    let rules = r#"{"links": {"l": {"fields": {"id": "id", "x": "x", "y": "y"}}}}"#;
+    let home = tables::home(&tables::settings("", OFTEN), rules, &["one", "two"], TABLE);
     home.open(TABLES[0]).execute("INSERT INTO t VALUES (1, 'Ada', 'y'), (2, 'calm', 'y')", []).unwrap();
     // Programs beside us that bring every new value of row 1 into a form of their own.
     let stop = Arc::new(AtomicBool::new(false));
@@ -218,7 +173,7 @@ async fn two_systems_that_keep_undoing_each_other_are_stopped_with_the_circle_sh
     for part in ["ADA", "ada", "a_to_b", "b_to_a"] {
         assert!(error.contains(part), "the circle is shown: {error}");
     }
-    rest(&home).await;
+    rest(&home, &TABLES[..2]).await;
     home.open(TABLES[1]).execute("UPDATE t SET x = 'still at work' WHERE id = 2", []).unwrap();
     let calm = |rows: &Vec<(i64, String)>| rows.contains(&(2, "still at work".to_owned()));
     until("the other record", async || rows(&home.open(TABLES[0])), calm).await;
