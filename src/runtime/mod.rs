@@ -30,6 +30,7 @@ pub mod resolve;
 mod restore;
 mod revive;
 pub mod scan;
+mod send;
 mod settle;
 mod shown;
 mod sights;

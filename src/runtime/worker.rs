@@ -6,17 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::inline::{delivery, observe_there};
+use super::inline::observe_there;
 use super::link::{LinkContext, along};
 use super::look;
 use super::meter;
 use super::page::{Entry, storage};
 use super::push;
 use super::revive;
+use super::send::send;
 use super::settle::settle;
 use super::verdict::{Ending, FATAL_REST, Parcel, conclude, dead, exhausted, no_write, plan};
-use crate::connectors::{Batch, Call, Class, Delivery, Outcome, Wanted};
-use crate::engine::fault::{Fault, FaultCode};
+use crate::connectors::{Call, Class, Outcome, Wanted};
+use crate::engine::fault::Fault;
 use crate::engine::job::{self, JobNext, Origin};
 use crate::engine::plan::{Action, Pair, Projector};
 use crate::engine::record::Direction;
@@ -240,53 +241,6 @@ async fn look_first(
         }
     }
     Ok(kept)
-}
-
-async fn send(ctx: &LinkContext, direction: Direction, parcels: &[Parcel], call: &Call) -> Vec<Outcome> {
-    if parcels.is_empty() {
-        return Vec::new();
-    }
-    let end = ctx.end(direction.to());
-    let deliveries: Vec<Delivery> = parcels
-        .iter()
-        .filter_map(|parcel| delivery(&parcel.entry.pair, direction, parcel.action.clone()))
-        .collect();
-    let batch = Batch { shape: Arc::clone(ctx.rules.shape(direction.to())), deliveries };
-    let failed = |fault: Fault| parcels.iter().map(|_| Outcome::Failed(fault.clone())).collect();
-    match end.destination.write(&batch, call).await {
-        Ok(outcomes) if outcomes.len() == parcels.len() => {
-            ctx.trouble_writing(direction, None);
-            mixed_up(outcomes)
-        }
-        Ok(outcomes) => failed(
-            Fault::transient(
-                FaultCode::Protocol,
-                format!("{} outcomes came back for {} deliveries", outcomes.len(), parcels.len()),
-            )
-            .and_may_have_happened(),
-        ),
-        Err(_) if planted(Bug::FaultIsSuccess) => parcels.iter().map(|_| through()).collect(),
-        Err(fault) => {
-            ctx.trouble_writing(direction, Some(fault.to_string()));
-            failed(fault)
-        }
-    }
-}
-
-fn through() -> Outcome {
-    Outcome::Delivered { id: None, revision: None, stored: None }
-}
-
-/// Gives the outcomes of a batch as they came, unless a bug is planted here.
-fn mixed_up(mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
-    let is_through = |outcome: &Outcome| matches!(outcome, Outcome::Delivered { .. });
-    if planted(Bug::OutcomesMixedUp) {
-        outcomes.reverse();
-    }
-    if planted(Bug::BatchIsThrough) && outcomes.iter().any(is_through) {
-        outcomes.iter_mut().filter(|outcome| !is_through(outcome)).for_each(|outcome| *outcome = through());
-    }
-    outcomes
 }
 
 /// Sends pushes anew whose destination looked otherwise than we knew: nothing that is stored tells

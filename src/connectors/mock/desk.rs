@@ -1,7 +1,8 @@
 //! The front desk of a mock: the test's own door, faults on demand, the log of arrivals.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -76,8 +77,10 @@ pub struct Desk {
     seed: u64,
     pub strict: bool,
     table: Mutex<Table>,
-    /// Why the data can't be used; every request is answered with this.
-    broken: Option<String>,
+    data: Option<PathBuf>,
+    /// The data can't be used, or could not when it was last tried: every request tries again, and is answered
+    /// with the reason.
+    broken: AtomicBool,
     faults: Mutex<Faults>,
     arrivals: Mutex<VecDeque<Arrival>>,
     requests: AtomicU64,
@@ -87,14 +90,13 @@ impl Desk {
     /// Opens the desk and its table. A data file that can't be used does not stop the program: the
     /// mock answers every request with the reason.
     pub fn new(settings: &MockSettings) -> Self {
-        let (table, broken) = match Table::open(settings.data.as_deref()) {
-            Ok(table) => (table, None),
-            Err(reason) => (Table::default(), Some(reason)),
-        };
+        let opened = Table::open(settings.data.as_deref());
+        let broken = AtomicBool::new(opened.is_err());
         Self {
             seed: settings.seed,
             strict: settings.strict,
-            table: Mutex::new(table),
+            table: Mutex::new(opened.unwrap_or_default()),
+            data: settings.data.clone(),
             broken,
             faults: Mutex::new(settings.faults.clone()),
             arrivals: Mutex::default(),
@@ -104,10 +106,11 @@ impl Desk {
 
     /// Works on the table, then flushes it.
     pub fn with_table<T>(&self, work: impl FnOnce(&mut Table) -> T) -> Result<T, String> {
-        if let Some(reason) = &self.broken {
-            return Err(reason.clone());
-        }
         let mut table = lock(&self.table);
+        if self.broken.load(Ordering::Relaxed) {
+            *table = Table::open(self.data.as_deref())?;
+            self.broken.store(false, Ordering::Relaxed);
+        }
         table.stamp_as(&lock(&self.faults));
         let result = work(&mut table);
         table.flush()?;

@@ -1,12 +1,13 @@
 //! The file behind a mock's table.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ErrorCode, params};
 
 /// Changes wait here until they are flushed together; the last one of each object counts.
 pub(super) struct Disk {
+    path: PathBuf,
     connection: Connection,
     objects: BTreeMap<(String, String), Option<String>>,
     facts: BTreeMap<String, String>,
@@ -18,16 +19,8 @@ impl Disk {
             std::fs::create_dir_all(folder)
                 .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         }
-        let connection = Connection::open(path)?;
-        connection.execute_batch(
-            "PRAGMA journal_mode = WAL;
-             PRAGMA synchronous = NORMAL;
-             CREATE TABLE IF NOT EXISTS objects (
-                 stream TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (stream, id)
-             ) WITHOUT ROWID;
-             CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;",
-        )?;
-        Ok(Self { connection, objects: BTreeMap::new(), facts: BTreeMap::new() })
+        let connection = connect(path)?;
+        Ok(Self { path: path.to_owned(), connection, objects: BTreeMap::new(), facts: BTreeMap::new() })
     }
 
     /// Hands out everything that the file holds.
@@ -62,6 +55,17 @@ impl Disk {
         if self.objects.is_empty() && self.facts.is_empty() {
             return Ok(());
         }
+        match self.write() {
+            // SQLite falls back to reading where a file can't be opened for a moment, and stays so.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ReadOnly) => {
+                self.connection = connect(&self.path)?;
+                self.write()
+            }
+            written => written,
+        }
+    }
+
+    fn write(&mut self) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
         {
             let mut put = transaction.prepare_cached("INSERT OR REPLACE INTO objects VALUES (?1, ?2, ?3)")?;
@@ -83,4 +87,17 @@ impl Disk {
         self.facts.clear();
         Ok(())
     }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = NORMAL;
+         CREATE TABLE IF NOT EXISTS objects (
+             stream TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (stream, id)
+         ) WITHOUT ROWID;
+         CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;",
+    )?;
+    Ok(connection)
 }

@@ -1,0 +1,112 @@
+//! Sends what a worker has packed, in as many calls as it takes.
+//!
+//! Invariant: every parcel gets exactly one outcome; a call that is refused as a whole is cut in two until the
+//! record that spoils it goes alone, so that the others arrive.
+
+use std::sync::Arc;
+
+use super::inline::delivery;
+use super::link::LinkContext;
+use super::verdict::Parcel;
+use crate::connectors::{Batch, Call, Delivery, Outcome};
+use crate::engine::fault::{Fault, FaultCode, FaultKind};
+use crate::engine::job;
+use crate::engine::record::Direction;
+use crate::planted::{Bug, planted};
+
+/// Writes the parcels to their destination; gives an outcome each, in order.
+pub(super) async fn send(
+    ctx: &LinkContext,
+    direction: Direction,
+    parcels: &[Parcel],
+    call: &Call,
+) -> Vec<Outcome> {
+    let attempts: Vec<u32> = parcels.iter().map(|parcel| parcel.job.attempts).collect();
+    let limit = ctx.end(direction.to()).features.batch_max.min(parcels.len());
+    let mut outcomes: Vec<Option<Outcome>> = parcels.iter().map(|_| None).collect();
+    let mut left = job::parts(&attempts, limit);
+    // The first part is the last to be pushed.
+    left.reverse();
+    let mut stopped: Option<Fault> = None;
+    while let Some(part) = left.pop() {
+        let sent = match &stopped {
+            Some(fault) => Err(fault.clone()),
+            None => send_part(ctx, direction, parcels, &part, call).await,
+        };
+        match sent {
+            Ok(sent) => {
+                for (place, outcome) in part.into_iter().zip(sent) {
+                    put(&mut outcomes, place, outcome);
+                }
+            }
+            Err(fault)
+                if fault.kind == FaultKind::Rejected && part.len() > 1 && !planted(Bug::BatchNotCut) =>
+            {
+                left.extend(job::halves(part).into_iter().flatten().rev());
+            }
+            Err(fault) => {
+                // Who asks for patience, or does not know us, need not be asked for every part.
+                if matches!(fault.kind, FaultKind::Throttled { .. } | FaultKind::Fatal) {
+                    stopped = Some(fault.clone());
+                }
+                part.into_iter().for_each(|place| put(&mut outcomes, place, Outcome::Failed(fault.clone())));
+            }
+        }
+    }
+    let unsent = || Outcome::Failed(Fault::transient(FaultCode::Protocol, "the delivery was not sent"));
+    outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unsent)).collect()
+}
+
+fn put(outcomes: &mut [Option<Outcome>], place: usize, outcome: Outcome) {
+    if let Some(slot) = outcomes.get_mut(place) {
+        *slot = Some(outcome);
+    }
+}
+
+/// Makes one call.
+async fn send_part(
+    ctx: &LinkContext,
+    direction: Direction,
+    parcels: &[Parcel],
+    part: &[usize],
+    call: &Call,
+) -> Result<Vec<Outcome>, Fault> {
+    let end = ctx.end(direction.to());
+    let deliveries: Vec<Delivery> = part
+        .iter()
+        .filter_map(|&place| parcels.get(place))
+        .filter_map(|parcel| delivery(&parcel.entry.pair, direction, parcel.action.clone()))
+        .collect();
+    let batch = Batch { shape: Arc::clone(ctx.rules.shape(direction.to())), deliveries };
+    match end.destination.write(&batch, call).await {
+        Ok(outcomes) if outcomes.len() == part.len() => {
+            ctx.trouble_writing(direction, None);
+            Ok(mixed_up(outcomes))
+        }
+        Ok(outcomes) => {
+            let message = format!("{} outcomes came back for {} deliveries", outcomes.len(), part.len());
+            Err(Fault::transient(FaultCode::Protocol, message).and_may_have_happened())
+        }
+        Err(_) if planted(Bug::FaultIsSuccess) => Ok(part.iter().map(|_| through()).collect()),
+        Err(fault) => {
+            ctx.trouble_writing(direction, Some(fault.to_string()));
+            Err(fault)
+        }
+    }
+}
+
+fn through() -> Outcome {
+    Outcome::Delivered { id: None, revision: None, stored: None }
+}
+
+/// Gives the outcomes of a batch as they came, unless a bug is planted here.
+fn mixed_up(mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    let is_through = |outcome: &Outcome| matches!(outcome, Outcome::Delivered { .. });
+    if planted(Bug::OutcomesMixedUp) {
+        outcomes.reverse();
+    }
+    if planted(Bug::BatchIsThrough) && outcomes.iter().any(is_through) {
+        outcomes.iter_mut().filter(|outcome| !is_through(outcome)).for_each(|outcome| *outcome = through());
+    }
+    outcomes
+}
