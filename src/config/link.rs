@@ -30,6 +30,8 @@ pub struct LinkConfig {
     pub batch_size: Option<usize>,
     /// Instead of the destination system's, where the link says so.
     pub flush_interval: Option<Duration>,
+    /// Jobs that a direction holds before its source is no longer read.
+    pub queue_max: u64,
     pub fuse: FuseConfig,
 }
 
@@ -71,6 +73,9 @@ const POLL_INTERVALS: std::ops::RangeInclusive<f64> = 0.01..=86_400.0;
 const AUDIT_INTERVALS: std::ops::RangeInclusive<f64> = 0.0..=2_678_400.0;
 const AUDIT_INTERVAL: Duration = Duration::from_secs(86_400);
 
+/// A few hundred megabytes of state.
+const QUEUE_MAX: u64 = 1_000_000;
+
 /// Reads one link; `None` where an end is not usable or the link is switched off.
 pub(super) fn read(
     name: &str,
@@ -101,6 +106,7 @@ pub(super) fn read(
     let audit_interval = fields.seconds("audit_interval", AUDIT_INTERVALS).unwrap_or(AUDIT_INTERVAL);
     let batch_size = fields.count("batch_size", BATCH_SIZES).map(as_usize);
     let flush_interval = fields.seconds("flush_interval", FLUSH_INTERVALS);
+    let queue_max = fields.count("queue_max", 1..=1_000_000_000).unwrap_or(QUEUE_MAX);
     let fuse = read_fuse(fields);
     let enabled = fields.flag("enabled").unwrap_or(true);
     fields.refuse_unknown(&format!("link `{name}`"), &[]);
@@ -118,6 +124,7 @@ pub(super) fn read(
         first_contact,
         batch_size,
         flush_interval,
+        queue_max,
         fuse,
     })
 }

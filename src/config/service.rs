@@ -25,6 +25,8 @@ pub struct Service {
     pub mock_data: Option<PathBuf>,
     /// How long a shutdown waits for work under way.
     pub drain_timeout: Duration,
+    /// How long a claim on a job holds when its process can't renew it any more.
+    pub lease: Duration,
     /// A request body of the API holds at most this many bytes.
     pub body_bytes_max: usize,
     /// What happened to records is forgotten after so many days.
@@ -43,6 +45,7 @@ pub(super) const KEYS: &[&str] = &[
     "log_files_max",
     "mock_data",
     "drain_timeout",
+    "lease",
     "body_bytes_max",
     "history_days",
     "history_bytes_max",
@@ -76,6 +79,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Service {
         log_files_max: as_usize(fields.count("log_files_max", 1..=10_000).unwrap_or(14)),
         mock_data,
         drain_timeout: fields.seconds("drain_timeout", 0.0..=3_600.0).unwrap_or(Duration::from_secs(20)),
+        lease: fields.seconds("lease", 1.0..=3_600.0).unwrap_or(Duration::from_secs(300)),
         body_bytes_max: as_usize(fields.count("body_bytes_max", 1_024..=1 << 30).unwrap_or(1 << 20)),
         history_days: fields.count("history_days", 0..=36_500).unwrap_or(30),
         history_bytes_max: fields.count("history_bytes_max", 0..=1 << 44).unwrap_or(256 << 20),

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::fields::Fields;
 use super::service::as_usize;
+use crate::engine::fault::FaultCode;
+use crate::engine::job::{Patience, RetryPolicy};
 
 /// The window's promise: no interval of `window_size` sees more than `max_requests` calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +29,9 @@ pub struct BreakerConfig {
 }
 
 /// How a failed delivery is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetryConfig {
-    /// The first wait; each further one is twice as long.
-    pub base: Duration,
-    /// The longest wait.
-    pub max: Duration,
-    /// Attempts, the first included, before the job is a dead letter.
-    pub attempts_max: u32,
-}
+///
+/// `usual` holds where `faults` has nothing of its own for what went wrong.
+pub type RetryConfig = RetryPolicy;
 
 /// All of them, as one table says it over another.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,11 +66,7 @@ impl Default for Tuning {
                 open_max: Duration::from_secs(300),
                 probes: 1,
             },
-            retry: RetryConfig {
-                base: Duration::from_secs(1),
-                max: Duration::from_secs(300),
-                attempts_max: 8,
-            },
+            retry: RetryConfig::default(),
         }
     }
 }
@@ -90,7 +82,7 @@ pub(super) fn read(fields: &Fields<'_>, inherited: &Tuning) -> Tuning {
         batch_size: fields.count("batch_size", BATCH_SIZES).map_or(inherited.batch_size, as_usize),
         flush_interval: fields.seconds("flush_interval", FLUSH_INTERVALS).unwrap_or(inherited.flush_interval),
         breaker: read_breaker(fields, inherited.breaker),
-        retry: read_retry(fields, inherited.retry),
+        retry: read_retry(fields, &inherited.retry),
     }
 }
 
@@ -115,17 +107,41 @@ fn read_breaker(fields: &Fields<'_>, inherited: BreakerConfig) -> BreakerConfig 
     read
 }
 
-fn read_retry(fields: &Fields<'_>, inherited: RetryConfig) -> RetryConfig {
-    let Some(fields) = fields.table("retry") else { return inherited };
+fn read_retry(fields: &Fields<'_>, inherited: &RetryConfig) -> RetryConfig {
+    let Some(fields) = fields.table("retry") else { return inherited.clone() };
+    let usual = read_patience(&fields, inherited.usual);
+    let mut faults = inherited.faults.clone();
+    // A table of its own for each fault that it names.
+    for code in RETRIED {
+        if let Some(own) = fields.table(code.as_str()) {
+            let inherited = faults.get(&code).copied().unwrap_or(usual);
+            faults.insert(code, read_patience(&own, inherited));
+            own.refuse_unknown("a fault of `retry`", &[]);
+        }
+    }
+    fields.refuse_unknown("`retry`", &[]);
+    RetryConfig { usual, faults }
+}
+
+/// The faults after which a job is tried again at the cost of an attempt.
+const RETRIED: [FaultCode; 6] = [
+    FaultCode::Timeout,
+    FaultCode::Connect,
+    FaultCode::Unavailable,
+    FaultCode::Conflict,
+    FaultCode::Protocol,
+    FaultCode::Storage,
+];
+
+fn read_patience(fields: &Fields<'_>, inherited: Patience) -> Patience {
     let base = fields.seconds("base", LEAST..=DAY).unwrap_or(inherited.base);
-    let read = RetryConfig {
+    let read = Patience {
         base,
         max: fields.seconds("max", LEAST..=DAY).unwrap_or(inherited.max.max(base)),
-        attempts_max: count(&fields, "attempts_max", 1_000_000, inherited.attempts_max),
+        attempts_max: count(fields, "attempts_max", 1_000_000, inherited.attempts_max),
     };
     if read.max < read.base {
         fields.refuse(&fields.span, "`max` is shorter than `base`", "make it at least as long");
     }
-    fields.refuse_unknown("`retry`", &[]);
     read
 }

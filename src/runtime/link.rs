@@ -93,6 +93,10 @@ pub struct LinkContext {
     pub poll_interval: Duration,
     /// Zero for never.
     pub audit_interval: Duration,
+    /// How long a claim on a job holds, unless it is renewed.
+    pub lease: Duration,
+    /// Jobs that a direction holds at most before its source waits.
+    pub queue_max: u64,
     pub fuse: FuseConfig,
     pub stop: CancellationToken,
     /// Where the sources go on.
@@ -230,6 +234,8 @@ pub struct LinkParts {
     pub clock: Clock,
     pub poll_interval: Duration,
     pub audit_interval: Duration,
+    pub lease: Duration,
+    pub queue_max: u64,
     pub fuse: FuseConfig,
     pub stop: CancellationToken,
     pub cursors: [Option<Cursor>; 2],
@@ -251,6 +257,8 @@ impl LinkContext {
             clock: parts.clock,
             poll_interval: parts.poll_interval,
             audit_interval: parts.audit_interval,
+            lease: parts.lease,
+            queue_max: parts.queue_max,
             fuse: parts.fuse,
             stop: parts.stop,
             cursors: parts.cursors.map(Mutex::new),

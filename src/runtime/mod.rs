@@ -3,6 +3,7 @@
 mod audit;
 pub mod book;
 mod circle;
+mod claims;
 pub mod clock;
 pub mod contact;
 mod facts;
@@ -14,6 +15,7 @@ mod lateness;
 mod limits;
 pub mod link;
 mod look;
+mod mark;
 pub mod meter;
 pub mod open;
 pub mod operate;

@@ -232,6 +232,8 @@ async fn open(
         clock: Arc::clone(&runtime.clock),
         poll_interval: wanted.poll_interval,
         audit_interval: wanted.audit_interval,
+        lease: config.service.lease,
+        queue_max: wanted.queue_max,
         fuse: wanted.fuse,
         // Of its own, so that the link can be opened again when one of its tasks breaks down.
         stop: stop.child_token(),
@@ -439,11 +441,7 @@ impl Runtime {
             destination: system.destination(&spec)?,
             remote: connector.is_some_and(|connector| connector.remote),
             system_name: end.system.clone(),
-            retry: configured.map_or_else(RetryPolicy::default, |system| RetryPolicy {
-                base: system.retry.base,
-                max: system.retry.max,
-                attempts_max: system.retry.attempts_max,
-            }),
+            retry: configured.map_or_else(RetryPolicy::default, |system| system.retry.clone()),
             system,
             spec,
             tuning,

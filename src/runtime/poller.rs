@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::audit::Audits;
 use super::fuse;
 use super::link::{LinkContext, at, lock};
+use super::mark;
 use super::meter;
 use super::page::{self, Facts, Mode, Tally, storage};
 use super::relay::Relay;
@@ -229,7 +230,8 @@ impl Poller {
         let mut total = Tally::default();
         let mut relay = Relay::new(&ctx, scanned);
         ctx.fuses.guard(self.side, whole);
-        let mut read = 0;
+        let (mut read, mut is_filling) = (0, false);
+        mark::wait(&ctx, self.side.outward()).await?;
         let began = ctx.now();
         let mut read_at = began;
         let mut page = self.read(cursor.as_ref()).await?;
@@ -276,6 +278,7 @@ impl Poller {
                 }
             };
             total.add(taken);
+            is_filling |= taken.queued > 0;
             // A scan may show everything as it was when it began.
             read_at = if scanned { began } else { next_at };
             if let Some(stored) = stored {
@@ -285,7 +288,15 @@ impl Poller {
                 *lock(at(&ctx.cursors, self.side)) = stored;
             }
             match next {
-                Some(next) => page = next,
+                Some(next) => {
+                    page = next;
+                    // In bulk nothing is queued, and its deliveries are nobody else's.
+                    if is_filling && !matches!(mode, PassMode::Load(..)) {
+                        total.add(relay.finish(mode.page()).await?);
+                        mark::wait(&ctx, self.side.outward()).await?;
+                        is_filling = false;
+                    }
+                }
                 None => {
                     total.add(relay.finish(mode.page()).await?);
                     if end == End::Complete

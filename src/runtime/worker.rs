@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::claims::Claims;
 use super::inline::observe_there;
 use super::link::{LinkContext, along};
 use super::look;
@@ -24,8 +25,6 @@ use crate::engine::record::Direction;
 use crate::planted::{Bug, planted};
 use crate::store::{LeaseRequest, Leased};
 
-/// How long a claim holds; a call times out long before.
-const LEASE: Duration = Duration::from_secs(300);
 /// A worker looks at the queue this often although nobody called it.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -105,7 +104,7 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         direction,
         owner: format!("{}/{}/{}", ctx.customer, ctx.name, direction.as_str()),
         now,
-        until: now.plus(LEASE),
+        until: now.plus(ctx.lease),
         limit: tuning.batch_size.clamp(1, end.features.batch_max.max(1)),
     };
     let leased = ctx.store.lease(ctx.id, request).await.map_err(storage)?;
@@ -120,6 +119,7 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         },
         correlation_id: leased.first().map(|leased| leased.job.correlation_id.clone()).unwrap_or_default(),
     };
+    let claims = Claims::of(&leased, now);
     let mut settlements = Vec::new();
     let mut parcels = Vec::with_capacity(leased.len());
     for leased in leased {
@@ -129,17 +129,8 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         }
     }
     let began = tokio::time::Instant::now();
-    let looked = match look_first(ctx, direction, parcels, &mut settlements, &call).await {
-        Ok(parcels) => revive::check(ctx, direction, parcels, &mut settlements, &call).await,
-        unseen => unseen,
-    };
-    let (outcomes, parcels) = match looked {
-        Ok(parcels) => {
-            let outcomes = send(ctx, direction, &parcels, &call).await;
-            push_again(ctx, direction, parcels, outcomes, &mut settlements, &call).await
-        }
-        Err((fault, parcels)) => (parcels.iter().map(|_| Outcome::Failed(fault.clone())).collect(), parcels),
-    };
+    let (outcomes, parcels) =
+        claims.keep(ctx, deliver(ctx, direction, parcels, &claims, &mut settlements, &call)).await;
     let took = began.elapsed();
     if !parcels.is_empty() {
         meter::attempted(ctx, direction, took);
@@ -155,6 +146,29 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
     settle(ctx, direction, settlements, retold).await?;
     drop(guard);
     Ok(rest)
+}
+
+/// Looks, and sends what is still to be written.
+async fn deliver(
+    ctx: &LinkContext,
+    direction: Direction,
+    parcels: Vec<Parcel>,
+    claims: &Claims,
+    settlements: &mut Vec<Ending>,
+    call: &Call,
+) -> (Vec<Outcome>, Vec<Parcel>) {
+    let looked = match look_first(ctx, direction, parcels, settlements, call).await {
+        Ok(parcels) => revive::check(ctx, direction, parcels, settlements, call).await,
+        unseen => unseen,
+    };
+    match looked {
+        Ok(parcels) => {
+            let parcels = claims.held(ctx, parcels).await;
+            let outcomes = send(ctx, direction, &parcels, call).await;
+            push_again(ctx, direction, parcels, outcomes, settlements, call).await
+        }
+        Err((fault, parcels)) => (parcels.iter().map(|_| Outcome::Failed(fault.clone())).collect(), parcels),
+    }
 }
 
 /// Plans a claimed job anew from its pair.

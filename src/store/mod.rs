@@ -92,6 +92,14 @@ pub struct Counters {
     pub skipped: u64,
 }
 
+impl Counters {
+    /// Counts the jobs that have not ended; what is in conflict among them.
+    pub fn active(&self) -> u64 {
+        let ended = self.delivered + self.superseded + self.cancelled + self.dead;
+        self.accepted.saturating_sub(ended)
+    }
+}
+
 impl std::ops::AddAssign for Counters {
     fn add_assign(&mut self, more: Self) {
         self.accepted = self.accepted.saturating_add(more.accepted);
@@ -343,6 +351,13 @@ pub trait Store: Send + Sync {
     /// Claims due jobs (pending, retrying, waiting), by priority, then by how long they have been due;
     /// counts the attempt.
     async fn lease(&self, link: LinkId, request: LeaseRequest) -> Result<Vec<Leased>, StoreError>;
+    /// Extends leases, told by job and fence; gives the jobs whose lease holds no more.
+    async fn renew(
+        &self,
+        link: LinkId,
+        leases: Vec<(i64, u64)>,
+        until: Timestamp,
+    ) -> Result<Vec<i64>, StoreError>;
     /// Ends leases, one by one: some may be lost or stale while the others hold.
     async fn settle(
         &self,

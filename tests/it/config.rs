@@ -101,8 +101,8 @@ fn the_sample_is_read() {
     assert_eq!((app.limits.max_requests, app.limits.window_size), (60, Duration::from_secs(60)));
     let salesforce = &config.default.systems["salesforce"];
     assert_eq!(salesforce.limits.max_requests, 7, "a number from the environment");
-    assert_eq!(salesforce.retry.base, Duration::from_millis(500));
-    assert_eq!(salesforce.retry.attempts_max, 3);
+    assert_eq!(salesforce.retry.usual.base, Duration::from_millis(500));
+    assert_eq!(salesforce.retry.usual.attempts_max, 3);
     assert_eq!(salesforce.settings["client_secret"], "hunter2\"\n[evil]", "a value brings no TOML in");
 
     let link = &config.default.links["sqlite-to-salesforce"];

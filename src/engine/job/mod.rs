@@ -5,5 +5,5 @@ mod settle;
 mod types;
 
 pub use parts::{halves, parts};
-pub use settle::{Ended, JobNext, PLANNED_AGAIN_MAX, RetryPolicy, attempts_max, exhausted, settle};
+pub use settle::{Ended, JobNext, PLANNED_AGAIN_MAX, Patience, RetryPolicy, exhausted, settle};
 pub use types::{Job, JobError, JobState, Lease, Origin};

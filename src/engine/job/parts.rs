@@ -36,18 +36,18 @@ mod tests {
     #[test]
     fn what_failed_before_goes_in_smaller_calls() {
         // (attempts, limit, calls, why)
-        let cases: [(&[u32], usize, &[&[usize]], &str); 8] = [
-            (&[], 10, &[], "nothing to send"),
-            (&[1, 1, 1], 10, &[&[0, 1, 2]], "nothing failed yet: one call"),
-            (&[1, 1, 1], 2, &[&[0, 1], &[2]], "as many as a call takes"),
-            (&[2, 2, 2, 2], 4, &[&[0, 1], &[2, 3]], "a second attempt in halves"),
-            (&[3, 3, 3, 3], 4, &[&[0], &[1], &[2], &[3]], "a third in quarters"),
-            (&[9, 9], 4, &[&[0], &[1]], "never fewer than one"),
-            (&[3, 1, 3, 1], 8, &[&[1, 3], &[0, 2]], "fresh ones first and for themselves"),
-            (&[u32::MAX, 0], 0, &[&[1], &[0]], "whatever the figures"),
+        let cases = [
+            (vec![], 10, vec![], "nothing to send"),
+            (vec![1, 1, 1], 10, vec![vec![0, 1, 2]], "nothing failed yet: one call"),
+            (vec![1, 1, 1], 2, vec![vec![0, 1], vec![2]], "as many as a call takes"),
+            (vec![2, 2, 2, 2], 4, vec![vec![0, 1], vec![2, 3]], "a second attempt in halves"),
+            (vec![3, 3, 3, 3], 4, vec![vec![0], vec![1], vec![2], vec![3]], "a third in quarters"),
+            (vec![9, 9], 4, vec![vec![0], vec![1]], "never fewer than one"),
+            (vec![3, 1, 3, 1], 8, vec![vec![1, 3], vec![0, 2]], "fresh ones first and for themselves"),
+            (vec![u32::MAX, 0], 0, vec![vec![1], vec![0]], "whatever the figures"),
         ];
         for (attempts, limit, calls, why) in cases {
-            assert_eq!(parts(attempts, limit), calls, "{why}");
+            assert_eq!(parts(&attempts, limit), calls, "{why}");
         }
     }
 

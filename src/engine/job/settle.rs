@@ -4,6 +4,7 @@
 //! keeps moving, costs an attempt. Attempts are counted when a job is leased, so `job.attempts`
 //! includes the one that ends here, and crashes cost attempts too.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Job, JobError};
@@ -14,7 +15,7 @@ use crate::planted::{Bug, planted};
 
 /// How often and how patiently a job is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetryPolicy {
+pub struct Patience {
     /// The largest wait after the first failed attempt; doubles with each further one.
     pub base: Duration,
     /// The largest wait at all between two attempts.
@@ -23,9 +24,29 @@ pub struct RetryPolicy {
     pub attempts_max: u32,
 }
 
-impl Default for RetryPolicy {
+impl Default for Patience {
     fn default() -> Self {
         Self { base: Duration::from_secs(1), max: Duration::from_secs(300), attempts_max: 8 }
+    }
+}
+
+/// The same, also by what went wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetryPolicy {
+    pub usual: Patience,
+    pub faults: BTreeMap<FaultCode, Patience>,
+}
+
+impl RetryPolicy {
+    /// Gives what holds after a fault of this kind.
+    pub fn after(&self, code: FaultCode) -> Patience {
+        self.faults.get(&code).copied().unwrap_or(self.usual)
+    }
+
+    /// Gives the attempts that any fault leaves a job.
+    fn attempts_max(&self) -> u32 {
+        let most = self.faults.values().map(|patience| patience.attempts_max).max();
+        most.unwrap_or_default().max(self.usual.attempts_max)
     }
 }
 
@@ -91,7 +112,7 @@ pub fn settle(job: &Job, ended: Ended<'_>, policy: &RetryPolicy, now: Timestamp)
 /// Tells a job that has used up its attempts without ever ending one, because the process died
 /// each time: to be asked after leasing, before the call goes out.
 pub fn exhausted(job: &Job, policy: &RetryPolicy) -> Option<JobNext> {
-    let attempts_max = attempts_max(job, policy);
+    let attempts_max = attempts_max(job, policy.attempts_max());
     (job.attempts > attempts_max).then(|| JobNext::Dead {
         error: job.error.clone().unwrap_or_else(|| JobError {
             code: FaultCode::Timeout,
@@ -101,9 +122,9 @@ pub fn exhausted(job: &Job, policy: &RetryPolicy) -> Option<JobNext> {
 }
 
 /// Returns how many attempts a job has.
-pub fn attempts_max(job: &Job, policy: &RetryPolicy) -> u32 {
+fn attempts_max(job: &Job, usual: u32) -> u32 {
     let own = Some(job.attempts_max).filter(|&attempts| attempts > 0);
-    own.unwrap_or(policy.attempts_max).max(1)
+    own.unwrap_or(usual).max(1)
 }
 
 fn stale(job: &Job, planned_again: u32, policy: &RetryPolicy, now: Timestamp) -> JobNext {
@@ -115,10 +136,11 @@ fn stale(job: &Job, planned_again: u32, policy: &RetryPolicy, now: Timestamp) ->
 }
 
 fn retry_or_give_up(job: &Job, error: JobError, policy: &RetryPolicy, now: Timestamp) -> JobNext {
-    if job.attempts >= attempts_max(job, policy) {
+    let patience = policy.after(error.code);
+    if job.attempts >= attempts_max(job, patience.attempts_max) {
         return JobNext::Dead { error };
     }
-    let wait = full_jitter(policy.base, policy.max, job.id, job.attempts);
+    let wait = full_jitter(patience.base, patience.max, job.id, job.attempts);
     JobNext::Retrying { due_at: now.plus(wait), error }
 }
 
@@ -142,8 +164,9 @@ mod tests {
     use crate::engine::record::{Direction, Key};
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
-    const POLICY: RetryPolicy =
-        RetryPolicy { base: Duration::from_secs(1), max: Duration::from_secs(8), attempts_max: 5 };
+    const USUAL: Patience =
+        Patience { base: Duration::from_secs(1), max: Duration::from_secs(8), attempts_max: 5 };
+    const POLICY: RetryPolicy = RetryPolicy { usual: USUAL, faults: BTreeMap::new() };
 
     fn job(attempts: u32, attempts_max: u32) -> Job {
         Job {
@@ -207,7 +230,7 @@ mod tests {
             for attempts in 0..=7 {
                 let next = settle(&job(attempts, 0), ended, &POLICY, NOW);
                 let (word, wait) = shape(&next);
-                let expected = if attempts < POLICY.attempts_max { before } else { at_last };
+                let expected = if attempts < USUAL.attempts_max { before } else { at_last };
                 assert_eq!(word, expected, "{ended:?} at attempt {attempts}: {why}");
                 if matches!(word, "snoozed" | "pause" | "retrying") {
                     let bounds = Duration::from_secs(*waits.start())..=Duration::from_secs(*waits.end());
@@ -244,6 +267,35 @@ mod tests {
             let next = settle(&job(attempts, own), Ended::Failed(&fault), &POLICY, NOW);
             assert_eq!(shape(&next).0, expected, "{why}");
         }
+    }
+
+    #[test]
+    fn each_fault_may_have_a_patience_of_its_own() {
+        let long =
+            Patience { base: Duration::from_secs(100), max: Duration::from_secs(100), attempts_max: 9 };
+        let short = Patience { base: Duration::ZERO, max: Duration::ZERO, attempts_max: 1 };
+        let faults = BTreeMap::from([(FaultCode::Unavailable, long), (FaultCode::Timeout, short)]);
+        let policy = RetryPolicy { usual: USUAL, faults };
+        // (fault, attempt, next, longest wait in seconds, why)
+        let cases = [
+            (FaultCode::Unavailable, 5, "retrying", 100, "longer than usual"),
+            (FaultCode::Unavailable, 9, "dead", 0, "and not for ever"),
+            (FaultCode::Timeout, 1, "dead", 0, "one attempt is all"),
+            (FaultCode::Connect, 4, "retrying", 8, "what is not named is as usual"),
+            (FaultCode::Connect, 5, "dead", 0, "to its end"),
+        ];
+        for (code, attempt, expected, longest, why) in cases {
+            let fault = Fault::transient(code, "no");
+            let (word, wait) = shape(&settle(&job(attempt, 0), Ended::Failed(&fault), &policy, NOW));
+            assert_eq!(word, expected, "{code:?} at attempt {attempt}: {why}");
+            assert!(wait <= Duration::from_secs(longest), "{code:?} waits {wait:?}");
+        }
+        assert_eq!(
+            exhausted(&job(9, 0), &policy),
+            None,
+            "the most patient one decides on attempts without an end"
+        );
+        assert!(exhausted(&job(10, 0), &policy).is_some());
     }
 
     #[test]

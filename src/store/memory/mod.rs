@@ -133,6 +133,24 @@ impl Store for MemoryStore {
         Ok(settled)
     }
 
+    async fn renew(
+        &self,
+        link: LinkId,
+        leases: Vec<(i64, u64)>,
+        until: Timestamp,
+    ) -> Result<Vec<i64>, StoreError> {
+        let mut state = self.state();
+        let mut lost = Vec::new();
+        for (id, fence) in leases {
+            let row = state.jobs.get_mut(&id).filter(|row| row.link == link && row.fence == fence);
+            match row.and_then(|row| row.job.lease.as_mut()) {
+                Some(lease) => lease.until = lease.until.max(until),
+                None => lost.push(id),
+            }
+        }
+        Ok(lost)
+    }
+
     async fn rescue(&self, now: Timestamp, all: bool) -> Result<u64, StoreError> {
         let mut state = self.state();
         let has_expired = |row: &&Row| row.job.lease.as_ref().is_some_and(|lease| all || lease.until <= now);

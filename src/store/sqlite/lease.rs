@@ -45,6 +45,25 @@ fn due(db: &Connection, link: LinkId, request: &LeaseRequest) -> Fallible<Vec<Ro
     Ok(rows)
 }
 
+/// Extends leases that still hold; gives the jobs of the others.
+pub(super) fn renew(
+    db: &Connection,
+    link: LinkId,
+    leases: &[(i64, u64)],
+    until: Timestamp,
+) -> Fallible<Vec<i64>> {
+    let mut update = db.prepare_cached(
+        "UPDATE jobs SET until = max(until, ?4) WHERE id = ?1 AND link = ?2 AND fence = ?3 AND state = 1",
+    )?;
+    let mut lost = Vec::new();
+    for &(id, fence) in leases {
+        if update.execute((id, link.0, i64::try_from(fence).unwrap_or(i64::MAX), until.0))? == 0 {
+            lost.push(id);
+        }
+    }
+    Ok(lost)
+}
+
 /// Says when the next job of a direction is due.
 pub(super) fn next_due(db: &Connection, link: LinkId, direction: Direction) -> Fallible<Option<Timestamp>> {
     let mut first = db.prepare_cached(

@@ -278,6 +278,15 @@ impl Store for SqliteStore {
         self.write(settlements.len(), move |session| settle::settle(session, link, settlements, now)).await
     }
 
+    async fn renew(
+        &self,
+        link: LinkId,
+        leases: Vec<(i64, u64)>,
+        until: Timestamp,
+    ) -> Result<Vec<i64>, StoreError> {
+        self.write(leases.len(), move |session| lease::renew(&session.db, link, &leases, until)).await
+    }
+
     async fn rescue(&self, now: Timestamp, all: bool) -> Result<u64, StoreError> {
         self.write(1, move |session| rescue::rescue(session, now, all)).await
     }

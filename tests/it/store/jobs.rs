@@ -19,6 +19,7 @@ on_both! {
     settling_goes_on_beside_the_lost_and_the_stale,
     the_pair_says_what_the_caller_did_not_know,
     rescue_takes_back_what_ran_out,
+    a_lease_that_is_renewed_holds_on,
     retry_hurries_and_raises_the_dead,
     cancel_fences_a_delivery_off,
     senseless_work_goes_away,
@@ -370,6 +371,30 @@ async fn rescue_takes_back_what_ran_out(store: &dyn Store) {
     settle(store, link, end(&again[0], Transition::Synced), 130).await;
     assert_eq!(job(store, ids[0]).await.state, JobState::Synced, "what came in before is in this delivery");
     assert_conserved(store, link, "after a rescue").await;
+}
+
+async fn a_lease_that_is_renewed_holds_on(store: &dyn Store) {
+    let link = link(store).await;
+    let ids = queue(store, link, vec![wanted("1"), wanted("2")]).await;
+    let leased = lease(store, link, 10, 2).await;
+    let claim = |at: usize| (ids[at], leased[at].job.lease.as_ref().unwrap().fence);
+    let elsewhere = store.link("other", "link").await.unwrap().id;
+    // (link, leases, until, lost, why)
+    let cases = [
+        (link, vec![claim(0)], 300, vec![], "the first is renewed, the second is not"),
+        (link, vec![claim(0)], 200, vec![], "never to an earlier end"),
+        (link, vec![(claim(1).0, claim(1).1 + 1)], 900, vec![ids[1]], "another fence"),
+        (elsewhere, vec![claim(1)], 900, vec![ids[1]], "a job of another link"),
+        (link, vec![(i64::MAX, 1)], 900, vec![i64::MAX], "no job at all"),
+    ];
+    for (of, leases, until, lost, why) in cases {
+        assert_eq!(store.renew(of, leases, at(until)).await.unwrap(), lost, "{why}");
+    }
+    assert_eq!(store.rescue(at(110), false).await.unwrap(), 1, "only the second ran out");
+    assert_eq!(store.rescue(at(299), false).await.unwrap(), 0, "the first holds on");
+    assert_eq!(store.renew(link, vec![claim(0), claim(1)], at(900)).await.unwrap(), [ids[1]], "taken back");
+    assert!(store.cancel(ids[0], at(301)).await.unwrap());
+    assert_eq!(store.renew(link, vec![claim(0)], at(900)).await.unwrap(), [ids[0]], "cancelled is cancelled");
 }
 
 async fn retry_hurries_and_raises_the_dead(store: &dyn Store) {

@@ -120,7 +120,7 @@ impl History {
     async fn step(&mut self, why: &str) {
         self.now += self.dice.below(30) as i64;
         let now = at(self.now);
-        match self.dice.below(20) {
+        match self.dice.below(21) {
             0..=6 => self.commit(why).await,
             7..=9 => self.lease(why).await,
             10..=13 => self.settle(why).await,
@@ -138,6 +138,7 @@ impl History {
             }
             17 => self.load(why).await,
             18 => self.reopen(),
+            19 => self.renew(why).await,
             _ => self.small_things(why).await,
         }
     }
@@ -245,6 +246,16 @@ impl History {
         };
         let leased = both!(self, why, lease(link, request));
         self.leased.extend(leased.into_iter().map(|leased| (link, leased)));
+    }
+
+    async fn renew(&mut self, why: &str) {
+        let link = self.link();
+        let until = at(self.now + 60 + self.dice.below(60) as i64);
+        let fences = self.leased.iter().filter(|_| self.dice.one_in(2));
+        let leases: Vec<(i64, u64)> = fences
+            .map(|(_, leased)| (leased.job.id, leased.job.lease.as_ref().expect("a lease").fence))
+            .collect();
+        both!(self, why, renew(link, leases, until));
     }
 
     async fn settle(&mut self, why: &str) {
