@@ -201,6 +201,8 @@ async fn open(
         }
         compiled => compiled,
     };
+    // Also where the rules in force do not fit: the next ones are checked against this.
+    *lock(&running.facts) = Some(facts.clone());
     let rules = compiled.map_err(|error| {
         Fault::fatal(
             FaultCode::Configuration,
@@ -209,7 +211,6 @@ async fn open(
         )
     })?;
     joins(runtime, key, rules.flows(&facts))?;
-    *lock(&running.facts) = Some(facts);
     let rules = Arc::new(rules);
     let known = *lock(&running.sums);
     let Sums { presence, epochs: [epoch_a, epoch_b] } = match known {

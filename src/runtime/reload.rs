@@ -53,19 +53,28 @@ impl Runtime {
         let mut report = ReloadReport { version: book.current().version, changed: vec![], unchanged: vec![] };
         for (key, running) in self.under(book) {
             let Some(known) = lock(&running.facts).clone() else { continue };
+            let name = format!("{}/{}", key.0, key.1);
             let rules = match file.compile(0, &known) {
                 // A field may have come up since the link was opened: look again before the rules are blamed.
                 Err(error) if planted(Bug::FieldsKnownForGood) => return Err(error),
-                Err(error) => match self.look_again(&key).await {
-                    Ok(facts) if facts != known => file.compile(0, &facts)?,
-                    Ok(_) => return Err(error),
-                    Err(fault) => return Err(error.under_doubt(&fault)),
-                },
+                Err(error) => {
+                    let looked = self.look_again(&key).await;
+                    let facts = looked.as_ref().unwrap_or(&known);
+                    match (file.compile(0, facts), &looked) {
+                        (Ok(rules), _) => rules,
+                        // It stands still under the rules in force for the same reason: other links need not wait.
+                        (Err(error), _) if stands_still(book, &running, facts, &error) => {
+                            report.unchanged.push(name);
+                            continue;
+                        }
+                        (Err(_), Err(fault)) => return Err(error.under_doubt(fault)),
+                        (Err(error), Ok(_)) => return Err(error),
+                    }
+                }
                 Ok(rules) => rules,
             };
             let same =
                 running.context.load_full().is_some_and(|ctx| ctx.rules.fingerprint == rules.fingerprint);
-            let name = format!("{}/{}", key.0, key.1);
             if same { report.unchanged.push(name) } else { report.changed.push(name) }
         }
         Ok((file, report))
@@ -293,6 +302,12 @@ fn depends(customer: &Customer, link: &str) -> Option<Depends> {
         .map(|system| (system.connector.clone(), system.settings.clone()))
         .collect();
     Some(Depends { link, rules: customer.rules.clone(), systems })
+}
+
+/// Tells whether a link can't open under the rules in force either, with the same words.
+fn stands_still(book: &RuleBook, running: &Running, facts: &LinkFacts, error: &RulesError) -> bool {
+    let same = |known: RulesError| known.message == error.message;
+    running.context.load().is_none() && book.current().file.compile(0, facts).is_err_and(same)
 }
 
 /// Writes a file so that nobody ever sees half of it; a link is followed to the file behind it.

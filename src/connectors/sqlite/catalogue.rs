@@ -79,9 +79,10 @@ pub(super) struct Table {
 /// Names of our own triggers and tables begin so.
 pub(super) const OURS: &str = "_record_sync_";
 
-/// Quotes an identifier.
+/// Quotes an identifier. Not in `"`: a column that went away since it was looked up would be taken for a
+/// text, its own name, in every row (<https://www.sqlite.org/quirks.html>, section 8).
 pub(super) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+    format!("`{}`", name.replace('`', "``"))
 }
 
 impl Table {
@@ -333,6 +334,19 @@ mod tests {
         let conn = Connection::open_in_memory().expect("a database");
         conn.execute_batch(sql).expect("the table");
         Table::load(&conn, "t").expect("a description")
+    }
+
+    #[test]
+    fn a_column_that_went_away_is_an_error_and_never_a_text() {
+        let conn = Connection::open_in_memory().expect("a database");
+        conn.execute_batch("CREATE TABLE t (id, `it``s \"x\"`); INSERT INTO t VALUES (1, 2)")
+            .expect("the table");
+        let read = |name: &str| {
+            conn.query_row(&format!("SELECT {} FROM t", quote(name)), [], |row| row.get::<_, i64>(0))
+        };
+        assert_eq!(read("it`s \"x\"").expect("whatever its name"), 2);
+        let error = read("gone").expect_err("nothing to read").to_string();
+        assert!(error.contains("no such column"), "{error}");
     }
 
     #[test]

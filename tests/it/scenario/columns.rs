@@ -159,6 +159,35 @@ async fn a_column_that_is_away_when_the_daemon_starts_costs_nothing() {
 }
 
 #[tokio::test]
+async fn rules_for_a_link_that_can_not_open_are_checked_as_well() {
+    let tables = start(CAPTURES[0].0).await;
+    tables.run("one", "ALTER TABLE t RENAME COLUMN x TO aside");
+    let tables = tables.restart();
+    tables.until_link("it can't open", |link| link["state"] == "blocked").await;
+    let mut other_words = rules(&["x", "y"]);
+    other_words["links"]["l"]["conflict"] = json!("a");
+    // (rules, status, why)
+    let cases = [
+        (rules(&["y", "nowhere"]), 422, "they would only block it anew"),
+        (other_words, 200, "no worse than those in force: other links must not wait for this one"),
+        (rules(&["y"]), 200, "they heal it"),
+        (rules(&["x", "y"]), 422, "and now it has something to lose"),
+    ];
+    for (rules, status, why) in cases {
+        let posted = tables.daemon.post("/v1/sync/rules", rules.clone()).await;
+        assert_eq!(posted.status, status, "{why}: {posted:?}");
+        let in_force = tables.daemon.get("/v1/sync/rules").await.body["rules"].clone();
+        assert_eq!(in_force == rules, status == 200, "{why}");
+        if why == "they heal it" {
+            travels(&tables, "y", "without x").await;
+        }
+    }
+    tables.run("one", "ALTER TABLE t RENAME COLUMN aside TO x");
+    assert_eq!(tables.daemon.post("/v1/sync/rules", rules(&["x", "y"])).await.status, 200);
+    travels(&tables, "x", "again").await;
+}
+
+#[tokio::test]
 async fn a_table_made_anew_in_another_order_is_the_same_table() {
     for (capture, why) in CAPTURES {
         for (anew, other) in [("one", "two"), ("two", "one")] {

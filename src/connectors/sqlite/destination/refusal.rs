@@ -25,7 +25,7 @@ impl Refusals<'_> {
                 FaultCode::Validation,
                 format!(
                     "the column {} of {} is computed and can't be written",
-                    self.target.name(at),
+                    self.column(at),
                     self.table.name
                 ),
             )
@@ -48,11 +48,16 @@ impl Refusals<'_> {
                 FaultCode::Validation,
                 format!(
                     "the column {} of {} takes numbers and would store this key as another one",
-                    self.target.name(at),
+                    self.column(at),
                     self.table.name
                 ),
             )
         })
+    }
+
+    /// Names a column as messages do.
+    fn column(&self, at: usize) -> String {
+        self.target.columns.get(at).map(|column| format!("{:?}", column.name)).unwrap_or_default()
     }
 
     pub fn lossy(&self, at: usize, what: &str) -> Fault {
@@ -63,7 +68,7 @@ impl Refusals<'_> {
             ),
             ..Fault::rejected(
                 FaultCode::Validation,
-                format!("the column {} of {} can't keep {what}", self.target.name(at), self.table.name),
+                format!("the column {} of {} can't keep {what}", self.column(at), self.table.name),
             )
         }
     }
