@@ -11,8 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::circle::Circles;
 use super::fuse::Fuses;
+use super::gate::GateKeeper;
 use crate::config::FuseConfig;
 use crate::connectors::{Call, Class, Clock, Destination, Features, StreamSpec, System};
+use crate::engine::fault::{Fault, FaultCode, FaultKind};
+use crate::engine::flow::BreakerState;
 use crate::engine::job::RetryPolicy;
 use crate::engine::record::{Cursor, Direction, Key, Side, Timestamp};
 use crate::engine::rules::LinkRules;
@@ -29,6 +32,25 @@ pub struct End {
     pub destination: Arc<dyn Destination>,
     pub retry: RetryPolicy,
     pub tuning: Arc<ArcSwap<Tuning>>,
+    /// Every call to it passes here; `None` where none ever did.
+    pub gate: Option<Arc<GateKeeper>>,
+}
+
+impl End {
+    /// Tells of a fault that the whole system fails with, as its breaker sees it: until when it is left alone.
+    pub fn outage(&self, fault: &Fault, now: Timestamp) -> Option<Timestamp> {
+        let at_large = matches!(fault.code, FaultCode::Connect | FaultCode::Timeout | FaultCode::Unavailable);
+        if fault.kind != FaultKind::Transient || !at_large {
+            return None;
+        }
+        let breaker = self.gate.as_ref()?.view().gate.breaker;
+        match breaker.state {
+            BreakerState::Closed => None,
+            BreakerState::Open | BreakerState::HalfOpen => {
+                Some(breaker.next_try.unwrap_or_else(|| now.plus(self.retry.usual.base)))
+            }
+        }
+    }
 }
 
 /// What may change while a link runs.

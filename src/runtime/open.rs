@@ -441,6 +441,7 @@ impl Runtime {
             features: system.features(&spec),
             destination: system.destination(&spec)?,
             remote: connector.is_some_and(|connector| connector.remote),
+            gate: self.gates.get(&customer.id, &end.system),
             system_name: end.system.clone(),
             retry: configured.map_or_else(RetryPolicy::default, |system| system.retry.clone()),
             system,

@@ -295,7 +295,8 @@ pub(super) fn failed(
     let (direction, now) = (job.direction, ctx.now());
     ctx.view.last_failure.store(now.0, Ordering::Relaxed);
     let end = ctx.end(direction.to());
-    let next = job::settle(job, Ended::Failed(fault), &end.retry, now);
+    let ended = end.outage(fault, now).map_or(Ended::Failed(fault), |until| Ended::Outage { until });
+    let next = job::settle(job, ended, &end.retry, now);
     let (transition, status, event) = match next {
         JobNext::Retrying { due_at, error } => {
             (Transition::Retrying { due_at, error }, Status::Retrying, "job.retrying")

@@ -59,6 +59,10 @@ pub enum Ended<'f> {
     Stale {
         planned_again: u32,
     },
+    /// The destination as a whole fails, and is left alone until then.
+    Outage {
+        until: Timestamp,
+    },
     Failed(&'f Fault),
 }
 
@@ -94,6 +98,8 @@ pub fn settle(job: &Job, ended: Ended<'_>, policy: &RetryPolicy, now: Timestamp)
     let fault = match ended {
         Ended::Delivered => return JobNext::Synced,
         Ended::Stale { planned_again } => return stale(job, planned_again, policy, now),
+        // An outage says nothing of the record: however long it lasts, it makes no dead letters.
+        Ended::Outage { until } => return JobNext::Snoozed { due_at: until.max(now) },
         Ended::Failed(fault) => fault,
     };
     match &fault.kind {
@@ -164,6 +170,7 @@ mod tests {
     use crate::engine::record::{Direction, Key};
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
+    const WAIT: Duration = Duration::from_secs(9);
     const USUAL: Patience =
         Patience { base: Duration::from_secs(1), max: Duration::from_secs(8), attempts_max: 5 };
     const POLICY: RetryPolicy = RetryPolicy { usual: USUAL, faults: BTreeMap::new() };
@@ -219,6 +226,14 @@ mod tests {
             (Ended::Failed(&told), "snoozed", "snoozed", 7..=7, "as told, at no cost"),
             (Ended::Failed(&told_long), "snoozed", "snoozed", 3_600..=3_600, "no longer than an hour"),
             (Ended::Failed(&untold), "snoozed", "snoozed", 5..=10, "spread where nothing is told"),
+            (
+                Ended::Outage { until: NOW.plus(WAIT) },
+                "snoozed",
+                "snoozed",
+                9..=9,
+                "it is not the record's fault",
+            ),
+            (Ended::Outage { until: Timestamp(0) }, "snoozed", "snoozed", 0..=0, "never in the past"),
             (Ended::Failed(&stale), "replan", "replan", 0..=0, "costs nothing"),
             (Ended::Stale { planned_again: 0 }, "replan", "replan", 0..=0, "costs nothing"),
             (Ended::Stale { planned_again: 2 }, "replan", "replan", 0..=0, "still not"),
