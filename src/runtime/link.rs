@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::busy::Busy;
 use super::circle::Circles;
 use super::fuse::Fuses;
 use super::gate::GateKeeper;
@@ -138,6 +139,7 @@ pub struct LinkContext {
     /// Pairs that were forgotten lately: a page that was read before shows them still.
     forgotten: Mutex<Forgotten>,
     pub circles: Circles,
+    pub(super) busy: Busy,
     pub view: Arc<LinkView>,
     /// The names of the passes that are under way, a side each.
     pub runs: [Mutex<Arc<str>>; 2],
@@ -293,6 +295,7 @@ impl LinkContext {
             unsure: AtomicBool::new(false),
             forgotten: Default::default(),
             circles: Default::default(),
+            busy: Default::default(),
             view: parts.view,
             runs: [Mutex::new("".into()), Mutex::new("".into())],
             names: AtomicU64::new(0),

@@ -2,6 +2,7 @@
 
 mod audit;
 pub mod book;
+mod busy;
 mod circle;
 mod claims;
 pub mod clock;

@@ -16,17 +16,19 @@ use super::push;
 use super::revive;
 use super::send::send;
 use super::settle::settle;
-use super::verdict::{Ending, FATAL_REST, Parcel, conclude, dead, exhausted, no_write, plan};
+use super::verdict::{Ending, FATAL_REST, Parcel, conclude, dead, exhausted, fence, no_write, plan};
 use crate::connectors::{Call, Class, Outcome, Wanted};
 use crate::engine::fault::Fault;
 use crate::engine::job::{self, JobNext, Origin};
 use crate::engine::plan::{Action, Pair, Projector};
 use crate::engine::record::Direction;
 use crate::planted::{Bug, planted};
-use crate::store::{LeaseRequest, Leased};
+use crate::store::{LeaseRequest, Leased, Settlement, Transition};
 
 /// A worker looks at the queue this often although nobody called it.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// When to come back to a record whose other side is being written.
+const PUT_OFF: Duration = Duration::from_millis(50);
 
 /// Works until the link stops.
 pub async fn run(ctx: Arc<LinkContext>, direction: Direction) {
@@ -119,8 +121,9 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         },
         correlation_id: leased.first().map(|leased| leased.job.correlation_id.clone()).unwrap_or_default(),
     };
+    let (hold, leased, others) = ctx.busy.hold(leased);
     let claims = Claims::of(&leased, now);
-    let mut settlements = Vec::new();
+    let mut settlements: Vec<Ending> = others.into_iter().map(|leased| put_off(ctx, leased)).collect();
     let mut parcels = Vec::with_capacity(leased.len());
     for leased in leased {
         match pack(ctx, direction, leased) {
@@ -144,8 +147,23 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         settlements.push(ending);
     }
     settle(ctx, direction, settlements, retold).await?;
+    drop(hold);
     drop(guard);
     Ok(rest)
+}
+
+/// Leaves a job alone for a moment, at no cost: the other side of its pair is being written.
+fn put_off(ctx: &LinkContext, Leased { job, pair }: Leased) -> Ending {
+    let before = Entry::new(pair.unwrap_or_else(|| Pair::new(job.key.clone()))).before;
+    let settlement = Settlement {
+        job_id: job.id,
+        fence: fence(&job),
+        transition: Transition::Snoozed { due_at: ctx.now().plus(PUT_OFF) },
+        pair: None,
+        forget: false,
+        history: Vec::new(),
+    };
+    Ending { settlement, before, other: None, other_is_over: false }
 }
 
 /// Looks, and sends what is still to be written.

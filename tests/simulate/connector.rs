@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use record_sync::connectors::{
-    Batch, Call, Class, Connector, Deletes, Destination, End, Features, Gate, Listing, Open, Outcome, Page,
-    Report, SettingsError, Source, StreamInfo, StreamSpec, System, Wanted,
+    Batch, Call, Class, Connector, Deletes, Delivery, Destination, End, Features, Gate, Listing, Open,
+    Outcome, Page, Report, SettingsError, Source, StreamInfo, StreamSpec, System, Wanted, Write,
 };
 use record_sync::engine::fault::{Fault, FaultCode};
 use record_sync::engine::record::{Change, Cursor, Record, Side, Timestamp, Tombstone};
@@ -17,7 +17,7 @@ use crate::reading;
 use crate::setup::Nature;
 use crate::steps::Trouble;
 use crate::system::key_in;
-use crate::world::{State, World};
+use crate::world::{State, World, is_poison};
 
 pub static CONNECTORS: &[&Connector] = &[&LOCAL, &REMOTE];
 
@@ -249,8 +249,8 @@ struct SimSource {
     line: Line,
     /// The change count of the system when the last pass began.
     seen: Option<u64>,
-    /// Where the last page was read from.
-    before: Option<Cursor>,
+    /// Where the last page was read from, and to.
+    before: Option<[Option<Cursor>; 2]>,
 }
 
 #[async_trait]
@@ -262,8 +262,8 @@ impl Source for SimSource {
         if after.is_none() || kind == Kind::Read {
             self.seen = Some(line.world.lock().system(line.side).seq);
         }
-        let again = self.before.take();
-        self.before = after.cloned();
+        // Only who goes on where the last page ended may be shown that page again.
+        let again = self.before.take().filter(|[_, to]| to.as_ref() == after).and_then(|[from, _]| from);
         let page = line.call(kind, call.class, |state, trouble| {
             let twice = trouble == Some(Trouble::Twice) && again.is_some();
             let from = if twice { again.as_ref() } else { after };
@@ -275,8 +275,9 @@ impl Source for SimSource {
             page
         });
         let read = page.await;
-        if read.is_err() {
-            self.seen = None;
+        match &read {
+            Ok(page) => self.before = Some([after.cloned(), page.cursor.clone()]),
+            Err(_) => self.seen = None,
         }
         read
     }
@@ -319,7 +320,12 @@ impl Destination for SimDestination {
     async fn write(&self, batch: &Batch, call: &Call) -> Result<Vec<Outcome>, Fault> {
         let line = &self.line;
         assert!(batch.deliveries.len() <= line.nature.batch_max, "a batch is too long");
+        let chokes = line.nature.chokes && batch.deliveries.iter().any(carries_poison);
         let act = |state: &mut State, trouble: Option<Trouble>| {
+            if chokes {
+                state.note(|| format!("    {} chokes on a call", line.side.as_str()));
+                return Err(Fault::rejected(FaultCode::Validation, "something in this call is no good"));
+            }
             let mut outcomes = Vec::with_capacity(batch.deliveries.len());
             for delivery in &batch.deliveries {
                 if trouble == Some(Trouble::Partial) && state.chance.flip() {
@@ -334,9 +340,9 @@ impl Destination for SimDestination {
                     state.unsure(key);
                 }
             }
-            outcomes
+            Ok(outcomes)
         };
-        line.call(Kind::Write, call.class, act).await
+        line.call(Kind::Write, call.class, act).await?
     }
 
     async fn look_up(&self, wanted: &[Wanted], call: &Call) -> Result<Vec<Option<Record>>, Fault> {
@@ -361,6 +367,13 @@ impl Destination for SimDestination {
                 .collect()
         };
         line.call(Kind::Look, call.class, act).await
+    }
+}
+
+fn carries_poison(delivery: &Delivery) -> bool {
+    match &delivery.write {
+        Write::Create(values) | Write::Update(values) => values.iter().any(is_poison),
+        Write::Delete => false,
     }
 }
 

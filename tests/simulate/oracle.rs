@@ -12,7 +12,7 @@ use crate::ledger::{Fate, Ledger, plain};
 use crate::life::LINK;
 use crate::setup::{FIELDS, KEYS, Policy};
 use crate::system::{Row, key_in};
-use crate::world::{State, World, shown, word};
+use crate::world::{State, World, is_poison, shown, word};
 
 /// Looks at everything, and begins a new epoch.
 pub async fn look(world: &Arc<World>, runtime: &Arc<Runtime>) {
@@ -24,7 +24,9 @@ pub async fn look(world: &Arc<World>, runtime: &Arc<Runtime>) {
     let pairs = runtime.store.walk(link.id, None, 10_000).await.unwrap_or_default();
     let mut state = world.lock();
     for key in 0..KEYS {
-        record(&mut state, key);
+        if !is_stuck(&state, key) {
+            record(&mut state, key);
+        }
     }
     let counted = &link.counters;
     let active: u64 = depth.iter().map(|d| d.pending + d.leased + d.retrying + d.waiting + d.conflict).sum();
@@ -48,6 +50,13 @@ pub async fn look(world: &Arc<World>, runtime: &Arc<Runtime>) {
 fn rows(state: &State, key: u8) -> [Vec<&Row>; 2] {
     let of = |at: usize| state.systems[at].rows.values().filter(|row| row.key == key).collect();
     [of(0), of(1)]
+}
+
+/// Tells whether a value of this record can't travel: the other system chokes on it.
+fn is_stuck(state: &State, key: u8) -> bool {
+    let of = |at: usize| state.systems[at].rows.values().filter(move |row| row.key == key);
+    let poisoned = |at: usize| of(at).any(|row| row.values.iter().any(is_poison));
+    [0, 1].into_iter().any(|at| poisoned(at) && state.systems[1 - at].nature.chokes)
 }
 
 fn record(state: &mut State, key: u8) {
@@ -172,8 +181,12 @@ fn statuses(state: &mut State, pairs: &[Pair]) {
                 }
             }
         }
+        let stuck = is_stuck(state, key);
         for direction in Direction::BOTH {
             let way = pair.way(direction);
+            if stuck && way.status == Status::Dead {
+                continue;
+            }
             // A direction in which nothing had to go yet has nothing to say.
             if !matches!(way.status, Status::Synced | Status::None) {
                 let text = format!("k{key} {} is {:?} {:?}", direction.as_str(), way.status, way.error);

@@ -56,6 +56,8 @@ pub struct Nature {
     /// Its clock is so far off.
     pub skew_ms: i64,
     pub latency_ms: (u64, u64),
+    /// It refuses a whole call that carries what it can't stomach.
+    pub chokes: bool,
     /// The window that it keeps us to.
     pub max_requests: u32,
     pub window_s: u32,
@@ -90,6 +92,7 @@ impl Nature {
             late_ms: chance.pick(&[0, 0, 500, 5_000]),
             skew_ms: chance.pick(&[0, 0, -3_600_000, 3_600_000, 1_500]),
             latency_ms: if remote { chance.pick(&[(1, 20), (20, 300), (5, 2_000)]) } else { (0, 2) },
+            chokes: remote && chance.percent(40),
             max_requests: chance.pick(&[12, 30, 1_000]),
             window_s: chance.pick(&[5, 20]),
         }
@@ -165,6 +168,8 @@ pub struct Setup {
     pub filled: [u8; 2],
     /// Few losses at once blow a fuse, and somebody approves them; else no fuse ever blows.
     pub fused: bool,
+    /// A claim on a job holds so long where it can't be renewed.
+    pub lease_s: u32,
     /// A side that is read from a cursor is compared as a whole so often.
     pub audit_ms: u64,
 }
@@ -185,6 +190,7 @@ impl Setup {
             batch_size: chance.pick(&[1, 4, 100]),
             filled: [chance.below(8) as u8, chance.below(8) as u8],
             fused: chance.percent(30),
+            lease_s: chance.pick(&[300, 300, 2]),
             audit_ms: chance.pick(&[86_400_000, 86_400_000, 86_400_000, 3_000, 20_000]),
         }
     }
@@ -204,11 +210,12 @@ impl Setup {
         let [a, b] = &self.natures;
         let least = if self.fused { 3 } else { 1000 };
         format!(
-            "[service]\nstate = \"sqlite:state.sqlite\"\nrules = \"rules.json\"\n\
+            "[service]\nstate = \"sqlite:state.sqlite\"\nrules = \"rules.json\"\nlease = {}\n\
              [default]\nflush_interval = {:.3}\nbatch_size = {}\n{}{}\
              [default.links.sim]\na = {{ system = \"a\", stream = \"t\", key = \"id\" }}\n\
              b = {{ system = \"b\", stream = \"t\", key = \"id\" }}\ndirection = \"both\"\n\
              poll_interval = {:.3}\naudit_interval = {:.3}\nfuse = {{ deletes_min = {least}, emptied_min = {least}, empty_min = {least} }}\n",
+            self.lease_s,
             self.flush_ms as f64 / 1e3,
             self.batch_size,
             system("a", a),

@@ -18,6 +18,8 @@ pub enum Fill {
     Long,
     Null,
     Empty,
+    /// What some systems can't stomach.
+    Poison,
     /// What the other side shows.
     SameAsOther,
 }
@@ -181,11 +183,12 @@ pub fn draw(setup: &Setup, count: usize) -> Vec<Step> {
 
 fn fill(chance: &mut Chance) -> Fill {
     chance.weighted(&[
-        (76, Fill::Token),
+        (74, Fill::Token),
         (4, Fill::Long),
         (10, Fill::Dressed),
         (3, Fill::Null),
         (2, Fill::Empty),
+        (2, Fill::Poison),
         (5, Fill::SameAsOther),
     ])
 }

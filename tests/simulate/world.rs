@@ -102,6 +102,13 @@ pub struct World {
 /// A write that is younger may not be recorded yet when the process dies.
 const UNSURE_MS: i64 = 10_000;
 
+const POISON: &str = "poison";
+
+/// Tells whether a system that chokes does so on this.
+pub fn is_poison(value: &Value) -> bool {
+    matches!(value, Value::Text(text) if text.starts_with(POISON))
+}
+
 /// Odd, and beyond what a float can tell from its neighbours: 2^53 + 1.
 pub const LONG_MIN: i64 = (1 << 53) + 1;
 
@@ -343,6 +350,10 @@ impl State {
             }
             Fill::Null => Value::Null,
             Fill::Empty => Value::text(""),
+            Fill::Poison => {
+                self.tokens += 1;
+                Value::text(format!("{POISON}{}", self.tokens))
+            }
             Fill::SameAsOther => match self.system(side.other()).by_key(key) {
                 Some(row) => row.values[usize::from(field)].clone(),
                 None => return,
