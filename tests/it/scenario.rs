@@ -22,6 +22,7 @@ pub mod outside;
 mod push;
 mod restored;
 mod rings;
+mod storm;
 mod story;
 mod tables;
 mod triangle;

@@ -86,7 +86,7 @@ async fn no_window_ever_sees_more_than_it_may_and_statuses_tell_the_truth() {
 }
 
 /// The moment of an arrival in milliseconds.
-fn millis(arrival: &Value) -> i64 {
+pub fn millis(arrival: &Value) -> i64 {
     let at = &arrival["at"];
     at.as_i64().unwrap_or_else(|| at.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond())
 }
