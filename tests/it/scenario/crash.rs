@@ -132,12 +132,10 @@ async fn a_state_that_is_none_is_refused_and_left_as_it_is() {
     assert!(home.read("data/state.sqlite").starts_with("these are somebody's notes"));
 }
 
-/// Here a daemon dies while its calls are under way: they arrive, and nobody is there to hear it.
-#[tokio::test]
-async fn calls_whose_daemon_died_are_not_made_twice_for_nothing() {
-    let rows = 400;
+/// A folder whose CRM is a process of its own, which answers after so many milliseconds.
+fn outside_home(latency_ms: &str, service: &str) -> (Home, Outside) {
     let home = Home::new(TRIANGLE, RULES);
-    let outside = Outside::start(&home, "salesforce", &["--latency-ms", "40"]);
+    let outside = Outside::start(&home, "salesforce", &["--latency-ms", latency_ms]);
     let settings = TRIANGLE
         .replace(
             "connector = \"salesforce\"\nbase_url = \"mock\"",
@@ -147,8 +145,75 @@ async fn calls_whose_daemon_died_are_not_made_twice_for_nothing() {
                 outside.url()
             ),
         )
+        .replace("[service]", &format!("[service]\n{service}"))
         .replace("[default.links.sqlite-to-outreach]", "[default.links.sqlite-to-outreach]\nenabled = false");
     home.write("customer_settings.toml", &settings);
+    (home, outside)
+}
+
+#[tokio::test]
+async fn a_process_that_stood_still_past_its_claims_does_nothing_twice() {
+    let rows = 60;
+    let (home, outside) = outside_home("300", "lease = 1");
+    add_people(&mut home.app(), 1..=rows);
+    let daemon = Daemon::start(&home);
+    let written = async || {
+        let arrivals = outside.get("arrivals").await;
+        arrivals.iter().filter(|it| is_write(it)).map(|it| it["records"].as_u64().unwrap()).sum::<u64>()
+    };
+    // Once in the middle of a call, and once in the middle of another one.
+    for at_least in [1, 21] {
+        until("a call is under way", &written, |&count| count >= at_least).await;
+        daemon.signal("STOP");
+        tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+        daemon.signal("CONT");
+    }
+    until("all is there", async || outside.get("records/Contact").await.len(), |&count| count == 60).await;
+    daemon.pass("sqlite-to-salesforce").await;
+    assert_eq!(written().await, 60, "each record was sent once");
+    let status = daemon.get("/v1/sync/status").await;
+    assert_eq!(status.body["stats"]["dead_letters"], 0, "{status:?}");
+    assert!(daemon.terminate().success());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once_and_costs_nothing() {
+    let (home, outside) = outside_home("2000", "drain_timeout = 600");
+    add_people(&mut home.app(), 1..=20);
+    let daemon = Daemon::start(&home);
+    let calls = async || outside.get("arrivals").await.iter().filter(|it| is_write(it)).count();
+    until("a call is under way", calls, |&count| count > 0).await;
+    daemon.signal("TERM");
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(home.read("logs/record_sync.log").contains("\"drained\":false"), "nothing was waited for");
+    let daemon = Daemon::start(&home);
+    daemon.pass("sqlite-to-salesforce").await;
+    assert_eq!(outside.get("records/Contact").await.len(), 20, "nothing lost, nothing twice");
+    assert!(daemon.terminate().success());
+}
+
+#[tokio::test]
+async fn a_log_that_can_not_be_written_stops_nothing() {
+    let home = Home::new(TRIANGLE, RULES);
+    std::fs::create_dir_all(home.path("logs")).unwrap();
+    std::os::unix::fs::symlink("/dev/full", home.path("logs/record_sync.log")).unwrap();
+    add_people(&mut home.app(), 1..=300);
+    let daemon = Daemon::start_mute(&home);
+    daemon.pass("sqlite-to-salesforce").await;
+    daemon.pass("sqlite-to-outreach").await;
+    for (system, stream) in [("salesforce", "Contact"), ("outreach", "prospects")] {
+        assert_eq!(daemon.records("default", system, stream).await.len(), 300, "{system}");
+    }
+    assert!(daemon.terminate().success());
+}
+
+/// Here a daemon dies while its calls are under way: they arrive, and nobody is there to hear it.
+#[tokio::test]
+async fn calls_whose_daemon_died_are_not_made_twice_for_nothing() {
+    let rows = 400;
+    let (home, outside) = outside_home("40", "");
     add_people(&mut home.app(), 1..=rows);
     for round in 0..5 {
         let daemon = Daemon::start(&home);

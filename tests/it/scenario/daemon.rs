@@ -75,9 +75,19 @@ impl Daemon {
     }
 
     /// Asks the process to end, and waits for it.
-    pub fn terminate(mut self) -> ExitStatus {
-        let id = self.child.id().to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    pub fn terminate(self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, name: &str) {
+        let arguments = [format!("-{name}"), self.child.id().to_string()];
+        assert!(std::process::Command::new("kill").args(arguments).status().unwrap().success());
+    }
+
+    /// Waits until the process has ended.
+    pub fn wait(mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 
