@@ -107,7 +107,7 @@ async fn look_at(runtime: &Arc<Runtime>, customer: &Customer, findings: &mut Fin
     let mut flows: Vec<Flow> = Vec::new();
     for link in customer.links.values() {
         let name = format!("{}/{}", customer.id, link.name);
-        let call = Call { class: Class::Interactive, correlation_id: format!("check-{name}") };
+        let call = Call::new(Class::Interactive, format!("check-{name}"));
         let systems =
             runtime.system(customer, &link.a).and_then(|a| Ok([a, runtime.system(customer, &link.b)?]));
         let looked = match systems {

@@ -135,6 +135,29 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Reads a part of one.
+    pub fn part(&self, name: &'static str, bounds: RangeInclusive<f64>) -> Option<f64> {
+        let node = self.node(name)?;
+        let number = match &node.kind {
+            Kind::Integer(number) => *number as f64,
+            Kind::Float(number) => *number,
+            Kind::Text { text, interpolated: true } if text.trim().parse::<f64>().is_ok() => {
+                text.trim().parse().ok()?
+            }
+            _ => {
+                self.wrong(name, node, "a part of 1, without quotes");
+                return None;
+            }
+        };
+        if !bounds.contains(&number) {
+            let (least, most) = (bounds.start(), bounds.end());
+            let remedy = format!("write a part of 1, from {least} to {most}");
+            self.refuse(&node.span, format!("`{name}` can't be {number}"), remedy);
+            return None;
+        }
+        Some(number)
+    }
+
     /// Reads seconds, whole or not, within bounds.
     pub fn seconds(&self, name: &'static str, bounds: RangeInclusive<f64>) -> Option<Duration> {
         let node = self.node(name)?;

@@ -41,7 +41,7 @@ pub struct Connector {
     /// Calls leave this machine, so the gate and its limits apply.
     pub remote: bool,
     /// The JSON Schema of the system's settings, without the keys that every system has
-    /// (`connector`, `max_requests`, `window_size`, `batch_size`, `breaker`, `retry`).
+    /// (`connector`, `max_requests`, `window_size`, `batch_size`, `breaker`, `retry` …).
     pub settings_schema: fn() -> serde_json::Value,
     /// Option keys that a link's end may carry beside `system`, `stream` and `key`.
     pub stream_options: &'static [&'static str],
@@ -92,6 +92,21 @@ pub struct Call {
     pub class: Class,
     /// Sent as `X-Correlation-ID` and `traceparent` where the protocol has headers.
     pub correlation_id: String,
+    /// The link that calls: links take turns at the gate. `None` for whoever is no link.
+    pub link: Option<Arc<str>>,
+}
+
+impl Call {
+    /// Makes a call of no link in particular.
+    pub fn new(class: Class, correlation_id: impl Into<String>) -> Self {
+        Self { class, correlation_id: correlation_id.into(), link: None }
+    }
+
+    /// Makes it a call of this link.
+    #[must_use]
+    pub fn of(self, link: &str) -> Self {
+        Self { link: Some(link.into()), ..self }
+    }
 }
 
 /// The admission point of one (customer, system): every request passes it, reads, writes and
@@ -101,6 +116,11 @@ pub trait Gate: Send + Sync {
     /// Waits until a request may go out; fails only where waiting is senseless (shutdown, open
     /// breaker). Nothing is ever dropped for a limit.
     async fn enter(&self, class: Class) -> Result<u64, Fault>;
+    /// The same for a call of this link: within a class links take turns, so that one with a long
+    /// backlog does not keep the others waiting.
+    async fn enter_for(&self, class: Class, _link: Option<&str>) -> Result<u64, Fault> {
+        self.enter(class).await
+    }
     /// Says how the request that [`Self::enter`] admitted under this number ended.
     fn leave(&self, ticket: u64, report: Report);
 }
@@ -116,6 +136,10 @@ pub struct Report {
     pub retry_after: Option<Duration>,
     /// The service's own count of what is left.
     pub quota: Option<Quota>,
+    /// The service asked for patience, with or without a time.
+    pub throttled: bool,
+    /// It carried records there.
+    pub write: bool,
 }
 
 /// A server's own budget.

@@ -1,7 +1,7 @@
 //! The gates: who wants to call a system waits here, in order.
 //!
 //! Invariant: only the foremost waiter asks the gate, so calls go out by urgency and, within one,
-//! in the order in which they came. A waiter that is dropped loses nothing for the others. A slot is
+//! by links in turn, each link's in the order in which they came. A waiter that is dropped loses nothing for the others. A slot is
 //! durable before its call goes out, so the window's promise survives `kill -9`.
 
 mod queue;
@@ -14,16 +14,19 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use self::queue::{Queue, WaiterId};
+use self::queue::{Queue, WaiterId, Wish};
 pub use self::registry::{GateEntry, Gates, StoredTails, Tails, policy};
 use crate::connectors::{Class, Clock, Gate, Report};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::flow::{
-    self, Admission, Again, Budget, Ended, Facts, GatePolicy, GateView, Tail, Urgency, Why,
+    self, Admission, Again, BreakerState, Budget, Ended, Facts, GatePolicy, GateView, Tail, Turn, Urgency,
+    Why,
 };
 use crate::engine::record::Timestamp;
 use crate::planted::{Bug, planted};
-use crate::telemetry::metrics::{BREAKER_STATE, CALL_WAIT, CALLS, WINDOW_UTILISATION};
+use crate::telemetry::metrics::{
+    BATCH_PART, BREAKER_STATE, BREAKER_TURNS, CALL_WAIT, CALLS, CALLS_DAY, CALLS_LIMIT, WINDOW_UTILISATION,
+};
 
 /// The gate of one (customer, system).
 pub struct GateKeeper {
@@ -68,14 +71,18 @@ const STORE_AGAIN: Duration = Duration::from_secs(2);
 #[async_trait]
 impl Gate for GateKeeper {
     async fn enter(&self, class: Class) -> Result<u64, Fault> {
+        self.enter_for(class, None).await
+    }
+
+    async fn enter_for(&self, class: Class, link: Option<&str>) -> Result<u64, Fault> {
         if planted(Bug::ReadsUncounted) && class == Class::Backfill {
             return Ok(u64::MAX);
         }
-        let urgency = urgency(class);
+        let wish = Wish { urgency: urgency(class), link };
         let began = (self.clock)();
         let mut place = Place { keeper: self, id: None };
         let result = loop {
-            match self.step(urgency, began, &mut place.id) {
+            match self.step(&wish, began, &mut place.id) {
                 Step::Go(ticket) => break Ok(ticket),
                 Step::Refused(fault) => break Err(fault),
                 Step::Load => self.load().await?,
@@ -104,7 +111,9 @@ impl Gate for GateKeeper {
         }
         inner.queue.ring_foremost(inner.policy.limits.window, now);
         let view = inner.gate.view(now);
+        let turns = inner.gate.take_turns();
         drop(inner);
+        turns.iter().for_each(|turn| self.tell(turn));
         self.measure_call(facts.ended, &view);
     }
 }
@@ -156,6 +165,11 @@ impl GateKeeper {
         self.set_policy(policy);
     }
 
+    /// Returns how many records a call may carry now, of `most`.
+    pub fn batch_limit(&self, most: usize) -> usize {
+        self.lock().gate.batch_limit(most)
+    }
+
     /// Returns the policy in force.
     pub fn policy(&self) -> GatePolicy {
         self.lock().policy
@@ -200,7 +214,8 @@ impl GateKeeper {
     }
 
     /// Decides, under the lock, what the one who asks does next.
-    fn step(&self, urgency: Urgency, began: Timestamp, place: &mut Option<WaiterId>) -> Step {
+    fn step(&self, wish: &Wish<'_>, began: Timestamp, place: &mut Option<WaiterId>) -> Step {
+        let urgency = wish.urgency;
         let now = (self.clock)();
         let mut inner = self.lock();
         let inner = &mut *inner;
@@ -210,7 +225,7 @@ impl GateKeeper {
         let window = inner.policy.limits.window;
         let foremost = inner.queue.is_foremost(*place, urgency, window, now);
         if inner.busy || !foremost {
-            let bell = inner.queue.stand(place, urgency, began);
+            let bell = inner.queue.stand(place, wish, began);
             if !foremost && !inner.busy {
                 // The foremost may have become so by waiting long: nobody else would tell it.
                 inner.queue.ring_foremost(window, now);
@@ -218,19 +233,21 @@ impl GateKeeper {
             return Step::Sleep(LOOK_AGAIN, bell);
         }
         if !inner.loaded {
-            inner.queue.stand(place, urgency, began);
+            inner.queue.stand(place, wish, began);
             inner.busy = true;
             return Step::Load;
         }
-        match inner.gate.poll(inner.queue.standing(*place, urgency, window, now), now) {
+        let admission = inner.gate.poll(inner.queue.standing(*place, urgency, window, now), now);
+        inner.gate.take_turns().iter().for_each(|turn| self.tell(turn));
+        match admission {
             Admission::Go(ticket) => {
-                inner.queue.leave(place.take());
+                inner.queue.serve(place.take());
                 inner.queue.ring_foremost(window, now);
                 Step::Go(ticket)
             }
             Admission::Blocked(until, why) => Step::Refused(self.blocked(until, why, now)),
             Admission::Store(tail) => {
-                inner.queue.stand(place, urgency, began);
+                inner.queue.stand(place, wish, began);
                 inner.busy = true;
                 Step::Store(tail)
             }
@@ -239,7 +256,7 @@ impl GateKeeper {
                     Again::At(at) => at.since(now).min(LOOK_AGAIN),
                     Again::AfterReply => LOOK_AGAIN,
                 };
-                Step::Sleep(wait, inner.queue.stand(place, urgency, began))
+                Step::Sleep(wait, inner.queue.stand(place, wish, began))
             }
         }
     }
@@ -256,6 +273,11 @@ impl GateKeeper {
             let tail = text.map(|text| Tail::from_json(&text).unwrap_or_else(|| Tail::unknown(max, now)));
             inner.gate = flow::Gate::durable(inner.policy, tail.as_ref(), now);
             inner.loaded = true;
+            let breaker = inner.gate.view(now).breaker;
+            drop(inner);
+            if breaker.state != BreakerState::Closed {
+                self.tell(&Turn { to: breaker.state, reason: breaker.reason, next_try: breaker.next_try });
+            }
         }
         drop(busy);
         Ok(())
@@ -285,7 +307,13 @@ impl GateKeeper {
             Why::Breaker => {
                 (FaultCode::Unavailable, format!("{system} of {customer} fails; calls rest until {until}"))
             }
-            Why::RetryAfter | Why::Window => {
+            Why::Day => (
+                FaultCode::RateLimited,
+                format!(
+                    "the calls that {system} of {customer} may get in 24 hours are made; asking again at {until}"
+                ),
+            ),
+            Why::RetryAfter | Why::Window | Why::Concurrency => {
                 (FaultCode::RateLimited, format!("{system} of {customer} asked to wait until {until}"))
             }
             Why::Quota => (
@@ -294,6 +322,26 @@ impl GateKeeper {
             ),
         };
         Fault::new(FaultKind::Throttled { retry_after: Some(until.since(now)) }, code, message)
+    }
+
+    /// Logs a change of the breaker's state, once.
+    fn tell(&self, turn: &Turn) {
+        let (customer, system) = (self.customer.as_str(), self.system.as_str());
+        let reason = turn.reason.map(|reason| reason.to_string()).unwrap_or_default();
+        let next_try_at = turn.next_try.map(|at| at.to_string()).unwrap_or_default();
+        metrics::counter!(BREAKER_TURNS, "customer" => self.customer.clone(), "system" => self.system.clone(),
+            "to" => turn.to.as_str())
+        .increment(1);
+        match turn.to {
+            BreakerState::Open => {
+                tracing::warn!(event = "breaker.opened", customer, system, %reason, %next_try_at,
+                "the system is left alone for a while")
+            }
+            BreakerState::HalfOpen => tracing::info!(event = "breaker.half_open", customer, system, %reason,
+                "a few calls try whether the system is back"),
+            BreakerState::Closed => tracing::info!(event = "breaker.closed", customer, system, %reason,
+                "the system is back; calls grow one by one"),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -314,7 +362,7 @@ impl GateKeeper {
 
     fn measure_call(&self, ended: Ended, view: &GateView) {
         let outcome = match ended {
-            Ended::Ok => "answered",
+            Ended::Ok | Ended::Slow => "answered",
             Ended::Failed => "failed",
             Ended::Dropped => "dropped",
         };
@@ -328,10 +376,13 @@ impl GateKeeper {
         let labels = [("customer", self.customer.clone()), ("system", self.system.clone())];
         let used = view.used as f64 / f64::from(view.max.max(1));
         metrics::gauge!(WINDOW_UTILISATION, &labels).set(used);
+        metrics::gauge!(CALLS_DAY, &labels).set(view.used_day as f64);
+        metrics::gauge!(CALLS_LIMIT, &labels).set(f64::from(view.concurrency));
+        metrics::gauge!(BATCH_PART, &labels).set(view.batch_part);
         metrics::gauge!(BREAKER_STATE, &labels).set(match view.breaker.state {
-            flow::BreakerState::Closed => 0.0,
-            flow::BreakerState::HalfOpen => 1.0,
-            flow::BreakerState::Open => 2.0,
+            BreakerState::Closed => 0.0,
+            BreakerState::HalfOpen => 1.0,
+            BreakerState::Open => 2.0,
         });
     }
 }
@@ -389,7 +440,7 @@ fn facts(report: &Report) -> Facts {
         remaining: quota.remaining,
         resets_in: quota.resets_in,
     });
-    Facts { ended, retry_after: report.retry_after, budget }
+    Facts { ended, retry_after: report.retry_after, budget, throttled: report.throttled, write: report.write }
 }
 
 #[cfg(test)]

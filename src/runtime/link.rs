@@ -52,6 +52,13 @@ impl End {
             }
         }
     }
+
+    /// Returns how many records a batch may hold now: as many as are configured and as the
+    /// destination takes, and fewer while it answers late.
+    pub fn batch_limit(&self) -> usize {
+        let most = self.tuning.load().batch_size.clamp(1, self.features.batch_max.max(1));
+        self.gate.as_ref().map_or(most, |gate| gate.batch_limit(most))
+    }
 }
 
 /// What may change while a link runs.
@@ -315,7 +322,8 @@ impl LinkContext {
     /// Makes the particulars of a call; its correlation id names the link and counts.
     pub fn call(&self, class: Class) -> Call {
         let number = self.names.fetch_add(1, Ordering::Relaxed);
-        Call { class, correlation_id: format!("{}-{}-{:x}-{number}", self.customer, self.name, self.now().0) }
+        let correlation_id = format!("{}-{}-{:x}-{number}", self.customer, self.name, self.now().0);
+        Call::new(class, correlation_id).of(&self.name)
     }
 
     /// Returns the number of the scan of a side that is under way, or was last.

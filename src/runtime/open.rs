@@ -190,7 +190,7 @@ async fn open(
         .map_err(|error| Fault::fatal(FaultCode::Configuration, error.to_string(), "mend the rules file"))?;
     let in_force = book.current();
     let systems = [runtime.system(&customer, &wanted.a)?, runtime.system(&customer, &wanted.b)?];
-    let call = Call { class: Class::Live, correlation_id: format!("{customer_id}-{link}-open") };
+    let call = Call::new(Class::Live, format!("{customer_id}-{link}-open")).of(link);
     let known = lock(&running.facts).take();
     let mut facts = look(&customer, wanted, &systems, known.as_ref(), &call).await?;
     let compiled = match in_force.file.compile(in_force.version, &facts) {

@@ -31,6 +31,10 @@ pub struct Override {
     /// Seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_size: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_day: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
     /// Milliseconds since 1970; for ever where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<i64>,
@@ -54,6 +58,8 @@ pub struct Overridden {
     pub flush_interval: Option<Duration>,
     pub max_requests: Option<u32>,
     pub window_size: Option<Duration>,
+    pub max_per_day: Option<u32>,
+    pub concurrency: Option<u32>,
 }
 
 impl Overridden {
@@ -62,6 +68,9 @@ impl Overridden {
         Limits {
             max_requests: self.max_requests.unwrap_or(configured.max_requests),
             window_size: self.window_size.unwrap_or(configured.window_size),
+            max_per_day: self.max_per_day.or(configured.max_per_day),
+            concurrency: self.concurrency.or(configured.concurrency),
+            reserve: configured.reserve,
         }
     }
 }
@@ -134,6 +143,8 @@ impl Overrides {
             }
             all.max_requests = wanted.max_requests.or(all.max_requests);
             all.window_size = wanted.window_size.and_then(seconds).or(all.window_size);
+            all.max_per_day = wanted.max_per_day.or(all.max_per_day);
+            all.concurrency = wanted.concurrency.or(all.concurrency);
         }
         all
     }

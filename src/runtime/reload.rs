@@ -241,7 +241,7 @@ impl Runtime {
         let wanted = customer.links.get(link).ok_or_else(gone)?;
         let systems = [self.system(&customer, &wanted.a)?, self.system(&customer, &wanted.b)?];
         let correlation_id = format!("{}-{link}-rules", customer.id);
-        let call = Call { class: Class::Interactive, correlation_id };
+        let call = Call::new(Class::Interactive, correlation_id);
         let late =
             || Fault::transient(FaultCode::Timeout, format!("no answer in {} s", LOOK_WITHIN.as_secs()));
         let mut tries = LOOKS_MAX;

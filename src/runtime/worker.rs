@@ -100,14 +100,13 @@ async fn next(ctx: &LinkContext, direction: Direction) -> Duration {
 async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration>, Fault> {
     let guard = along(&ctx.delivery, direction).lock().await;
     let end = ctx.end(direction.to());
-    let tuning = *end.tuning.load_full();
     let now = ctx.now();
     let request = LeaseRequest {
         direction,
         owner: format!("{}/{}/{}", ctx.customer, ctx.name, direction.as_str()),
         now,
         until: now.plus(ctx.lease),
-        limit: tuning.batch_size.clamp(1, end.features.batch_max.max(1)),
+        limit: end.batch_limit(),
     };
     let leased = ctx.store.lease(ctx.id, request).await.map_err(storage)?;
     if leased.is_empty() {
@@ -120,6 +119,7 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
             Class::Live
         },
         correlation_id: leased.first().map(|leased| leased.job.correlation_id.clone()).unwrap_or_default(),
+        link: Some(ctx.name.as_str().into()),
     };
     let (hold, leased, others) = ctx.busy.hold(leased);
     let claims = Claims::of(&leased, now);

@@ -27,6 +27,14 @@ pub const CALL_WAIT: &str = "record_sync_call_wait_seconds";
 pub const WINDOW_UTILISATION: &str = "record_sync_window_utilisation_ratio";
 /// Labels `customer`, `system`; 0 closed, 1 half open, 2 open.
 pub const BREAKER_STATE: &str = "record_sync_breaker_state";
+/// Labels `customer`, `system`, `to`: `open`, `half_open` or `closed`.
+pub const BREAKER_TURNS: &str = "record_sync_breaker_transitions_total";
+/// Labels `customer`, `system`; of the last 24 hours.
+pub const CALLS_DAY: &str = "record_sync_calls_last_day";
+/// Labels `customer`, `system`.
+pub const CALLS_LIMIT: &str = "record_sync_calls_concurrency_limit";
+/// Labels `customer`, `system`; 1 is a whole batch.
+pub const BATCH_PART: &str = "record_sync_batch_ratio";
 /// Labels `customer`, `link`, `direction`.
 pub const DEAD_LETTERS: &str = "record_sync_dead_letters";
 /// Labels `customer`, `link`, `direction`.
@@ -109,6 +117,16 @@ fn describe() {
     describe_histogram!(CALL_WAIT, "Seconds that a call waited at the gate");
     describe_gauge!(WINDOW_UTILISATION, "Part of the window's allowance that is in use");
     describe_gauge!(BREAKER_STATE, "Circuit breaker of a system: 0 closed, 1 half open, 2 open");
+    describe_counter!(BREAKER_TURNS, "Changes of a circuit breaker's state, by the new one");
+    describe_gauge!(CALLS_DAY, "Calls to a system in the last 24 hours");
+    describe_gauge!(
+        CALLS_LIMIT,
+        "Calls to a system that may be under way at once: fewer while it has trouble"
+    );
+    describe_gauge!(
+        BATCH_PART,
+        "Part of the configured batch size that is sent: less while a system answers late"
+    );
     describe_gauge!(DEAD_LETTERS, "Dead letters that nobody has replayed or dropped");
     describe_gauge!(CONFLICTS, "Conflicts that wait for a person");
     describe_counter!(

@@ -145,6 +145,26 @@ fn customers_are_laid_over_the_default() {
 }
 
 #[test]
+fn second_limits_are_laid_over_and_taken_away() {
+    let text = format!(
+        "[default]\nmax_per_day = 5000\nconcurrency = 4\nreserve = 0.3\nbreaker = {{ slow_after = 2.5 }}\n\
+         {SYSTEM}max_per_day = 0\nbreaker = {{ slow_rate = 0.5 }}\n[default.systems.other]\nconnector = \"sqlite\"\n\
+         path = \"o.sqlite\"\n",
+        SYSTEM = "[default.systems.app]\nconnector = \"sqlite\"\npath = \"a.sqlite\"\n"
+    );
+    let systems = load(&text).unwrap().default.systems;
+    let (app, other) = (&systems["app"], &systems["other"]);
+    assert_eq!((other.limits.max_per_day, other.limits.concurrency), (Some(5_000), Some(4)));
+    assert_eq!(
+        (app.limits.max_per_day, app.limits.reserve),
+        (None, Some(0.3)),
+        "0 takes the day's limit away"
+    );
+    assert_eq!((app.breaker.slow_after, app.breaker.slow_rate), (Duration::from_millis(2_500), 0.5));
+    assert_eq!(other.breaker.slow_rate, 0.8);
+}
+
+#[test]
 fn an_empty_file_gets_defaults() {
     let config = load("").unwrap();
     assert_eq!(config.service.listen.to_string(), "127.0.0.1:8000");
@@ -281,6 +301,26 @@ fn wrong_files_are_refused_with_place_and_remedy() {
             "breaker",
             "[default]\nbreaker = { failure = 1 }".into(),
             "2:13: unknown key `failure` in `breaker`; did you mean `failures`?",
+        ),
+        (
+            "breaker, a rate",
+            "[default]\nbreaker = { slow_rate = 80 }".into(),
+            "2:25: `slow_rate` can't be 80; write a part of 1, from 0.01 to 1",
+        ),
+        (
+            "breaker, too few calls",
+            "[default]\nbreaker = { calls = 5 }".into(),
+            "2:11: `calls` is less than `calls_min`; make it at least as many",
+        ),
+        (
+            "a reserve of all",
+            "[default]\nreserve = 1.0".into(),
+            "2:11: `reserve` can't be 1; write a part of 1, from 0 to 0.9",
+        ),
+        (
+            "a day in words",
+            "[default]\nmax_per_day = \"many\"".into(),
+            "2:15: `max_per_day` is text; write a whole number, without quotes",
         ),
         (
             "retry",

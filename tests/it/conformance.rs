@@ -144,7 +144,7 @@ impl Gate for FreeGate {
 }
 
 pub fn call() -> Call {
-    Call { class: Class::Live, correlation_id: "conformance".to_owned() }
+    Call::new(Class::Live, "conformance")
 }
 
 fn key_of(text: &str) -> Key {

@@ -45,7 +45,6 @@ impl Service {
         let options = RestOptions {
             timeout: Duration::from_millis(settings.timeout_ms),
             connect_timeout: Duration::from_millis(settings.timeout_ms.min(10_000)),
-            report: wire::report,
             ..RestOptions::default()
         };
         let rest =

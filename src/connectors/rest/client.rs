@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 
-use super::{parse_http_date, retry_after};
+use super::reply::RawReply;
+use super::word::plain_report;
 use crate::connectors::{Call, Clock, Gate, Report};
-use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::record::Timestamp;
 
 /// The bounds of a client.
@@ -101,50 +102,6 @@ impl fmt::Debug for RawRequest {
     }
 }
 
-/// A reply, whole.
-#[derive(Clone, Default)]
-pub struct RawReply {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
-}
-
-impl RawReply {
-    /// Returns a header's text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    /// Tells whether the status is 2xx.
-    pub fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
-
-    /// Returns how long `Retry-After` asks to wait, measured on the server's own clock where it
-    /// tells it.
-    pub fn retry_after(&self, now: Timestamp) -> Option<Duration> {
-        let there = self.header(DATE.as_str()).and_then(parse_http_date).unwrap_or(now);
-        retry_after(self.header(RETRY_AFTER.as_str())?, there)
-    }
-}
-
-impl fmt::Debug for RawReply {
-    /// Leaves out what was said: bodies hold field values and tokens.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "status {} with {} bytes", self.status, self.body.len())
-    }
-}
-
-/// Reports what any HTTP service means: 5xx is its failure, 429 and 503 may say how long to wait.
-pub fn plain_report(reply: &RawReply, now: Timestamp) -> Report {
-    let asks = matches!(reply.status, 429 | 503);
-    Report {
-        failed: reply.status >= 500,
-        retry_after: asks.then(|| reply.retry_after(now)).flatten(),
-        ..Report::default()
-    }
-}
-
 /// An HTTP client of one system.
 ///
 /// Follows no redirects: they would carry the token to another host, and the gate would count one
@@ -198,7 +155,7 @@ impl RestClient {
     }
 
     /// Sends one request and reads its whole reply. Any status is a reply; a fault means that there
-    /// is none.
+    /// is none, or a page for people in its stead.
     pub async fn send(&self, request: RawRequest, call: &Call) -> Result<RawReply, Fault> {
         let url = Url::parse(&request.url).map_err(|error| {
             Fault::fatal(
@@ -207,19 +164,29 @@ impl RestClient {
                 "write base_url as https://host",
             )
         })?;
-        let ticket = self.gate.enter(call.class).await?;
+        let ticket = self.gate.enter_for(call.class, call.link.as_deref()).await?;
         let mut visit = Visit { gate: &*self.gate, ticket, report: GIVEN_UP };
+        let operation = request.operation.clone();
+        // Whoever may be repeated without harm need not be looked for.
+        let harmless = matches!(request.method, Method::GET | Method::HEAD);
         let result = self.exchange(request, url, call).await;
         visit.report = match &result {
             Ok(reply) => (self.options.report)(reply, self.now()),
-            Err(fault) => Report { failed: fault.code != FaultCode::Protocol, ..Report::default() },
+            // A reply that is too long is our own wish; all else, the service failed to answer.
+            Err(fault) => Report { failed: fault.kind == FaultKind::Transient, ..Report::default() },
         };
-        result
+        visit.report.write = !harmless;
+        match result {
+            Ok(reply) if reply.is_success() && reply.is_web_page() => {
+                visit.report.failed = true;
+                Err(web_page(&operation, harmless))
+            }
+            result => result,
+        }
     }
 
     async fn exchange(&self, request: RawRequest, url: Url, call: &Call) -> Result<RawReply, Fault> {
         let RawRequest { operation, method, mut headers, body, .. } = request;
-        // Whoever may be repeated without harm need not be looked for.
         let harmless = matches!(method, Method::GET | Method::HEAD);
         trace_headers(&mut headers, call);
         let mut sent = self.http.request(method, url).headers(headers);
@@ -250,7 +217,8 @@ impl RestClient {
 }
 
 /// What the gate hears of a request whose caller went away.
-const GIVEN_UP: Report = Report { failed: false, dropped: true, retry_after: None, quota: None };
+const GIVEN_UP: Report =
+    Report { failed: false, dropped: true, retry_after: None, quota: None, throttled: false, write: false };
 
 /// One entry of the gate; leaves it when dropped, so that a caller who gives up frees the slot.
 struct Visit<'g> {
@@ -267,15 +235,42 @@ impl Drop for Visit<'_> {
 
 /// Classifies a request without a reply.
 fn transport_fault(operation: &str, error: &reqwest::Error, harmless: bool) -> Fault {
+    let cause = causes(error);
     let (code, what) = match (error.is_timeout(), error.is_connect()) {
         (true, true) => (FaultCode::Timeout, "no connection in time"),
         (true, false) => (FaultCode::Timeout, "no reply in time"),
         (false, true) => (FaultCode::Connect, "no connection"),
+        (false, false) if error.is_decode() && !is_cut_short(&cause) => {
+            (FaultCode::Protocol, "the reply can't be unpacked")
+        }
+        (false, false) if is_no_http(&cause) => (FaultCode::Protocol, "the reply can't be read"),
         (false, false) => (FaultCode::Connect, "the connection broke off"),
     };
-    let fault = Fault::transient(code, format!("{operation}: {what} ({})", causes(error)));
+    let fault = Fault::transient(code, format!("{operation}: {what} ({cause})"));
     // Without a connection nothing was sent; after that, nobody knows.
     if error.is_connect() || harmless { fault } else { fault.and_may_have_happened() }
+}
+
+/// Tells by hyper's words whether something else than HTTP came, or heads without end; its types are
+/// out of reach. Should the words change, the fault is called a broken connection, with the same end.
+fn is_no_http(cause: &str) -> bool {
+    cause.starts_with("invalid ") || cause.contains("too large")
+}
+
+/// Tells a body that ended too early from one that unpacks to nonsense: reqwest calls both the same.
+fn is_cut_short(cause: &str) -> bool {
+    ["end of file", "EOF", "connection"].iter().any(|word| cause.contains(word))
+}
+
+/// Builds the fault of a page for people that came with a good status. It is no record's fault and
+/// may last: the stream rests, and no job's attempts are spent on it.
+fn web_page(operation: &str, harmless: bool) -> Fault {
+    let fault = Fault::fatal(
+        FaultCode::Protocol,
+        format!("{operation}: a web page came instead of data"),
+        "base_url, or a proxy before it, leads to a page for people (a login?): write the API's own address",
+    );
+    if harmless { fault } else { fault.and_may_have_happened() }
 }
 
 /// Names the innermost cause: the outer ones repeat the URL, which holds field values.

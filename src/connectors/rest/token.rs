@@ -168,7 +168,7 @@ mod tests {
     }
 
     fn call() -> Call {
-        Call { class: Class::Live, correlation_id: "test".into() }
+        Call::new(Class::Live, "test")
     }
 
     fn tokens(fails: bool, known: Option<usize>) -> Tokens<Counting> {

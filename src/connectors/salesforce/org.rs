@@ -1,6 +1,7 @@
 //! An org as its callers see it: authorised calls, descriptions, and what we wrote there.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::engine::record::{Record, Timestamp};
 
 /// Own writes that are remembered at most.
 const FOOTPRINTS_MAX: usize = 100_000;
+/// How often `/limits` is asked at most, in milliseconds.
+const LIMITS_EVERY_MS: i64 = 300_000;
 
 /// One org.
 pub struct Org {
@@ -26,6 +29,8 @@ pub struct Org {
     pub settings: Arc<Settings>,
     described: Mutex<HashMap<String, Arc<Described>>>,
     footprints: Mutex<HashMap<(String, String), Option<Timestamp>>>,
+    /// When `/limits` was asked last, in milliseconds since 1970.
+    limits_asked_at: AtomicI64,
 }
 
 /// A token with what came along.
@@ -58,7 +63,15 @@ impl Org {
         let rest = Arc::new(RestClient::new(&settings.base_url, gate, clock, options)?);
         let login = Login { rest: Arc::clone(&rest), settings: Arc::clone(&settings) };
         let tokens = Tokens::new(login, None);
-        Ok(Self { rest, tokens, settings, described: Mutex::default(), footprints: Mutex::default() })
+        let limits_asked_at = AtomicI64::new(0);
+        Ok(Self {
+            rest,
+            tokens,
+            settings,
+            described: Mutex::default(),
+            footprints: Mutex::default(),
+            limits_asked_at,
+        })
     }
 
     /// Sends a request with a token, a second time with a new one where the first was refused; gives
@@ -84,10 +97,32 @@ impl Org {
                 // Nothing was done, so nothing is done twice.
                 held = self.tokens.refused(held, ask.operation, call).await?;
             } else if reply.is_success() {
+                if reply.header("sforce-limit-info").is_none() {
+                    self.ask_limits(held.token(), call).await;
+                }
                 return Ok(reply);
             } else {
                 return Err(wire::classify(ask.operation, &reply, ask.write, self.rest.now()));
             }
+        }
+    }
+
+    /// Asks for the budget where replies don't tell it (a proxy may cut the header out), now and then;
+    /// what comes back is read on its way through the gate's report.
+    async fn ask_limits(&self, token: &Token, call: &Call) {
+        let now = self.rest.now().0;
+        let asked = self.limits_asked_at.load(Ordering::Relaxed);
+        let due = now.saturating_sub(asked) >= LIMITS_EVERY_MS;
+        let mine = || {
+            self.limits_asked_at.compare_exchange(asked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        };
+        if due && mine() {
+            let url = format!("{}/services/data/v{}/limits", token.instance_url, self.settings.api_version);
+            let request = RawRequest::new("read the limits", Method::GET, url)
+                .bearer(token.secret.expose_secret())
+                .header("accept", "application/json");
+            // Not to know the budget is no trouble: a refusal will tell.
+            let _ = self.rest.send(request, call).await;
         }
     }
 

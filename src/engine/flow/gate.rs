@@ -1,6 +1,7 @@
-//! The admission point of one (customer, system): window, breaker and the server's own word.
+//! The admission point of one (customer, system): window, day, calls under way, breaker and the
+//! server's own word.
 //!
-//! Invariant: a call goes out only when all three agree and, where the gate is durable, when a
+//! Invariant: a call goes out only when all of them agree and, where the gate is durable, when a
 //! tail that already counts it is stored. Nothing is dropped: a call waits, or its job is told when to
 //! come back.
 
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use super::tail::STRAY;
 use super::{
-    Again, Breaker, BreakerPolicy, BreakerView, Ended, Limiter, Limits, Permit, SlotId, Tail, Urgency,
+    Adapt, Again, Breaker, BreakerMemory, BreakerPolicy, BreakerView, Ended, Limiter, Limits, Permit, SlotId,
+    Tail, Turn, Urgency, Went,
 };
 use crate::engine::record::Timestamp;
 
@@ -17,6 +19,10 @@ use crate::engine::record::Timestamp;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct GatePolicy {
     pub limits: Limits,
+    /// Calls in any 24 hours.
+    pub per_day: Option<u32>,
+    /// Calls under way at once.
+    pub concurrency: Option<u32>,
     pub breaker: BreakerPolicy,
 }
 
@@ -38,6 +44,10 @@ pub enum Admission {
 #[serde(rename_all = "snake_case")]
 pub enum Why {
     Window,
+    /// The day's calls are made.
+    Day,
+    /// As many calls are under way as may be.
+    Concurrency,
     Breaker,
     /// The server said when to come back.
     RetryAfter,
@@ -50,6 +60,8 @@ impl Why {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Window => "window",
+            Self::Day => "day",
+            Self::Concurrency => "concurrency",
             Self::Breaker => "breaker",
             Self::RetryAfter => "retry_after",
             Self::Quota => "quota",
@@ -63,6 +75,10 @@ pub struct Facts {
     pub ended: Ended,
     pub retry_after: Option<Duration>,
     pub budget: Option<Budget>,
+    /// The service asked for patience, with or without a time.
+    pub throttled: bool,
+    /// It carried records there.
+    pub write: bool,
 }
 
 /// A server's own count of the calls that it still takes.
@@ -82,6 +98,13 @@ pub struct GateView {
     pub max: u32,
     pub window_seconds: f64,
     pub in_flight: usize,
+    /// Calls that may be under way now: what is configured, and less while the system has trouble.
+    pub concurrency: u32,
+    /// The part of a batch, of 1, that is sent now: less while the system answers late.
+    pub batch_part: f64,
+    /// Calls of the last 24 hours, of `max_per_day`.
+    pub used_day: usize,
+    pub max_per_day: Option<u32>,
     pub breaker: BreakerView,
     pub paused_until: Option<Timestamp>,
     pub paused_by: Option<Why>,
@@ -107,8 +130,11 @@ struct Credit {
 pub struct Gate {
     policy: GatePolicy,
     limiter: Limiter,
+    /// Counts the day, also where it has no limit: one that is set at noon counts the morning.
+    day: Limiter,
     breaker: Breaker,
-    under_way: BTreeMap<SlotId, Permit>,
+    adapt: Adapt,
+    under_way: BTreeMap<SlotId, UnderWay>,
     /// The server asked everybody to wait.
     told_until: Option<Timestamp>,
     quota: Option<Seen>,
@@ -118,6 +144,16 @@ pub struct Gate {
     credit: Option<Credit>,
     /// How long a stored tail is good for.
     valid: Duration,
+    /// The breaker as it is stored.
+    stored_breaker: Option<BreakerMemory>,
+}
+
+/// A call that has not come back.
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    permit: Permit,
+    day: SlotId,
+    began: Timestamp,
 }
 
 /// Whoever has to wait longer than this gives the lease back instead.
@@ -134,47 +170,65 @@ const QUOTA_LOW: u64 = 20;
 const PACE_MAX: Duration = Duration::from_secs(10);
 /// How long a stored tail is good for at least; longer where storing takes long.
 const VALID: Duration = Duration::from_secs(2);
+/// What `per_day` counts over. Sliding, because nobody knows when a service's day begins.
+const DAY: Duration = Duration::from_secs(86_400);
+/// Who waits for the day asks again after so long: the limit may have been raised.
+const DAY_LOOK: Duration = Duration::from_secs(300);
+/// Calls under way at most where nothing is configured.
+const CONCURRENCY_MAX: u32 = 256;
 
 impl Gate {
     /// Makes a gate that begins with an empty window and stores nothing.
     pub fn new(policy: GatePolicy, now: Timestamp) -> Self {
-        Self::with(Limiter::new(policy.limits), policy, now)
-    }
-
-    /// Makes a gate whose slots are stored before they are used, and that goes on where the last
-    /// process left off.
-    pub fn durable(policy: GatePolicy, tail: Option<&Tail>, now: Timestamp) -> Self {
-        let limiter = match tail {
-            Some(tail) => Limiter::restore(policy.limits, tail, now),
-            None => Limiter::new(policy.limits),
-        };
-        Self { credit: Some(Credit { left: 0, until: now }), ..Self::with(limiter, policy, now) }
-    }
-
-    fn with(limiter: Limiter, policy: GatePolicy, now: Timestamp) -> Self {
+        let breaker = Breaker::new(policy.breaker);
         Self {
             policy,
-            limiter,
-            breaker: Breaker::new(policy.breaker),
+            limiter: Limiter::new(policy.limits),
+            day: Limiter::new(day_limits(&policy)),
+            breaker,
+            adapt: Adapt::new(calls_max(&policy), policy.breaker.slow_after),
             under_way: BTreeMap::new(),
             told_until: None,
             quota: None,
             last_go: Timestamp(now.0.saturating_sub(i64::from(u32::MAX))),
             credit: None,
             valid: VALID,
+            stored_breaker: None,
         }
+    }
+
+    /// Makes a gate whose slots are stored before they are used, and that goes on where the last
+    /// process left off.
+    pub fn durable(policy: GatePolicy, tail: Option<&Tail>, now: Timestamp) -> Self {
+        let mut gate = Self::new(policy, now);
+        if let Some(tail) = tail {
+            gate.limiter = Limiter::restore(policy.limits, tail, now);
+        }
+        if let Some(day) = tail.and_then(|tail| tail.day.as_ref()) {
+            gate.day = Limiter::restore(day_limits(&policy), day, now);
+        }
+        gate.stored_breaker = tail.and_then(|tail| tail.breaker);
+        gate.breaker = Breaker::resume(policy.breaker, gate.stored_breaker, now);
+        gate.credit = Some(Credit { left: 0, until: now });
+        gate
     }
 
     /// Changes limits and breaker from the next call on.
     pub fn set_policy(&mut self, policy: GatePolicy, now: Timestamp) {
         self.policy = policy;
         self.limiter.set_limits(policy.limits, now);
+        self.day.set_limits(day_limits(&policy), now);
         self.breaker.set_policy(policy.breaker);
+        self.adapt.set_bounds(calls_max(&policy), policy.breaker.slow_after);
     }
 
     /// Answers one who wants to call.
     pub fn poll(&mut self, urgency: Urgency, now: Timestamp) -> Admission {
         self.sweep(now);
+        if self.credit.is_some() && self.breaker_is_unstored() {
+            // Nobody calls while it is open; so this costs nothing that was granted.
+            return Admission::Store(self.tail(now, 0, Duration::ZERO));
+        }
         if let Some(until) = self.breaker.open_until(now) {
             return Admission::Blocked(until, Why::Breaker);
         }
@@ -184,6 +238,16 @@ impl Gate {
                 false => Admission::Wait(Again::At(until), why),
             };
         }
+        match self.day.may_take(urgency, now) {
+            Err(Again::At(at)) if at.since(now) > PATIENCE => {
+                return Admission::Blocked(at.min(now.plus(DAY_LOOK)), Why::Day);
+            }
+            Err(again) => return Admission::Wait(again, Why::Day),
+            Ok(()) => {}
+        }
+        if self.limiter.in_flight() >= self.concurrency() {
+            return Admission::Wait(Again::AfterReply, Why::Concurrency);
+        }
         if let Err(again) = self.breaker.may_call(now) {
             return Admission::Wait(again, Why::Breaker);
         }
@@ -191,12 +255,17 @@ impl Gate {
             return Admission::Wait(again, Why::Window);
         }
         if self.credit.is_some_and(|credit| credit.left == 0 || credit.until <= now) {
-            return Admission::Store(self.limiter.tail(now, self.ahead(), self.valid));
+            return Admission::Store(self.tail(now, self.ahead(), self.valid));
         }
-        match self.limiter.try_take(urgency, now) {
-            Ok(slot) => self.go(slot, now),
+        match self.take(urgency, now) {
+            Ok((slot, day)) => self.go(slot, day, now),
             Err(again) => Admission::Wait(again, Why::Window),
         }
+    }
+
+    fn take(&mut self, urgency: Urgency, now: Timestamp) -> Result<(SlotId, SlotId), Again> {
+        let day = self.day.try_take(urgency, now)?;
+        self.limiter.try_take(urgency, now).map(|slot| (slot, day))
     }
 
     /// Learns that a tail is durable.
@@ -205,16 +274,23 @@ impl Gate {
         let took = now.since(Timestamp(tail.at));
         self.valid = took.saturating_mul(4).clamp(VALID, PATIENCE);
         self.credit = Some(Credit { left: tail.ahead, until: Timestamp(tail.unsure_until) });
+        self.stored_breaker = tail.breaker;
     }
 
     /// Learns how a call ended. Gives whether it was still under way.
     pub fn leave(&mut self, ticket: u64, facts: Facts, now: Timestamp) -> bool {
         self.sweep(now);
-        let Some(permit) = self.under_way.remove(&SlotId(ticket)) else { return false };
+        let Some(call) = self.under_way.remove(&SlotId(ticket)) else { return false };
         // What was given up early may still be on its way to the server.
         let end = if facts.ended == Ended::Dropped { now.plus(STRAY) } else { now };
         self.limiter.release(SlotId(ticket), end);
-        self.breaker.record(permit, facts.ended, now);
+        self.day.release(call.day, end);
+        let took = now.since(call.began);
+        let slow = facts.ended == Ended::Ok && took >= self.policy.breaker.slow_after;
+        let ended = if slow { Ended::Slow } else { facts.ended };
+        self.breaker.record(call.permit, ended, now);
+        let throttled = facts.throttled || facts.retry_after.is_some();
+        self.adapt.learn(&Went { began: call.began, took, ended, throttled, write: facts.write }, now);
         if let Some(wait) = facts.retry_after {
             let until = now.plus(wait.min(TOLD_MAX));
             self.told_until = self.told_until.max(Some(until));
@@ -231,18 +307,50 @@ impl Gate {
         if let Some(credit) = &mut self.credit {
             credit.left = 0;
         }
-        self.limiter.tail(now, 0, Duration::ZERO)
+        self.tail(now, 0, Duration::ZERO)
+    }
+
+    fn tail(&mut self, now: Timestamp, ahead: u32, valid: Duration) -> Tail {
+        let day = Box::new(self.day.tail(now, ahead, valid));
+        let breaker = self.breaker.memory();
+        Tail { day: Some(day), breaker, ..self.limiter.tail(now, ahead, valid) }
+    }
+
+    /// Tells whether a crash now would make us forget that the breaker is open.
+    fn breaker_is_unstored(&self) -> bool {
+        let memory = self.breaker.memory();
+        memory.is_some() && memory != self.stored_breaker
+    }
+
+    /// Hands out the breaker's changes of state since it was last asked.
+    pub fn take_turns(&mut self) -> Vec<Turn> {
+        self.breaker.take_turns()
+    }
+
+    /// Returns how many records a call may carry, of `most`.
+    pub fn batch_limit(&self, most: usize) -> usize {
+        self.adapt.batch_limit(most)
+    }
+
+    fn concurrency(&self) -> usize {
+        usize::try_from(self.adapt.calls_limit()).unwrap_or(usize::MAX)
     }
 
     /// Describes the gate for status and metrics.
     pub fn view(&mut self, now: Timestamp) -> GateView {
         self.sweep(now);
-        let held = self.held_until(Urgency::Live, now);
+        let day = self.day.may_take(Urgency::Live, now).err().and_then(Again::at).map(|at| (at, Why::Day));
+        let told = self.held_until(Urgency::Live, now);
+        let held = told.into_iter().chain(day).max_by_key(|(until, _)| *until);
         GateView {
             used: self.limiter.used_at(now),
             max: self.policy.limits.max,
             window_seconds: self.policy.limits.window.as_secs_f64(),
             in_flight: self.limiter.in_flight(),
+            concurrency: self.adapt.calls_limit(),
+            batch_part: self.adapt.batch_limit(1_000) as f64 / 1_000.0,
+            used_day: self.day.used_at(now),
+            max_per_day: self.policy.per_day,
             breaker: self.breaker.view(now),
             paused_until: held.map(|(until, _)| until),
             paused_by: held.map(|(_, why)| why),
@@ -252,12 +360,12 @@ impl Gate {
 
     /// Returns how long after its reply a call counts.
     pub fn span(&self) -> Duration {
-        self.policy.limits.span()
+        self.policy.limits.span().max(self.day.limits().span())
     }
 
-    fn go(&mut self, slot: SlotId, now: Timestamp) -> Admission {
+    fn go(&mut self, slot: SlotId, day: SlotId, now: Timestamp) -> Admission {
         let permit = self.breaker.begin();
-        self.under_way.insert(slot, permit);
+        self.under_way.insert(slot, UnderWay { permit, day, began: now });
         self.last_go = now;
         if let Some(credit) = &mut self.credit {
             credit.left = credit.left.saturating_sub(1);
@@ -271,8 +379,9 @@ impl Gate {
     /// Treats calls that never came back as failures of the service.
     fn sweep(&mut self, now: Timestamp) {
         for slot in self.limiter.sweep(now) {
-            if let Some(permit) = self.under_way.remove(&slot) {
-                self.breaker.record(permit, Ended::Failed, now);
+            if let Some(call) = self.under_way.remove(&slot) {
+                self.day.release(call.day, call.began.plus(self.policy.limits.time_out));
+                self.breaker.record(call.permit, Ended::Failed, now);
             }
         }
     }
@@ -309,11 +418,22 @@ impl Gate {
     }
 
     /// Returns how many slots a stored tail grants ahead: enough that storing is rare under load,
-    /// few enough that a crash costs little.
+    /// few enough that a crash costs little: a tenth of the window, a hundredth of the day.
     fn ahead(&self) -> u32 {
-        (self.policy.limits.max / 10).clamp(1, 1_000)
+        let of_day = self.policy.per_day.map_or(u32::MAX, |day| day / 100);
+        (self.policy.limits.max / 10).min(of_day).clamp(1, 1_000)
     }
 }
 
+fn day_limits(policy: &GatePolicy) -> Limits {
+    Limits { max: policy.per_day.unwrap_or(u32::MAX), window: DAY, ..policy.limits }
+}
+
+fn calls_max(policy: &GatePolicy) -> u32 {
+    policy.concurrency.unwrap_or(CONCURRENCY_MAX)
+}
+
+#[cfg(test)]
+mod proof;
 #[cfg(test)]
 mod tests;

@@ -14,11 +14,14 @@ use crate::engine::record::Timestamp;
 use crate::planted::{Bug, planted};
 
 /// How many calls may arrive in any window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// 0 lets nothing pass until the limits change.
     pub max: u32,
     pub window: Duration,
+    /// The part of the window, of 1, that backfill leaves free at most; what it leaves follows what
+    /// urgent calls took lately. `None`: a tenth.
+    pub reserve: Option<f64>,
     /// A call that nobody reported back after so long is taken as answered then. Longer than any
     /// time-out of a connector.
     pub time_out: Duration,
@@ -26,7 +29,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max: 60, window: Duration::from_secs(60), time_out: Duration::from_secs(300) }
+        Self { max: 60, window: Duration::from_secs(60), reserve: None, time_out: Duration::from_secs(300) }
     }
 }
 
@@ -71,16 +74,18 @@ pub struct Limiter {
     /// How many slots are taken, and how many of them are backfill's.
     used: usize,
     background: usize,
-    /// When urgent calls were last admitted: what the reserve is measured by.
-    urgent: VecDeque<Timestamp>,
+    /// When urgent calls were last admitted, and how many: what the reserve is measured by.
+    urgent: VecDeque<(Timestamp, usize)>,
+    /// The sum of them.
+    urgent_calls: usize,
     next: u64,
 }
 
 /// The part of a window that stays free of backfill even where nothing urgent was seen lately, as
 /// a divisor: 4 %, so that at least 95 % stay usable.
 const RESERVE_STANDING: usize = 25;
-/// The part that backfill leaves free at most, as a divisor: 10 %.
-const RESERVE_LARGEST: usize = 10;
+/// The part that backfill leaves free at most where nothing else is configured.
+const RESERVE_LARGEST: f64 = 0.1;
 /// Bounds what is remembered for larger windows and taken over from a restart.
 const MEMORY_MAX: usize = 4_096;
 /// Larger windows are counted in so many steps, so that memory is bounded whatever the limit.
@@ -97,6 +102,7 @@ impl Limiter {
             used: 0,
             background: 0,
             urgent: VecDeque::new(),
+            urgent_calls: 0,
             next: 1,
         }
     }
@@ -154,12 +160,26 @@ impl Limiter {
         self.used += 1;
         self.background += usize::from(background);
         if !background {
-            self.urgent.push_back(now);
-            if self.urgent.len() > 2 * self.reserve_largest() {
-                self.urgent.pop_front();
-            }
+            self.note_urgent(now);
         }
         Ok(slot)
+    }
+
+    fn note_urgent(&mut self, now: Timestamp) {
+        let at = Timestamp(round_up(now.0, self.step_ms()));
+        match self.urgent.back_mut() {
+            Some((last, calls)) if *last >= at => *calls += 1,
+            _ => self.urgent.push_back((at, 1)),
+        }
+        self.urgent_calls += 1;
+        // More than two windows of the largest reserve make no difference.
+        if self.urgent_calls > 2 * self.reserve_largest() {
+            self.urgent_calls -= 1;
+            match self.urgent.front_mut() {
+                Some((_, calls)) if *calls > 1 => *calls -= 1,
+                _ => drop(self.urgent.pop_front()),
+            }
+        }
     }
 
     /// Learns that a call was answered or given up at `at`; a later one than now keeps its slot
@@ -215,20 +235,23 @@ impl Limiter {
     }
 
     fn reserve_largest(&self) -> usize {
-        self.max().div_ceil(RESERVE_LARGEST)
+        let part = self.limits.reserve.unwrap_or(RESERVE_LARGEST).clamp(0.0, 1.0);
+        (part * f64::from(self.limits.max)).ceil() as usize
     }
 
     /// Returns how many slots backfill leaves to the others: what they took in the last two
-    /// windows, by window, between 4 % and 10 %. A fixed tenth would lie idle wherever there is
-    /// backfill only.
+    /// windows, by window, between 4 % and the largest reserve. A fixed one would lie idle wherever
+    /// there is backfill only.
     fn reserve(&mut self, now: Timestamp) -> usize {
         let memory = self.limits.span().saturating_mul(2);
-        while self.urgent.front().is_some_and(|at| at.plus(memory) <= now) {
+        while let Some(&(_, calls)) = self.urgent.front().filter(|(at, _)| at.plus(memory) <= now) {
             self.urgent.pop_front();
+            self.urgent_calls -= calls;
         }
-        let wanted = self.urgent.len().div_ceil(2).min(self.reserve_largest());
+        let largest = self.reserve_largest();
+        let wanted = self.urgent_calls.div_ceil(2).max(self.max() / RESERVE_STANDING).min(largest);
         // At least one slot is always backfill's: it may wait, but not for ever.
-        wanted.max(self.max() / RESERVE_STANDING).min(self.max().saturating_sub(1))
+        wanted.min(self.max().saturating_sub(1))
     }
 
     /// Says when the number of taken slots can have fallen below `ceiling`.
@@ -240,7 +263,7 @@ impl Limiter {
             enough
         });
         let freed = freed.filter(|_| ceiling > 0).map(|answered| answered.at.plus(self.limits.span()));
-        let shrinks = self.urgent.front().map(|at| at.plus(self.limits.span().saturating_mul(2)));
+        let shrinks = self.urgent.front().map(|(at, _)| at.plus(self.limits.span().saturating_mul(2)));
         match (freed, shrinks.filter(|_| background)) {
             (Some(freed), Some(shrinks)) => Again::At(freed.min(shrinks)),
             (Some(at), None) | (None, Some(at)) => Again::At(at),

@@ -3,14 +3,18 @@
 //! Everything here is pure: `now` is an argument, and instead of waiting a function says when it
 //! is worth asking again. `runtime/gate.rs` is the shell that waits.
 
+mod adapt;
 mod backoff;
 mod breaker;
 mod gate;
 mod limiter;
 mod tail;
 
+pub use adapt::{Adapt, Went};
 pub use backoff::full_jitter;
-pub use breaker::{Breaker, BreakerPolicy, BreakerState, BreakerView, Ended, Permit};
+pub use breaker::{
+    Breaker, BreakerMemory, BreakerPolicy, BreakerState, BreakerView, Ended, Permit, Tripped, Turn,
+};
 pub use gate::{Admission, Budget, Facts, Gate, GatePolicy, GateView, Why};
 pub use limiter::{Limiter, Limits, SlotId};
 pub use tail::Tail;

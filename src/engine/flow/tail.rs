@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::BreakerMemory;
 use super::limiter::round_up;
 use crate::engine::record::Timestamp;
 
@@ -23,6 +24,12 @@ pub struct Tail {
     /// How many of the unsure calls may still go out once this is stored.
     #[serde(skip)]
     pub ahead: u32,
+    /// The same of the day's limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day: Option<Box<Tail>>,
+    /// The breaker, where it is not closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerMemory>,
 }
 
 /// How long after the death of a process a call that it had sent may still arrive at the server.
@@ -50,7 +57,7 @@ impl Tail {
             }
         }
         let unsure = u32::try_from(in_flight).unwrap_or(u32::MAX).saturating_add(ahead);
-        Self { at: at.0, spent, unsure, unsure_until: unsure_until.0, ahead }
+        Self { at: at.0, spent, unsure, unsure_until: unsure_until.0, ahead, ..Self::default() }
     }
 
     /// Returns from when how many slots count, at most `room` slots, the latest.
@@ -82,7 +89,8 @@ impl Tail {
         serde_json::from_str(text).ok()
     }
 
-    /// Makes the tail of a past that nobody knows: every slot may have been used just now.
+    /// Makes the tail of a past that nobody knows: every slot of the window may have been used just
+    /// now. Of the day nothing is assumed: it would be a day's standstill.
     pub fn unknown(max: u32, now: Timestamp) -> Self {
         Self { at: now.0, unsure: max, unsure_until: now.0, ..Self::default() }
     }

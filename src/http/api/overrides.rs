@@ -23,6 +23,10 @@ pub struct OverrideRequest {
     pub max_requests: Option<u32>,
     /// Seconds.
     pub window_size: Option<f64>,
+    /// Calls in any 24 hours.
+    pub max_per_day: Option<u32>,
+    /// Calls under way at once.
+    pub concurrency: Option<u32>,
     /// Seconds from now; for ever where left out.
     pub expires_in: Option<f64>,
 }
@@ -35,6 +39,8 @@ impl OverrideRequest {
         positive("batch_size", self.batch_size != Some(0))?;
         positive("max_requests", self.max_requests != Some(0))?;
         positive("rate_limit_per_minute", self.rate_limit_per_minute != Some(0))?;
+        positive("max_per_day", self.max_per_day != Some(0))?;
+        positive("concurrency", self.concurrency != Some(0))?;
         positive("window_size", self.window_size.is_none_or(|value| value > 0.0))?;
         positive("expires_in", self.expires_in.is_none_or(|value| value > 0.0))?;
         let finite = self.flush_interval.is_none_or(|value| (0.0..=86_400.0).contains(&value));
@@ -45,10 +51,12 @@ impl OverrideRequest {
             && self.flush_interval.is_none()
             && self.rate_limit_per_minute.is_none()
             && self.max_requests.is_none()
-            && self.window_size.is_none();
+            && self.window_size.is_none()
+            && self.max_per_day.is_none()
+            && self.concurrency.is_none();
         if nothing {
             return Err(Problem::invalid("nothing to override").remedy(
-                "give batch_size, flush_interval, rate_limit_per_minute, max_requests or window_size",
+                "give batch_size, flush_interval, rate_limit_per_minute, max_requests, window_size, max_per_day or concurrency",
             ));
         }
         Ok(())
@@ -76,6 +84,8 @@ pub async fn set(
         rate_limit_per_minute: request.rate_limit_per_minute,
         max_requests: request.max_requests,
         window_size: request.window_size,
+        max_per_day: request.max_per_day,
+        concurrency: request.concurrency,
         expires_at_ms: expires,
     };
     app.runtime.overrides.set(wanted.clone()).await?;

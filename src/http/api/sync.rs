@@ -202,7 +202,7 @@ async fn read(
             .remedy("see GET /v1/links for why")
     })?;
     let key = key(&request.record_id.text())?;
-    let call = Call { class: Class::Interactive, correlation_id: correlation.0 };
+    let call = Call::new(Class::Interactive, correlation.0);
     let known = app.runtime.store.known(ctx.id, vec![key.clone()]).await?;
     let id = known.into_iter().flatten().next().and_then(|pair| pair.side(direction.to()).id.clone());
     let wanted = [Wanted { key, id }];

@@ -63,10 +63,18 @@ pub fn policy(limits: &Limits, breaker: &BreakerConfig) -> GatePolicy {
         limits: flow::Limits {
             max: limits.max_requests,
             window: limits.window_size,
+            reserve: limits.reserve,
             ..flow::Limits::default()
         },
+        per_day: limits.max_per_day,
+        concurrency: limits.concurrency,
         breaker: BreakerPolicy {
             consecutive_max: breaker.failures,
+            calls_window: breaker.calls as usize,
+            calls_min: breaker.calls_min as usize,
+            failure_rate: breaker.failure_rate,
+            slow_after: breaker.slow_after,
+            slow_rate: breaker.slow_rate,
             open: breaker.open_for,
             open_max: breaker.open_max,
             probes: breaker.probes,

@@ -38,7 +38,11 @@ impl Tails for Disk {
 
 fn of(max: u32, window_ms: u64) -> GatePolicy {
     let limits = Limits { max, window: Duration::from_millis(window_ms), ..Limits::default() };
-    GatePolicy { limits, breaker: BreakerPolicy { consecutive_max: 2, ..BreakerPolicy::default() } }
+    GatePolicy {
+        limits,
+        breaker: BreakerPolicy { consecutive_max: 2, ..BreakerPolicy::default() },
+        ..GatePolicy::default()
+    }
 }
 
 fn gates(tails: Option<Arc<dyn Tails>>) -> (Gates, CancellationToken) {
@@ -285,4 +289,62 @@ async fn a_tail_that_cannot_be_read_counts_as_a_full_window() {
     let entered = tokio::time::timeout(Duration::from_millis(50), gate.enter(Class::Interactive)).await;
     assert!(entered.is_err(), "it waits");
     assert_eq!(gate.view().gate.used, 3);
+}
+
+#[tokio::test]
+async fn a_link_with_a_backlog_does_not_starve_another() {
+    let gate = gate(of(1, 20));
+    call(&gate, Class::Live).await;
+    let order = Arc::new(Mutex::new(String::new()));
+    let mut callers = JoinSet::new();
+    let backlog = std::iter::repeat_n(("long", 'l'), 30);
+    for (link, letter) in backlog.chain([("short", 's'), ("short", 's')]) {
+        let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
+        callers.spawn(async move {
+            let ticket = gate.enter_for(Class::Live, Some(link)).await.expect("admitted");
+            order.lock().unwrap().push(letter);
+            gate.leave(ticket, Report::default());
+        });
+        tokio::task::yield_now().await;
+    }
+    callers.join_all().await;
+    let order = order.lock().unwrap().clone();
+    let last = order.rfind('s').expect("served");
+    assert!(last < 6, "in turn, whatever waits before it: {order}");
+}
+
+#[tokio::test]
+async fn a_breaker_that_opened_is_remembered_after_a_kill() {
+    let disk = Arc::new(Disk::default());
+    let start = || gates(Some(Arc::clone(&disk) as Arc<dyn Tails>)).0.gate("default", "crm", of(100, 1_000));
+    let first = start();
+    for _ in 0..2 {
+        let ticket = first.enter(Class::Live).await.expect("admitted");
+        first.leave(ticket, Report { failed: true, ..Report::default() });
+    }
+    let sent_home = first.enter(Class::Live).await.expect_err("open");
+    let left = first.view().gate.breaker;
+    drop(first);
+
+    let next = start();
+    let fault = next.enter(Class::Interactive).await.expect_err("still open");
+    assert_eq!(fault.code, sent_home.code);
+    let view = next.view().gate.breaker;
+    assert_eq!((view.state, view.next_try), (BreakerState::Open, left.next_try));
+    assert_eq!(view.reason.expect("told").to_string(), "it was open when the service stopped");
+}
+
+#[tokio::test]
+async fn calls_under_way_have_a_bound_of_their_own() {
+    let gate = gate(GatePolicy { concurrency: Some(2), ..of(100, 60_000) });
+    let first = gate.enter(Class::Live).await.expect("admitted");
+    gate.enter(Class::Live).await.expect("admitted");
+    let waiting = Arc::clone(&gate);
+    let mut callers = JoinSet::new();
+    callers.spawn(async move { waiting.enter(Class::Interactive).await });
+    settle().await;
+    assert_eq!((gate.view().waiting, gate.view().gate.in_flight), (1, 2));
+    gate.leave(first, Report::default());
+    let entered = tokio::time::timeout(Duration::from_secs(1), callers.join_all()).await.expect("let in");
+    assert!(entered[0].is_ok());
 }

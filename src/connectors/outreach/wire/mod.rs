@@ -14,4 +14,4 @@ pub use document::{Decoder, Members, Page, key_of};
 pub use encode::{encode, is_id};
 pub use names::{Field, Resource, relation_type};
 pub use query::{Query, query_of_link};
-pub use reply::{check, decode_token, is_not_found, report, server_time};
+pub use reply::{check, decode_token, is_not_found, server_time};

@@ -1,11 +1,8 @@
 //! What a reply means: faults, budget, tokens.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 
-use super::super::super::rest::{RawReply, parse_http_date, retry_after};
-use crate::connectors::{Quota, Report};
+use super::super::super::rest::{RawReply, parse_http_date, told_wait};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::record::Timestamp;
 
@@ -51,10 +48,10 @@ pub fn check(operation: &str, write: bool, reply: &RawReply, now: Timestamp) -> 
         false => fatal(code, remedy),
     };
     Err(match (reply.status, id) {
-        (429, _) => Fault::throttled(wait(reply, now), message.clone()),
+        (429, _) => Fault::throttled(told_wait(reply, now), message.clone()),
         // Announced maintenance is no failure of the record: it waits and costs no attempt.
-        (503, _) if id == "scheduledServerMaintenance" || wait(reply, now).is_some() => {
-            let kind = FaultKind::Throttled { retry_after: wait(reply, now) };
+        (503, _) if id == "scheduledServerMaintenance" || told_wait(reply, now).is_some() => {
+            let kind = FaultKind::Throttled { retry_after: told_wait(reply, now) };
             Fault::new(kind, FaultCode::Unavailable, message.clone())
         }
         // 503 says that nothing was done; the others may come from a proxy in front of a done deed.
@@ -117,38 +114,9 @@ fn describe(status: u16, errors: &[ErrorObject]) -> String {
     text
 }
 
-/// Reports what a reply says of the service's health and of the hourly budget.
-pub fn report(reply: &RawReply, now: Timestamp) -> Report {
-    Report {
-        failed: reply.status >= 500,
-        retry_after: matches!(reply.status, 429 | 503).then(|| wait(reply, now)).flatten(),
-        quota: quota(reply, now),
-        ..Report::default()
-    }
-}
-
 /// Returns the moment at the server by its own word.
 pub fn server_time(reply: &RawReply) -> Option<Timestamp> {
     reply.header("date").and_then(parse_http_date)
-}
-
-/// Reads how long to wait: `Retry-After`, which the service calls an alias of the reset, else, where
-/// the budget is spent, the reset itself.
-fn wait(reply: &RawReply, now: Timestamp) -> Option<Duration> {
-    reply.retry_after(now).or_else(|| quota(reply, now).filter(|quota| quota.remaining == 0)?.resets_in)
-}
-
-/// Reads `X-RateLimit-*`; of two numbers (`9999, 19988`) the first is the hourly one.
-fn quota(reply: &RawReply, now: Timestamp) -> Option<Quota> {
-    let first = |name: &str| reply.header(name)?.split(',').next()?.trim().parse::<u64>().ok();
-    let there = server_time(reply).unwrap_or(now);
-    Some(Quota {
-        limit: first("x-ratelimit-limit")?,
-        remaining: first("x-ratelimit-remaining")?,
-        resets_in: reply
-            .header("x-ratelimit-reset")
-            .and_then(|text| retry_after(text.split(',').next().unwrap_or(text), there)),
-    })
 }
 
 /// The reply to a token request.
@@ -201,6 +169,8 @@ pub fn decode_token(reply: &RawReply, now: Timestamp) -> Result<Token, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_736_935_800_000);
@@ -298,31 +268,6 @@ mod tests {
         let fault = check("create prospect", true, &reply(422, &[], &error("validationError")), NOW);
         let message = fault.expect_err("a fault").message;
         assert_eq!(message, "create prospect: HTTP 422: validationError: T: D. at /data/x");
-    }
-
-    #[test]
-    fn the_budget_is_read_in_every_form() {
-        // (remaining, reset, expected, why)
-        let cases = [
-            ("9998", "1736939400", Some((9998, Some(3600))), "seconds since 1970"),
-            ("9999, 19988", "60", Some((9999, Some(60))), "two budgets, a wait"),
-            ("0", "2025-01-15T10:30:00Z", Some((0, Some(1200))), "a date"),
-            ("5", "soon", Some((5, None)), "no time at all"),
-            ("many", "60", None, "no number"),
-        ];
-        for (remaining, reset, expected, why) in cases {
-            let headers = [
-                ("x-ratelimit-limit", "10000"),
-                ("x-ratelimit-remaining", remaining),
-                ("x-ratelimit-reset", reset),
-            ];
-            let got = report(&reply(200, &headers, ""), NOW).quota;
-            let got = got.map(|quota| (quota.remaining, quota.resets_in.map(|wait| wait.as_secs())));
-            assert_eq!(got, expected, "{why}");
-        }
-        let spent = [("x-ratelimit-limit", "1"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "90")];
-        let report = report(&reply(429, &spent, ""), NOW);
-        assert_eq!(report.retry_after, Some(Duration::from_secs(90)), "the reset stands in for Retry-After");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::connectors::rest::{RawReply, plain_report};
-use crate::connectors::{Quota, Report};
+use crate::connectors::Report;
+use crate::connectors::rest::{RawReply, limits_quota, plain_report, told_wait};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::record::Timestamp;
 
@@ -26,23 +26,20 @@ pub struct Refusal {
     pub fields: Vec<String>,
 }
 
+/// Bytes of the largest `/limits` reply; the real one has about ten thousand.
+const LIMITS_BYTES_MAX: usize = 64 * 1024;
+
 /// Tells limiter and breaker how a request ended.
 pub fn report(reply: &RawReply, now: Timestamp) -> Report {
     let mut report = plain_report(reply, now);
-    report.quota = reply.header("sforce-limit-info").and_then(quota);
+    if report.quota.is_none() && reply.is_success() && reply.body.len() <= LIMITS_BYTES_MAX {
+        report.quota = limits_quota(&reply.body);
+    }
     if report.retry_after.is_none() && reply.status == 403 {
         let limited = refusals(&reply.body).iter().any(|refusal| refusal.code == "REQUEST_LIMIT_EXCEEDED");
         report.retry_after = limited.then_some(LIMIT_WAIT);
     }
     report
-}
-
-/// Reads `api-usage=18/15000`, whatever stands around it.
-fn quota(text: &str) -> Option<Quota> {
-    let usage = text.split(';').find_map(|part| part.trim().strip_prefix("api-usage="))?;
-    let (used, limit) = usage.split_once('/')?;
-    let (used, limit): (u64, u64) = (used.trim().parse().ok()?, limit.trim().parse().ok()?);
-    Some(Quota { limit, remaining: limit.saturating_sub(used), resets_in: None })
 }
 
 /// Classifies a reply that is no success. `operation` says what was asked, `write` whether it could
@@ -54,7 +51,7 @@ pub fn classify(operation: &str, reply: &RawReply, write: bool, now: Timestamp) 
         true => format!("{operation}: status {}", reply.status),
         false => format!("{operation}: status {}, {shown}", reply.status),
     };
-    let retry_after = reply.retry_after(now);
+    let retry_after = told_wait(reply, now);
     let configuration = |remedy: &str| Fault::fatal(FaultCode::Configuration, said.clone(), remedy);
     let unavailable = || Fault::transient(FaultCode::Unavailable, said.clone());
     match (reply.status, refusal.code.as_str()) {
@@ -319,16 +316,5 @@ mod tests {
         let body = r#"[{"message":"\nWHERE K IN ('secret')\nNo such column 'Nope' on entity 'X'.","errorCode":"INVALID_FIELD"}]"#;
         let said = classify("query X", &reply(400, body), false, Timestamp(0)).message;
         assert_eq!(said, "query X: status 400, INVALID_FIELD: no such field Nope");
-    }
-
-    #[test]
-    fn the_budget_is_read_whatever_stands_around_it() {
-        let left = |text: &str| quota(text).map(|quota| (quota.limit, quota.remaining));
-        assert_eq!(left("api-usage=18/15000"), Some((15_000, 14_982)));
-        assert_eq!(
-            left("api-bursts=1/750; api-usage=20/15; per-app-api-usage=17/250(appName=x)"),
-            Some((15, 0))
-        );
-        assert_eq!(left("nothing"), None);
     }
 }

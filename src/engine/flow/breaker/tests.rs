@@ -7,6 +7,8 @@ const POLICY: BreakerPolicy = BreakerPolicy {
     calls_min: 6,
     failure_rate: 0.5,
     consecutive_max: 4,
+    slow_after: Duration::from_secs(5),
+    slow_rate: 0.5,
     open: Duration::from_secs(10),
     open_max: Duration::from_secs(35),
     probes: 1,
@@ -34,7 +36,7 @@ fn opened(now: Timestamp) -> Breaker {
 
 #[test]
 fn it_opens_by_rate_or_by_failures_in_a_row() {
-    // (results: o ok, f failed, d dropped; open at the end, why)
+    // (results: o ok, f failed, s slow, d dropped; open at the end, why)
     let cases = [
         ("ffff", true, "four in a row"),
         ("fff", false, "three in a row of only three calls"),
@@ -45,6 +47,12 @@ fn it_opens_by_rate_or_by_failures_in_a_row() {
         ("fffoooooooof", false, "the first failures left the window"),
         ("fdfdfdd", false, "calls that were dropped count as nothing"),
         ("fdfdfdf", true, "not even as an interruption"),
+        ("sssss", false, "five slow ones say nothing yet"),
+        ("ssssss", true, "six of six slow"),
+        ("ooosos", false, "two of six slow"),
+        ("osooss", true, "three of six slow"),
+        ("fffsff", true, "slow is an answer: it ends the row, and five of six failed"),
+        ("ffsosf", true, "three of six failed; slow ones are counted by themselves"),
         ("oooooooooo", false, "all fine"),
     ];
     for (results, open, why) in cases {
@@ -53,6 +61,7 @@ fn it_opens_by_rate_or_by_failures_in_a_row() {
             let ended = match result {
                 'o' => Ended::Ok,
                 'f' => Ended::Failed,
+                's' => Ended::Slow,
                 _ => Ended::Dropped,
             };
             let permit = breaker.begin();
@@ -155,4 +164,71 @@ fn old_news_changes_nothing() {
     assert_eq!(breaker.view(at(10)).state, BreakerState::HalfOpen, "nor does it open it again");
     breaker.record(probe, Ended::Ok, at(11));
     assert_eq!(breaker.view(at(11)).state, BreakerState::HalfOpen);
+}
+
+#[test]
+fn it_says_why_it_opened_and_tells_every_turn_once() {
+    // (results, reason)
+    let cases = [
+        ("ffff", "4 calls in a row failed"),
+        ("ofofof", "3 of the last 6 calls failed"),
+        ("ossoss", "4 of the last 6 calls took longer than 5 s"),
+    ];
+    for (results, reason) in cases {
+        let mut breaker = Breaker::new(POLICY);
+        for result in results.chars() {
+            let ended = match result {
+                'o' => Ended::Ok,
+                'f' => Ended::Failed,
+                _ => Ended::Slow,
+            };
+            call(&mut breaker, ended, at(0));
+        }
+        assert_eq!(breaker.view(at(0)).reason.expect("open").to_string(), reason, "{results}");
+    }
+
+    let mut breaker = opened(at(0));
+    let told = |breaker: &mut Breaker| {
+        let turns = breaker.take_turns();
+        turns.iter().map(|turn| (turn.to, turn.next_try)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&mut breaker), [(BreakerState::Open, Some(at(10)))]);
+    assert!(breaker.may_call(at(9)).is_err() && told(&mut breaker).is_empty(), "nothing new");
+    call(&mut breaker, Ended::Slow, at(10));
+    let slow = [(BreakerState::HalfOpen, None), (BreakerState::Open, Some(at(30)))];
+    assert_eq!(told(&mut breaker), slow, "a slow probe proves nothing good");
+    call(&mut breaker, Ended::Ok, at(30));
+    call(&mut breaker, Ended::Ok, at(30));
+    assert_eq!(told(&mut breaker), [(BreakerState::HalfOpen, None), (BreakerState::Closed, None)]);
+    assert_eq!(breaker.view(at(30)).reason, None);
+}
+
+#[test]
+fn a_restart_neither_forgets_nor_bursts() {
+    let wide_open = |breaker: &mut Breaker, now| {
+        (0..1_000).take_while(|_| breaker.may_call(now).map(|()| breaker.begin()).is_ok()).count()
+    };
+    // (what the last process left, when the next one starts, calls at once, next try, why)
+    let left = opened(at(0)).memory();
+    let cases = [
+        (None, 0, 2, None, "nothing known: a few at a time"),
+        (left, 3, 0, Some(at(10)), "open stays open, until the same moment"),
+        (left, 10, 1, None, "the period is over: a probe"),
+        (left, 9_999, 1, None, "long over: a probe all the same"),
+        (left, -9_999, 0, Some(at(-9_999 + 35)), "a clock set back: not for longer than ever"),
+    ];
+    for (memory, moment, calls, next_try, why) in cases {
+        let mut breaker = Breaker::resume(POLICY, memory, at(moment));
+        assert_eq!(breaker.view(at(moment)).next_try, next_try, "{why}");
+        assert_eq!(wide_open(&mut breaker, at(moment)), calls, "{why}");
+    }
+
+    let mut breaker = Breaker::resume(POLICY, left, at(10));
+    call(&mut breaker, Ended::Failed, at(10));
+    assert_eq!(
+        breaker.view(at(10)).next_try,
+        Some(at(30)),
+        "the next period is twice the last, as if nothing had been"
+    );
+    assert_eq!(Breaker::new(POLICY).memory(), None, "a closed one leaves nothing");
 }

@@ -9,10 +9,15 @@ fn at(ms: i64) -> Timestamp {
 
 fn policy(max: u32, window_ms: u64) -> GatePolicy {
     let limits = Limits { max, window: Duration::from_millis(window_ms), ..Limits::default() };
-    GatePolicy { limits, breaker: BreakerPolicy { consecutive_max: 2, ..BreakerPolicy::default() } }
+    GatePolicy {
+        limits,
+        breaker: BreakerPolicy { consecutive_max: 2, ..BreakerPolicy::default() },
+        ..GatePolicy::default()
+    }
 }
 
-const FINE: Facts = Facts { ended: Ended::Ok, retry_after: None, budget: None };
+const FINE: Facts =
+    Facts { ended: Ended::Ok, retry_after: None, budget: None, throttled: false, write: false };
 
 fn go(gate: &mut Gate, now: Timestamp) -> u64 {
     match gate.poll(Urgency::Live, now) {
@@ -200,4 +205,171 @@ fn a_slow_disk_gets_longer_tails() {
     let Admission::Store(tail) = gate.poll(Urgency::Live, at(2_500)) else { panic!("had run out") };
     gate.stored(&tail, at(5_000));
     assert!(matches!(gate.poll(Urgency::Live, at(5_000)), Admission::Go(_)), "10 s this time");
+}
+
+#[test]
+fn the_stricter_of_the_servers_word_and_our_limits_wins() {
+    let told = |seconds| Facts { retry_after: Some(Duration::from_secs(seconds)), ..FINE };
+    let wait = |ms, why| Admission::Wait(Again::At(at(ms)), why);
+    // (our limit over ten seconds, what the server said to the first call, answer, why)
+    let cases = [
+        (100, FINE, Admission::Go(2), "nothing in the way"),
+        (1, FINE, wait(10_011, Why::Window), "our window"),
+        (100, told(30), wait(30_000, Why::RetryAfter), "its word, with room in our window"),
+        (1, told(30), wait(30_000, Why::RetryAfter), "its word outlasts our window"),
+        (100, budget(100, 0, Some(40)), wait(40_000, Why::Quota), "its budget, with room in ours"),
+        (1, budget(100, 90, Some(40)), wait(10_011, Why::Window), "our window, with room in its budget"),
+    ];
+    for (max, facts, answer, why) in cases {
+        let mut gate = Gate::new(policy(max, 10_000), at(0));
+        call(&mut gate, facts, at(0));
+        assert_eq!(gate.poll(Urgency::Live, at(0)), answer, "{why}");
+    }
+    // Whatever the server says, its word is never a way around our window.
+    let mut gate = Gate::new(policy(1, 10_000), at(0));
+    call(&mut gate, told(2), at(0));
+    assert_eq!(
+        gate.poll(Urgency::Live, at(2_000)),
+        wait(10_011, Why::Window),
+        "its word is over, our window is not"
+    );
+}
+
+const HOUR: i64 = 3_600_000;
+
+#[test]
+fn a_day_has_its_own_limit_over_any_24_hours() {
+    let policy = GatePolicy { per_day: Some(3), ..policy(100, 1_000) };
+    let mut gate = Gate::new(policy, at(0));
+    for hour in [0, 5, 10] {
+        call(&mut gate, FINE, at(hour * HOUR));
+    }
+    let view = gate.view(at(11 * HOUR));
+    assert_eq!((view.used_day, view.max_per_day, view.paused_by), (3, Some(3), Some(Why::Day)));
+    // A day, a thousandth of it, and a millisecond after the first reply.
+    let free = at(24 * HOUR + 86_401);
+    assert_eq!(view.paused_until, Some(free));
+    // (asked at, answer, why)
+    let cases = [
+        (
+            at(11 * HOUR),
+            Admission::Blocked(at(11 * HOUR + 300_000), Why::Day),
+            "home, to ask again in five minutes",
+        ),
+        (Timestamp(free.0 - 30_000), Admission::Wait(Again::At(free), Why::Day), "soon enough to wait here"),
+        (free, Admission::Go(4), "the first call is a day old"),
+    ];
+    for (asked, answer, why) in cases {
+        assert_eq!(gate.clone().poll(Urgency::Live, asked), answer, "{why}");
+    }
+    gate.set_policy(GatePolicy { per_day: Some(4), ..policy }, at(11 * HOUR));
+    call(&mut gate, FINE, at(11 * HOUR));
+    gate.set_policy(GatePolicy { per_day: None, ..policy }, at(11 * HOUR));
+    (0..50).for_each(|_| call(&mut gate, FINE, at(11 * HOUR)));
+    gate.set_policy(policy, at(12 * HOUR));
+    assert_eq!(gate.view(at(12 * HOUR)).used_day, 54, "one that is set at noon counts the morning");
+}
+
+#[test]
+fn a_day_outlives_its_processes() {
+    let policy = GatePolicy { per_day: Some(100), ..policy(100, 1_000) };
+    let mut durable: Option<Tail> = None;
+    let mut sent = 0;
+    for process in 0..10i64 {
+        // Each goes on where the last was killed or ended, two hours later.
+        let start = at(process * 2 * HOUR);
+        let mut gate = Gate::durable(policy, durable.as_ref(), start);
+        for _ in 0..5 {
+            match gate.poll(Urgency::Live, start) {
+                Admission::Store(tail) => {
+                    let text = tail.to_json();
+                    assert!(text.len() < 8_192, "{}", text.len());
+                    durable = Tail::from_json(&text);
+                    gate.stored(&tail, start);
+                }
+                Admission::Go(ticket) => {
+                    sent += 1;
+                    gate.leave(ticket, FINE, start);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        if process % 2 == 0 {
+            durable = Tail::from_json(&gate.tail_at_rest(start).to_json());
+        }
+    }
+    let now = at(19 * HOUR);
+    let used = Gate::durable(policy, durable.as_ref(), now).view(now).used_day;
+    assert!((sent..=sent + 10).contains(&used), "{used} counted after {sent} calls");
+}
+
+#[test]
+fn calls_under_way_have_a_bound_and_fewer_are_let_out_while_there_is_trouble() {
+    let policy = GatePolicy { concurrency: Some(4), ..policy(100, 1_000) };
+    let mut gate = Gate::new(policy, at(0));
+    let tickets = [(); 4].map(|()| go(&mut gate, at(0)));
+    let full = Admission::Wait(Again::AfterReply, Why::Concurrency);
+    assert_eq!(gate.poll(Urgency::Interactive, at(1)), full);
+    assert_eq!(gate.view(at(1)).concurrency, 4);
+    gate.leave(tickets[0], Facts { throttled: true, ..FINE }, at(10));
+    assert_eq!(gate.poll(Urgency::Live, at(10)), full, "two may be under way now, and three are");
+    gate.leave(tickets[1], FINE, at(11));
+    gate.leave(tickets[2], FINE, at(12));
+    assert!(matches!(gate.poll(Urgency::Live, at(12)), Admission::Go(_)));
+    gate.set_policy(GatePolicy { concurrency: Some(1), ..policy }, at(13));
+    assert_eq!(gate.poll(Urgency::Live, at(13)), full, "lower limits hold from the next call on");
+}
+
+#[test]
+fn late_writes_make_batches_smaller() {
+    let mut gate = Gate::new(policy(100, 1_000), at(0));
+    assert_eq!(gate.batch_limit(200), 200);
+    let ticket = go(&mut gate, at(0));
+    gate.leave(ticket, Facts { write: true, ..FINE }, at(16_000));
+    assert_eq!(gate.batch_limit(200), 100);
+    assert_eq!(gate.view(at(16_000)).batch_part, 0.5);
+}
+
+#[test]
+fn slow_answers_open_the_breaker_too() {
+    let mut gate = Gate::new(policy(1_000, 1_000), at(0));
+    let mut now = 0;
+    while let Admission::Go(ticket) = gate.poll(Urgency::Live, at(now)) {
+        now += 15_000;
+        gate.leave(ticket, FINE, at(now));
+        assert!(now < 10_000_000, "it never opened");
+    }
+    let view = gate.view(at(now)).breaker;
+    let reason = view.reason.expect("open").to_string();
+    assert_eq!((view.state, &*reason), (BreakerState::Open, "20 of the last 20 calls took longer than 15 s"));
+}
+
+#[test]
+fn an_open_breaker_is_stored_before_anybody_is_sent_home() {
+    let policy = policy(100, 1_000);
+    let mut gate = Gate::durable(policy, None, at(0));
+    let mut durable = None;
+    let mut failed = 0;
+    let blocked = loop {
+        match gate.poll(Urgency::Live, at(0)) {
+            Admission::Store(tail) => {
+                gate.stored(&tail, at(0));
+                durable = Tail::from_json(&tail.to_json());
+            }
+            Admission::Go(ticket) => {
+                failed += 1;
+                gate.leave(ticket, Facts { ended: Ended::Failed, ..FINE }, at(0));
+            }
+            other => break other,
+        }
+    };
+    let until = at(0).plus(policy.breaker.open);
+    assert_eq!((failed, blocked), (2, Admission::Blocked(until, Why::Breaker)));
+    // Killed: the next process leaves it alone until the same moment, and then tries with one call.
+    let mut next = Gate::durable(policy, durable.as_ref(), at(100));
+    assert_eq!(next.poll(Urgency::Interactive, at(100)), Admission::Blocked(until, Why::Breaker));
+    let Admission::Store(tail) = next.poll(Urgency::Live, until) else { panic!("stores first") };
+    next.stored(&tail, until);
+    go(&mut next, until);
+    assert_eq!(next.poll(Urgency::Live, until), Admission::Wait(Again::AfterReply, Why::Breaker));
 }

@@ -1,177 +1,13 @@
-//! The window's promise, counted at a simulated server.
-
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+//! The window, moment by moment. What it promises is proven in `gate/proof.rs`.
 
 use super::*;
 
 fn limits(max: u32, window_ms: u64) -> Limits {
-    Limits { max, window: Duration::from_millis(window_ms), time_out: Duration::from_secs(300) }
+    Limits { max, window: Duration::from_millis(window_ms), ..Limits::default() }
 }
 
 fn at(ms: i64) -> Timestamp {
     Timestamp(1_800_000_000_000 + ms)
-}
-
-/// A small generator (splitmix64), so that every run can be repeated from its seed.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound.max(1)
-    }
-}
-
-/// One simulated history: callers always have work, the network delays in both directions.
-struct History {
-    seed: u64,
-    limits: Limits,
-    /// Delays on the way there and back, each drawn below this; now and then ten times as long.
-    delay_us: u64,
-    calls: usize,
-    /// Changes limits, dies and restarts now and then.
-    rough: bool,
-}
-
-#[derive(Default)]
-struct Seen {
-    /// Arrivals at the server in microseconds.
-    arrivals: Vec<u64>,
-    /// The strictest limits that held all along.
-    span_us: u64,
-    sent: usize,
-}
-
-const SLOW_ONE_IN: u64 = 50;
-
-fn play(history: &History) -> Seen {
-    let mut draw = Draw(history.seed);
-    let mut seen = Seen::default();
-    let mut limiter = Limiter::new(history.limits);
-    let mut replies: BinaryHeap<Reverse<(u64, SlotId)>> = BinaryHeap::new();
-    // The true time runs in microseconds; the limiter sees milliseconds, rounded down.
-    let mut true_us = 0u64;
-    let clock = |true_us: u64| at(i64::try_from(true_us / 1_000).expect("a short history"));
-    while seen.sent < history.calls {
-        while let Some(&Reverse((reply_us, slot))) = replies.peek() {
-            if reply_us > true_us {
-                break;
-            }
-            replies.pop();
-            limiter.release(slot, clock(true_us));
-        }
-        if history.rough && draw.below(1_000) == 0 {
-            limiter = rough_moment(limiter, &mut replies, &mut draw, history, clock(true_us));
-        }
-        let urgency = Urgency::ALL[usize::try_from(draw.below(3)).expect("small")];
-        match limiter.try_take(urgency, clock(true_us)) {
-            Ok(slot) => {
-                let slow = if draw.below(SLOW_ONE_IN) == 0 { 10 } else { 1 };
-                let arrives = true_us + draw.below(history.delay_us * slow);
-                let answered = arrives + 1 + draw.below(history.delay_us * slow);
-                seen.arrivals.push(arrives);
-                seen.sent += 1;
-                replies.push(Reverse((answered, slot)));
-            }
-            Err(again) => {
-                let reply = replies.peek().map(|Reverse((reply_us, _))| *reply_us);
-                let freed = again
-                    .at()
-                    .map(|at| u64::try_from(at.0 - clock(0).0).expect("later than the start") * 1_000);
-                let next = [reply, freed].into_iter().flatten().min().expect("something happens next");
-                assert!(next > true_us, "asking again at once would spin");
-                true_us = next;
-            }
-        }
-    }
-    seen.span_us = true_us;
-    seen
-}
-
-/// Dies and restarts from what was stored, or changes the limits to something stricter and back.
-fn rough_moment(
-    mut limiter: Limiter,
-    replies: &mut BinaryHeap<Reverse<(u64, SlotId)>>,
-    draw: &mut Draw,
-    history: &History,
-    now: Timestamp,
-) -> Limiter {
-    if draw.below(2) == 0 {
-        let tail = limiter.tail(now, 0, Duration::ZERO);
-        replies.clear();
-        let read_back = Tail::from_json(&tail.to_json()).expect("its own text");
-        return Limiter::restore(history.limits, &read_back, now);
-    }
-    let max = u32::try_from(1 + draw.below(u64::from(history.limits.max))).expect("small");
-    let window = history.limits.window.saturating_mul(u32::try_from(1 + draw.below(3)).expect("small"));
-    limiter.set_limits(Limits { max, window, ..history.limits }, now);
-    limiter.set_limits(history.limits, now);
-    limiter
-}
-
-/// Counts the windows that saw more than they may: a closed interval of exactly `window`.
-fn breaches(seen: &mut Seen, limits: Limits) -> usize {
-    seen.arrivals.sort_unstable();
-    let window_us = u64::try_from(limits.window.as_micros()).expect("short");
-    let max = usize::try_from(limits.max).expect("small");
-    seen.arrivals.windows(max + 1).filter(|calls| calls[max] - calls[0] <= window_us).count()
-}
-
-#[test]
-fn no_window_is_ever_exceeded_at_the_server() {
-    // (limits, delay in µs, rough, why)
-    let cases = [
-        (limits(10, 10_000), 2_000, false, "few calls, quick replies"),
-        (limits(60, 60_000), 500_000, false, "replies that take seconds now and then"),
-        (limits(1, 1_000), 300_000, false, "one at a time"),
-        (limits(100, 1_000), 900_000, false, "delays as long as the window"),
-        (limits(1_000, 1_000), 20_000, false, "a fast system"),
-        (limits(50, 200), 1_000_000, false, "delays longer than the window"),
-        (limits(5_000, 10_000), 900_000, false, "so many that they are counted in steps"),
-        (limits(25, 1_000), 50_000, true, "limits that change, restarts"),
-        (limits(100, 2_000), 400_000, true, "the same with long delays"),
-    ];
-    let mut arrivals = 0;
-    for (round, (limits, delay_us, rough, why)) in cases.into_iter().cycle().take(27).enumerate() {
-        let seed = 7_919 * u64::try_from(round).expect("small");
-        let history = History { seed, limits, delay_us, calls: 40_000, rough };
-        let mut seen = play(&history);
-        assert_eq!(breaches(&mut seen, limits), 0, "{why} (seed {seed})");
-        arrivals += seen.arrivals.len();
-    }
-    assert!(arrivals >= 1_000_000, "{arrivals}");
-}
-
-#[test]
-fn counting_from_the_moment_of_sending_would_be_caught() {
-    // The check above must be able to fail: the same history with slots freed after sending.
-    let limits = limits(100, 1_000);
-    let mut draw = Draw(1);
-    let mut seen = Seen::default();
-    for call in 0..10_000u64 {
-        seen.arrivals.push((call / 100) * 1_001_000 + draw.below(900_000));
-    }
-    assert!(breaches(&mut seen, limits) > 0);
-}
-
-#[test]
-fn nearly_the_whole_allowance_is_used_when_replies_are_quick() {
-    for (limits, calls) in [
-        (limits(10, 10_000), 2_000),
-        (limits(60, 60_000), 12_000),
-        (limits(10, 1_000), 2_000),
-        (limits(1_000, 1_000), 50_000),
-    ] {
-        let seen = play(&History { seed: 3, limits, delay_us: 2_000, calls, rough: false });
-        let windows = seen.span_us as f64 / limits.window.as_micros() as f64;
-        // The first window's worth is admitted at time zero.
-        let share = (seen.sent as f64 / f64::from(limits.max) - 1.0) / windows;
-        assert!(share >= 0.95, "{limits:?} used {share}");
-    }
 }
 
 #[test]
@@ -197,6 +33,33 @@ fn backfill_leaves_room_for_what_urgent_calls_use() {
     }
     assert!(limiter.try_take(Urgency::Interactive, now).is_ok(), "a click finds room at once");
     assert!(limiter.try_take(Urgency::Interactive, now).is_err(), "but the window is the window");
+}
+
+#[test]
+fn the_reserve_follows_the_demand_up_to_what_is_configured() {
+    // (configured, urgent calls in each of the last two windows of 100, left free by backfill, why)
+    let cases = [
+        (None, 0, 4, "a twenty-fifth stands by, so that 96 % are used"),
+        (None, 7, 7, "as many as were taken lately"),
+        (None, 50, 10, "a tenth at most"),
+        (Some(0.3), 0, 4, "a larger reserve lies no more idle"),
+        (Some(0.3), 20, 20, "it follows the demand"),
+        (Some(0.3), 50, 30, "up to what is configured"),
+        (Some(0.02), 50, 2, "a small one stays small"),
+        (Some(0.0), 50, 0, "none at all"),
+    ];
+    for (reserve, urgent, free, why) in cases {
+        let mut limiter = Limiter::new(Limits { reserve, ..limits(100, 1_000) });
+        for moment in [500, 1_003] {
+            for _ in 0..urgent {
+                let slot = limiter.try_take(Urgency::Live, at(moment)).expect("room");
+                limiter.release(slot, at(moment));
+            }
+        }
+        let now = at(2_005);
+        let taken = (0..200).filter(|_| limiter.try_take(Urgency::Backfill, now).is_ok()).count();
+        assert_eq!(100 - taken, free, "{why}");
+    }
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl Known {
     /// Looks for the record at both sides, now.
     pub async fn look(&self, correlation_id: String) -> Looked {
         let Some(ctx) = &self.ctx else { return Looked { sides: [None, None] } };
-        let call = Call { class: Class::Interactive, correlation_id };
+        let call = Call::new(Class::Interactive, correlation_id);
         let mut sides = [None, None];
         for (side, place) in Side::BOTH.into_iter().zip(&mut sides) {
             let wanted = [Wanted { key: self.key.clone(), id: None }];
@@ -302,10 +302,16 @@ fn gate_words(gate: &Value, name: &str) -> Vec<String> {
         ));
     }
     if text("/breaker/state") == Some("open") {
-        words.push(format!("{name} failed so often that its breaker is open; it is tried again soon"));
+        let reason = text("/breaker/reason").unwrap_or("it failed often");
+        let next = text("/breaker/next_try_at").map(|at| format!(" at {at}")).unwrap_or_default();
+        words.push(format!("the breaker of {name} is open ({reason}); it is tried again{next}"));
     }
     if let Some(until) = text("/paused_until") {
-        words.push(format!("{name} asked for patience until {until}"));
+        words.push(match text("/paused_by") {
+            Some("day") => format!("the day's calls to {name} are made; there is room again at {until}"),
+            Some("quota") => format!("the quota of {name} is spent; it rests until {until}"),
+            _ => format!("{name} asked for patience until {until}"),
+        });
     }
     words
 }
