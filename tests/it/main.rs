@@ -12,6 +12,7 @@
 mod conformance;
 mod config;
 mod file;
+mod hostile;
 mod outreach;
 mod reconcile;
 mod reconcile_table;
