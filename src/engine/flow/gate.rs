@@ -173,7 +173,7 @@ const VALID: Duration = Duration::from_secs(2);
 /// What `per_day` counts over. Sliding, because nobody knows when a service's day begins.
 const DAY: Duration = Duration::from_secs(86_400);
 /// Who waits for the day asks again after so long: the limit may have been raised.
-const DAY_LOOK: Duration = Duration::from_secs(300);
+const DAY_LOOK: Duration = Duration::from_secs(60);
 /// Calls under way at most where nothing is configured.
 const CONCURRENCY_MAX: u32 = 256;
 

@@ -253,8 +253,8 @@ fn a_day_has_its_own_limit_over_any_24_hours() {
     let cases = [
         (
             at(11 * HOUR),
-            Admission::Blocked(at(11 * HOUR + 300_000), Why::Day),
-            "home, to ask again in five minutes",
+            Admission::Blocked(at(11 * HOUR + 60_000), Why::Day),
+            "home, to ask again in a minute",
         ),
         (Timestamp(free.0 - 30_000), Admission::Wait(Again::At(free), Why::Day), "soon enough to wait here"),
         (free, Admission::Go(4), "the first call is a day old"),
