@@ -26,6 +26,7 @@ mod storm;
 mod story;
 mod tables;
 mod triangle;
+mod trouble;
 mod window;
 
 use std::time::Duration;
