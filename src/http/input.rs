@@ -17,11 +17,22 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        let bytes = axum::body::Bytes::from_request(request, state).await.map_err(|error| {
+        let Raw(bytes) = Raw::from_request(request, state).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// A body as it came.
+pub struct Raw(pub axum::body::Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        axum::body::Bytes::from_request(request, state).await.map(Self).map_err(|error| {
             Problem::new(error.status(), error.body_text())
                 .remedy("send less at once, or raise [service] body_bytes_max")
-        })?;
-        parse(&bytes).map(Self)
+        })
     }
 }
 

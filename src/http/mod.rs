@@ -3,5 +3,6 @@
 pub mod api;
 pub mod input;
 pub mod mocks;
+pub mod once;
 pub mod problem;
 pub mod server;

@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::engine::fault::{Fault, FaultKind};
+use crate::runtime::jobs::JobProblem;
 use crate::runtime::operate::OperateError;
 use crate::runtime::reload::ReloadError;
 use crate::runtime::supervisor::StartError;
@@ -20,6 +21,9 @@ pub struct Problem {
     pub detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// In seconds: the header `Retry-After`.
+    #[serde(skip)]
+    pub retry_after: Option<u64>,
     /// Further members, such as `record_id` or `line`.
     #[serde(skip)]
     pub more: serde_json::Map<String, serde_json::Value>,
@@ -34,6 +38,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             remedy: None,
+            retry_after: None,
             more: serde_json::Map::new(),
         }
     }
@@ -55,6 +60,13 @@ impl Problem {
         self
     }
 
+    /// Says after how many seconds to try again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
     /// Adds a member.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
@@ -66,6 +78,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.retry_after;
         let mut body = serde_json::to_value(&self).unwrap_or_default();
         // A member of its own goes before the general one: an unknown record has the status `unknown`.
         if let Some(body) = body.as_object_mut() {
@@ -75,6 +88,9 @@ impl IntoResponse for Problem {
         let mut response = (status, body).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if status == StatusCode::PAYLOAD_TOO_LARGE {
             // The rest of the body stays unread, so the connection can't be used again; say so.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -120,6 +136,22 @@ impl From<OperateError> for Problem {
             }
             OperateError::Unreadable { .. } => Self::new(StatusCode::CONFLICT, error.to_string())
                 .remedy("mend the stream: the direction runs again by itself as soon as it can be read"),
+        }
+    }
+}
+
+impl From<JobProblem> for Problem {
+    fn from(error: JobProblem) -> Self {
+        match error {
+            JobProblem::Operate(error) => error.into(),
+            JobProblem::Store(error) => error.into(),
+            JobProblem::Unknown(_) => Self::not_found(error.to_string()),
+            JobProblem::Standing { standing } => Self::new(StatusCode::CONFLICT, error.to_string())
+                .remedy(format!("follow it at /v1/jobs/{standing}, or cancel it there"))
+                .with("job_id", standing),
+            JobProblem::Not { id, state, .. } => {
+                Self::new(StatusCode::CONFLICT, error.to_string()).with("job_id", id).with("state", state)
+            }
         }
     }
 }

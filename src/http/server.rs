@@ -13,6 +13,7 @@ use tower_http::normalize_path::NormalizePath;
 use super::api;
 use super::input::Correlation;
 use super::mocks::Mocks;
+use super::once::{Turns, once};
 use super::problem::Problem;
 use crate::runtime::supervisor::Runtime;
 
@@ -21,8 +22,8 @@ use crate::runtime::supervisor::Runtime;
 pub struct App {
     pub runtime: Arc<Runtime>,
     pub mocks: Mocks,
-    /// Held while a request with an Idempotency-Key is carried out: its twin waits and gets its answer.
-    pub once: Arc<tokio::sync::Mutex<()>>,
+    /// Whose turn it is among requests under one Idempotency-Key.
+    pub once: Arc<Turns>,
     /// Renders the metrics as Prometheus text.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -34,8 +35,9 @@ const CORRELATION_BYTES_MAX: usize = 128;
 pub fn router(app: App) -> Router {
     let body_max = app.runtime.config().service.body_bytes_max;
     let mocks = app.mocks.router();
-    let (routes, page) = api::routers(app);
+    let (routes, page) = api::routers(app.clone());
     let routes = routes
+        .layer(middleware::from_fn_with_state(app, once))
         .fallback(async || Problem::not_found("there is no such path").remedy("see /docs"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path knows other methods").remedy("see /docs")

@@ -34,6 +34,8 @@ pub struct OfId {
 pub enum Mode<'l> {
     /// Only note what is there: the other side has still to be read.
     Note,
+    /// Note what is there, and leave it to the queue: a job stands for it already, or is made.
+    Ask,
     /// Plan and deliver.
     Plan,
     /// Plan, and stage what is new in a bulk load towards this direction.
@@ -45,7 +47,7 @@ impl Mode<'_> {
     pub fn held(&self) -> Option<Direction> {
         match self {
             Self::Load(direction, ..) => Some(*direction),
-            Self::Note | Self::Plan => None,
+            Self::Note | Self::Ask | Self::Plan => None,
         }
     }
 
@@ -53,6 +55,7 @@ impl Mode<'_> {
     pub fn again(&mut self) -> Mode<'_> {
         match self {
             Self::Note => Mode::Note,
+            Self::Ask => Mode::Ask,
             Self::Plan => Mode::Plan,
             Self::Load(direction, id, load) => Mode::Load(*direction, *id, load),
         }

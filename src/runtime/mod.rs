@@ -1,5 +1,6 @@
 //! Everything that does: the tasks that carry out what the engine decides.
 
+mod asked;
 mod audit;
 pub mod book;
 mod busy;
@@ -12,7 +13,9 @@ pub mod fuse;
 pub mod gate;
 pub mod inline;
 pub mod janitor;
+pub mod jobs;
 mod lateness;
+pub mod letters;
 mod limits;
 pub mod link;
 mod look;
@@ -42,6 +45,7 @@ mod tell;
 mod twins;
 pub mod undo;
 mod verdict;
+mod wanted;
 pub mod watch;
 mod weigh;
 pub mod worker;

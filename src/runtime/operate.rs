@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::fuse::{self, Held, Word};
 use super::link::along;
+use super::mark;
 use super::push::Payload;
 use super::supervisor::{LinkKey, Running, Runtime, StartError};
 use crate::config::Customer;
@@ -55,44 +56,123 @@ pub struct Push {
 }
 
 /// Where an accepted push is kept.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug)]
 pub struct Pushed {
     pub job_id: i64,
+    pub record_id: String,
+    pub customer: String,
     pub link: String,
     pub direction: &'static str,
 }
 
+impl Pushed {
+    /// Writes it as users read it.
+    pub fn shown(&self) -> serde_json::Value {
+        serde_json::json!({ "job_id": self.job_id, "status": "queued", "record_id": self.record_id,
+            "customer_id": self.customer, "link": self.link, "direction": self.direction })
+    }
+}
+
+/// Why nothing of some pushes was taken.
+#[derive(Debug)]
+pub enum PushProblem {
+    /// The push at this place is the reason.
+    At(usize, OperateError),
+    /// Too much waits in that direction already.
+    Full { link: String, direction: &'static str, mark: u64, retry_after: u64 },
+}
+
+/// A direction of a running link with the pushes that go there, by their places.
+struct Lane {
+    customer: String,
+    link: String,
+    direction: Direction,
+    running: Arc<Running>,
+    id: LinkId,
+    pushes: Vec<(usize, NewJob)>,
+}
+
+/// When to come again where the queue is full, in seconds.
+const FULL_RETRY_AFTER: u64 = 30;
+
 impl Runtime {
-    /// Takes a change in: durable when this returns, delivered by the link's worker.
-    pub async fn push(self: &Arc<Self>, push: Push) -> Result<Pushed, OperateError> {
-        let (link, direction) = self.towards(&push.customer, &push.crm)?;
-        let running = self.start_link(&push.customer, &link).await?;
-        let state = self.store.link(&push.customer, &link).await?;
-        let key = key(&push.record_id)?;
-        let payload = Payload { operation: push.operation, data: push.data, expect: Default::default() };
-        let payload = serde_json::to_string(&payload).map_err(|error| StoreError::Io(error.to_string()))?;
+    /// Takes changes in, all or none: durable when this returns, delivered by the links' workers.
+    pub async fn push(self: &Arc<Self>, pushes: Vec<Push>) -> Result<Vec<Pushed>, PushProblem> {
         let now = (self.clock)();
-        let job = NewJob {
-            direction,
-            key,
-            origin: Origin::Push,
-            priority: push.priority,
-            due_at: now,
-            attempts_max: 0,
-            rules_version: running.context.load_full().map_or(0, |ctx| ctx.rules.version),
-            correlation_id: push.correlation_id,
-            payload: Some(payload),
-            replay_of: None,
-            state: JobState::Pending,
-            error: None,
-        };
-        let commit = Commit { jobs: vec![job], ..Commit::default() };
-        let committed = self.store.commit(state.id, commit, now).await?;
-        if let Some(ctx) = running.context.load_full() {
-            along(&ctx.due, direction).notify_one();
+        let mut lanes: Vec<Lane> = Vec::new();
+        let mut pushed: Vec<Pushed> = Vec::with_capacity(pushes.len());
+        for (place, push) in pushes.into_iter().enumerate() {
+            let at = |error| PushProblem::At(place, error);
+            let (link, direction) = self.towards(&push.customer, &push.crm).map_err(at)?;
+            let is_lane = |lane: &Lane| {
+                lane.customer == push.customer && lane.link == link && lane.direction == direction
+            };
+            let known = match lanes.iter().position(is_lane) {
+                Some(known) => known,
+                None => {
+                    lanes.push(self.lane(&push.customer, &link, direction).await.map_err(at)?);
+                    lanes.len() - 1
+                }
+            };
+            let Some(lane) = lanes.get_mut(known) else { continue };
+            pushed.push(Pushed {
+                job_id: 0,
+                record_id: push.record_id.clone(),
+                customer: push.customer.clone(),
+                link,
+                direction: direction.as_str(),
+            });
+            let rules_version = lane.running.context.load_full().map_or(0, |ctx| ctx.rules.version);
+            lane.pushes.push((place, job(push, direction, rules_version, now).map_err(at)?));
         }
-        let job_id = committed.jobs.first().copied().unwrap_or_default();
-        Ok(Pushed { job_id, link, direction: direction.as_str() })
+        for lane in &lanes {
+            self.has_room(lane).await?;
+        }
+        for lane in lanes {
+            let (places, jobs): (Vec<usize>, Vec<NewJob>) = lane.pushes.into_iter().unzip();
+            let first = places.first().copied().unwrap_or_default();
+            let commit = Commit { jobs, ..Commit::default() };
+            let committed = self.store.commit(lane.id, commit, now).await;
+            let committed = committed.map_err(|error| PushProblem::At(first, error.into()))?;
+            for (place, id) in places.into_iter().zip(committed.jobs) {
+                if let Some(pushed) = pushed.get_mut(place) {
+                    pushed.job_id = id;
+                }
+            }
+            if let Some(ctx) = lane.running.context.load_full() {
+                along(&ctx.due, lane.direction).notify_one();
+            }
+        }
+        Ok(pushed)
+    }
+
+    async fn lane(
+        self: &Arc<Self>,
+        customer: &str,
+        link: &str,
+        direction: Direction,
+    ) -> Result<Lane, OperateError> {
+        let running = self.start_link(customer, link).await?;
+        let id = self.store.link(customer, link).await?.id;
+        let (customer, link) = (customer.to_owned(), link.to_owned());
+        Ok(Lane { customer, link, direction, running, id, pushes: Vec::new() })
+    }
+
+    /// Refuses pushes to a queue that is past its mark.
+    async fn has_room(&self, lane: &Lane) -> Result<(), PushProblem> {
+        let config = self.config();
+        let known = config.customer(&lane.customer).ok();
+        let Some(mark) = known.and_then(|known| known.links.get(&lane.link).map(|link| link.queue_max))
+        else {
+            return Ok(());
+        };
+        let names = (lane.customer.as_str(), lane.link.as_str());
+        let is_full = mark::is_reached(self.store.as_ref(), names, lane.id, lane.direction, mark).await;
+        if !is_full.map_err(|error| PushProblem::At(0, error.into()))? {
+            return Ok(());
+        }
+        let (link, direction) = (lane.link.clone(), lane.direction.as_str());
+        Err(PushProblem::Full { link, direction, mark, retry_after: FULL_RETRY_AFTER })
     }
 
     /// Finds the link of a customer that leads to a system, and the direction.
@@ -232,6 +312,32 @@ impl Runtime {
             Direction::BOTH.iter().for_each(|&direction| along(&ctx.due, direction).notify_one());
         }
     }
+}
+
+/// Makes the job of a push.
+fn job(
+    push: Push,
+    direction: Direction,
+    rules_version: u32,
+    now: crate::engine::record::Timestamp,
+) -> Result<NewJob, OperateError> {
+    let key = key(&push.record_id)?;
+    let payload = Payload { operation: push.operation, data: push.data, expect: Default::default() };
+    let payload = serde_json::to_string(&payload).map_err(|error| StoreError::Io(error.to_string()))?;
+    Ok(NewJob {
+        direction,
+        key,
+        origin: Origin::Push,
+        priority: push.priority,
+        due_at: now,
+        attempts_max: 0,
+        rules_version,
+        correlation_id: push.correlation_id,
+        payload: Some(payload),
+        replay_of: None,
+        state: JobState::Pending,
+        error: None,
+    })
 }
 
 /// A system may be called by its own name or by its connector's.

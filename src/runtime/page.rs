@@ -16,11 +16,12 @@ use super::meter::Outcomes;
 use super::presence::shift;
 use super::recheck;
 use super::sights;
-use super::tell::{self, image_text};
+use super::tell;
 use super::verdict;
+use super::wanted::{asked, job_for, noted};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::history::{Event, Verdicts, What};
-use crate::engine::job::{JobError, JobState, Origin};
+use crate::engine::job::JobState;
 use crate::engine::plan::{
     Action, Observation, Occasion, Pair, Status, mark, observe, observe_deleted, reconcile,
 };
@@ -111,7 +112,7 @@ pub async fn take(ctx: &LinkContext, facts: Facts, mut mode: Mode<'_>) -> Result
 /// The same, for callers that keep the link quiet themselves ([`inline::quiet`]).
 pub async fn take_quietly(ctx: &LinkContext, mut facts: Facts, mode: &mut Mode<'_>) -> Result<Tally, Fault> {
     for _ in 0..ROUNDS_MAX {
-        let decided = plan(ctx, facts, matches!(mode, Mode::Note)).await?;
+        let decided = plan(ctx, facts, matches!(mode, Mode::Note | Mode::Ask)).await?;
         let delivered = deliver(ctx, decided, mode).await?;
         facts = match store(ctx, delivered).await? {
             Stored::Done(tally) => return Ok(tally),
@@ -137,13 +138,14 @@ pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -
     lateness::count(&facts, &entries, &mut tally);
     let told: Vec<Event> = facts.told.clone();
     let delivered = match mode {
-        Mode::Note => Inline::default(),
+        Mode::Note | Mode::Ask => Inline::default(),
         Mode::Plan => inline::deliver(ctx, &mut entries).await,
         Mode::Load(direction, _, load) => inline::stage(ctx, *direction, &mut entries, load).await?,
     };
     let moved = moved(&entries);
     let mut commit = match mode {
         Mode::Note => noted(entries),
+        Mode::Ask => asked(ctx, facts.side.outward(), entries),
         Mode::Plan | Mode::Load(..) => build(ctx, entries, &mut tally, &mut outcomes, delivered.failed),
     };
     commit.history.splice(..0, told);
@@ -341,12 +343,6 @@ pub fn decide(ctx: &LinkContext, entry: &mut Entry, occasion: Occasion, now: Tim
     entry.dirty |= before.is_some_and(|before| before != entry.pair);
 }
 
-/// Stores what was seen and decides nothing: jobs that stand for these pairs stay.
-fn noted(entries: Vec<Entry>) -> Commit {
-    let pairs = entries.into_iter().filter(|entry| entry.dirty && !entry.forget).map(|entry| entry.pair);
-    Commit { pairs: pairs.collect(), ..Commit::default() }
-}
-
 /// Turns what is left to do into jobs, and everything into one commit.
 fn build(
     ctx: &LinkContext,
@@ -410,63 +406,6 @@ fn build(
         }
     }
     commit
-}
-
-/// Makes the job that a direction of a planned pair needs, if any.
-pub fn job_for(
-    ctx: &LinkContext,
-    entry: &Entry,
-    direction: Direction,
-    now: Timestamp,
-    failed: Option<&Fault>,
-) -> Option<NewJob> {
-    let status = entry.pair.way(direction).status;
-    let action = along(&entry.actions, direction);
-    let mut job = NewJob {
-        direction,
-        key: entry.pair.key.clone(),
-        origin: Origin::Sync,
-        priority: 0,
-        due_at: now,
-        attempts_max: 0,
-        rules_version: ctx.rules.version,
-        correlation_id: ctx.run(direction.from()).to_string(),
-        payload: None,
-        replay_of: None,
-        state: JobState::Pending,
-        error: None,
-    };
-    let error = |code, message: Option<&String>| {
-        Some(JobError { code, message: message.cloned().unwrap_or_default() })
-    };
-    match (&entry.malformed, action) {
-        (Some((_, malformed)), _) if status == Status::Dead => {
-            job.state = JobState::Dead;
-            job.payload = Some(malformed.raw.clone());
-            job.error = error(FaultCode::Validation, Some(&malformed.reason));
-            Some(job)
-        }
-        (_, Action::Invalid(_)) if *along(&entry.before.status, direction) != Status::Dead => {
-            job.state = JobState::Dead;
-            let image = entry.pair.side(direction.from()).now();
-            job.payload = image.map(image_text);
-            job.error = error(FaultCode::Validation, entry.pair.way(direction).error.as_ref());
-            Some(job)
-        }
-        (_, Action::Conflict(_)) if direction == Direction::AToB => {
-            job.state = JobState::Conflict;
-            job.error = error(FaultCode::Conflict, entry.pair.way(direction).error.as_ref());
-            Some(job)
-        }
-        (_, action) if action.is_write() && status == Status::Dead => {
-            job.state = JobState::Dead;
-            job.payload = entry.pair.side(direction.from()).now().map(image_text);
-            job.error = failed.map(|fault| JobError { code: fault.code, message: fault.to_string() });
-            Some(job)
-        }
-        (_, action) if action.is_write() && status != Status::Synced => Some(job),
-        _ => None,
-    }
 }
 
 /// By how much the keys that each side has change with a page.

@@ -11,7 +11,6 @@ use super::look;
 use super::verdict::{Ending, Parcel, no_write, plan};
 use crate::connectors::{Call, Wanted};
 use crate::engine::fault::Fault;
-use crate::engine::job::Origin;
 use crate::engine::plan::{Action, Pair, Projector, Seen};
 use crate::engine::record::Direction;
 use crate::planted::{Bug, planted};
@@ -25,7 +24,7 @@ pub(super) async fn check(
     call: &Call,
 ) -> Result<Vec<Parcel>, (Fault, Vec<Parcel>)> {
     let (doubtful, mut kept): (Vec<Parcel>, Vec<Parcel>) = parcels.into_iter().partition(|parcel| {
-        parcel.job.origin == Origin::Sync && is_revival(&parcel.entry.pair, direction, &parcel.action)
+        parcel.job.origin.is_planned() && is_revival(&parcel.entry.pair, direction, &parcel.action)
     });
     if doubtful.is_empty() {
         return Ok(kept);

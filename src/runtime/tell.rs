@@ -169,7 +169,9 @@ pub fn delivered(
     let direction = job.direction;
     match job.origin {
         Origin::Push => pushed(ctx, &entry.pair, direction, action, answer, &of(job)),
-        Origin::Sync => written(ctx, &entry.pair, direction, action, made_from, answer, &of(job)),
+        Origin::Sync | Origin::Asked => {
+            written(ctx, &entry.pair, direction, action, made_from, answer, &of(job))
+        }
     }
 }
 

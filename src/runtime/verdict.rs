@@ -3,11 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::asked;
 use super::inline::observe_there;
 use super::link::{LinkContext, along, at};
 use super::meter::millis;
-use super::page::{Before, Entry, decide, job_for};
+use super::page::{Before, Entry, decide};
 use super::tell::{self, Answer, image_text};
+use super::wanted::job_for;
 use crate::connectors::Outcome;
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::history::Event;
@@ -78,7 +80,10 @@ pub(super) fn no_write(ctx: &LinkContext, job: &Job, entry: Entry, action: &Acti
             log_dead(ctx, job, &error);
             Transition::Dead { error, payload: pair.side(job.direction.from()).now().map(image_text) }
         }
-        _ => Transition::Obsolete,
+        action => asked::unmet(ctx, job, pair, action).map_or(Transition::Obsolete, |error| {
+            log_dead(ctx, job, &error);
+            Transition::Dead { error, payload: job.payload.clone() }
+        }),
     };
     let forget = pair.a.now().is_none() && pair.b.now().is_none();
     ending(ctx, job, transition, entry, forget)
@@ -88,8 +93,15 @@ pub(super) fn dead(ctx: &LinkContext, job: &Job, before: Before, error: JobError
     log_dead(ctx, job, &error);
     let transition = Transition::Dead { error, payload: job.payload.clone() };
     let history = tell::ended(ctx, job, &transition).into_iter().collect();
-    let settlement =
-        Settlement { job_id: job.id, fence: fence(job), transition, pair: None, forget: false, history };
+    let settlement = Settlement {
+        job_id: job.id,
+        fence: fence(job),
+        transition,
+        pair: None,
+        forget: false,
+        history,
+        reason: None,
+    };
     Ending { settlement, before, other: None, other_is_over: false }
 }
 
@@ -123,8 +135,8 @@ pub(super) fn ending(
     let mut history = std::mem::take(&mut entry.history);
     history.extend(tell::ended(ctx, job, &transition));
     let arrived = matches!(transition, Transition::Synced | Transition::Again { .. });
-    let forget = forget && job.origin == Origin::Sync;
-    let told = job.origin == Origin::Sync && (entry.pair.version > 0 || (arrived && !forget));
+    let forget = forget && job.origin.is_planned();
+    let told = job.origin.is_planned() && (entry.pair.version > 0 || (arrived && !forget));
     let forget = forget && told;
     if forget && !arrived {
         history.push(tell::forgotten(ctx, &entry));
@@ -138,6 +150,7 @@ pub(super) fn ending(
         pair: told.then_some(entry.pair),
         forget,
         history,
+        reason: None,
     };
     Ending { settlement, before: entry.before, other, other_is_over }
 }
@@ -211,14 +224,14 @@ pub(super) fn conclude(
             let known = entry.pair.side(direction.to()).clone();
             observe_there(ctx, &mut entry.pair, direction.to(), current, projector);
             let is_news = *entry.pair.side(direction.to()) != known;
-            let action = if job.origin == Origin::Sync {
+            let action = if job.origin.is_planned() {
                 plan(ctx, direction, &mut entry)
             } else {
                 retold.action.clone()
             };
             if !action.is_write() {
                 no_write(ctx, &job, entry, &action)
-            } else if is_news && job.origin == Origin::Sync {
+            } else if is_news && job.origin.is_planned() {
                 // The attempt told us something new, so it is given back; it can't go on for ever,
                 // because each round needs another edit over there.
                 ending_of(ctx, &job, Transition::Snoozed { due_at: ctx.now() }, entry)
@@ -230,10 +243,7 @@ pub(super) fn conclude(
                 failed(ctx, &job, entry, (&fault, took), rest)
             }
         }
-        Outcome::Failed(fault) if fault.is_stopping() => {
-            // Nothing was tried and nothing is wrong: the next start goes on where this one was.
-            ending_of(ctx, &job, Transition::Snoozed { due_at: ctx.now() }, entry)
-        }
+        Outcome::Failed(fault) if fault.is_stopping() => handed_back(ctx, &job, entry),
         Outcome::Failed(fault) => failed(ctx, &job, entry, (&fault, took), rest),
     };
     (ending, retold)
@@ -285,6 +295,11 @@ pub(super) fn ending_of(ctx: &LinkContext, job: &Job, transition: Transition, en
     ending(ctx, job, transition, entry, false)
 }
 
+/// Nothing was tried and nothing is wrong: the next start goes on where this one was.
+pub(super) fn handed_back(ctx: &LinkContext, job: &Job, entry: Entry) -> Ending {
+    ending_of(ctx, job, Transition::Snoozed { due_at: ctx.now() }, entry)
+}
+
 pub(super) fn failed(
     ctx: &LinkContext,
     job: &Job,
@@ -297,6 +312,7 @@ pub(super) fn failed(
     let end = ctx.end(direction.to());
     let ended = end.outage(fault, now).map_or(Ended::Failed(fault), |until| Ended::Outage { until });
     let next = job::settle(job, ended, &end.retry, now);
+    let mut reason = None;
     let (transition, status, event) = match next {
         JobNext::Retrying { due_at, error } => {
             (Transition::Retrying { due_at, error }, Status::Retrying, "job.retrying")
@@ -304,6 +320,7 @@ pub(super) fn failed(
         JobNext::Snoozed { due_at } => {
             // The whole destination asks for patience: the other jobs wait as well.
             *rest = Some(due_at.since(now).min(REST_MAX).max(rest.unwrap_or_default()));
+            reason = Some(JobError { code: fault.code, message: fault.to_string() });
             (Transition::Snoozed { due_at }, Status::Queued, "job.snoozed")
         }
         JobNext::Dead { error } => {
@@ -313,6 +330,7 @@ pub(super) fn failed(
         }
         JobNext::PauseStream { due_at, .. } => {
             *rest = Some(FATAL_REST);
+            reason = Some(JobError { code: fault.code, message: fault.to_string() });
             (Transition::Snoozed { due_at: due_at.min(now.plus(FATAL_REST)) }, Status::Queued, "job.paused")
         }
         // Planning again is what the next lease does anyway.
@@ -330,5 +348,7 @@ pub(super) fn failed(
     if fault.kind == FaultKind::Fatal {
         ctx.trouble_writing(direction, Some(fault.to_string()));
     }
-    ending_of(ctx, job, transition, entry)
+    let mut ending = ending_of(ctx, job, transition, entry);
+    ending.settlement.reason = reason;
+    ending
 }

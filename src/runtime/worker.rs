@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::asked;
 use super::claims::Claims;
 use super::inline::observe_there;
 use super::link::{LinkContext, along};
@@ -112,18 +113,28 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
     if leased.is_empty() {
         return Ok(None);
     }
+    let mut rest = None;
     let call = Call {
         class: if leased.iter().any(|leased| leased.job.priority > 0) {
             Class::Interactive
         } else {
             Class::Live
         },
-        correlation_id: leased.first().map(|leased| leased.job.correlation_id.clone()).unwrap_or_default(),
+        correlation_id: asked::correlation(&leased),
         link: Some(ctx.name.as_str().into()),
     };
     let (hold, leased, others) = ctx.busy.hold(leased);
     let claims = Claims::of(&leased, now);
     let mut settlements: Vec<Ending> = others.into_iter().map(|leased| put_off(ctx, leased)).collect();
+    let (guard, leased) = if leased.iter().any(|leased| leased.job.origin == Origin::Asked) {
+        drop(guard);
+        let leased =
+            claims.keep(ctx, asked::look(ctx, direction, leased, &mut settlements, (&call, &mut rest))).await;
+        let guard = along(&ctx.delivery, direction).lock().await;
+        (guard, asked::refresh(ctx, leased).await?)
+    } else {
+        (guard, leased)
+    };
     let mut parcels = Vec::with_capacity(leased.len());
     for leased in leased {
         match pack(ctx, direction, leased) {
@@ -138,7 +149,6 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
     if !parcels.is_empty() {
         meter::attempted(ctx, direction, took);
     }
-    let mut rest = None;
     let mut projector = Projector::new(&ctx.rules, direction.to());
     let mut retold = Vec::new();
     for (parcel, outcome) in parcels.into_iter().zip(outcomes) {
@@ -162,6 +172,7 @@ fn put_off(ctx: &LinkContext, Leased { job, pair }: Leased) -> Ending {
         pair: None,
         forget: false,
         history: Vec::new(),
+        reason: None,
     };
     Ending { settlement, before, other: None, other_is_over: false }
 }
@@ -206,7 +217,8 @@ fn pack(ctx: &LinkContext, direction: Direction, leased: Leased) -> Result<Parce
     }
     let action = plan(ctx, direction, &mut entry);
     let made_from = entry.pair.side(direction.from()).now().cloned();
-    if action.is_write() {
+    // What was asked for is looked at where it goes to, too, before anybody is told that nothing is to be done.
+    if action.is_write() || job.origin == Origin::Asked {
         return Ok(Parcel { job, entry, action, made_from });
     }
     Err(Box::new(no_write(ctx, &job, entry, &action)))

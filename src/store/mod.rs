@@ -3,18 +3,23 @@
 //! Invariant: what one call changes, it changes in one transaction or not at all. Pairs carry a
 //! version and jobs a fence; a write that expects another one changes nothing and says so.
 
+mod counts;
+mod filters;
 mod looks;
 pub mod memory;
 mod moves;
 pub mod sqlite;
+mod tries;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use self::counts::{Counters, Depth};
+pub use self::filters::{HistoryFilter, JobFilter};
 pub use self::looks::{Known, Looks};
 use crate::engine::history::Event;
-use crate::engine::job::{Job, JobError, JobState, Origin};
+use crate::engine::job::{Attempt, Job, JobError, JobState, Origin};
 use crate::engine::plan::Pair;
 use crate::engine::record::{Cursor, Direction, Key, RemoteId, Side, Timestamp};
 
@@ -79,38 +84,6 @@ pub struct LinkState {
     pub counters: Counters,
 }
 
-/// The conservation count of invariant 11: `accepted = delivered + cancelled + superseded + dead`
-/// plus what is still active.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Counters {
-    pub accepted: u64,
-    pub delivered: u64,
-    pub superseded: u64,
-    pub cancelled: u64,
-    /// Failures that ended in a dead letter, ever; replayed and deleted ones included.
-    pub dead: u64,
-    pub skipped: u64,
-}
-
-impl Counters {
-    /// Counts the jobs that have not ended; what is in conflict among them.
-    pub fn active(&self) -> u64 {
-        let ended = self.delivered + self.superseded + self.cancelled + self.dead;
-        self.accepted.saturating_sub(ended)
-    }
-}
-
-impl std::ops::AddAssign for Counters {
-    fn add_assign(&mut self, more: Self) {
-        self.accepted = self.accepted.saturating_add(more.accepted);
-        self.delivered = self.delivered.saturating_add(more.delivered);
-        self.superseded = self.superseded.saturating_add(more.superseded);
-        self.cancelled = self.cancelled.saturating_add(more.cancelled);
-        self.dead = self.dead.saturating_add(more.dead);
-        self.skipped = self.skipped.saturating_add(more.skipped);
-    }
-}
-
 /// Wanted work, from the planner or from a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
@@ -142,11 +115,12 @@ pub struct Commit {
     /// attempts, and `superseded` counts one; a leased one stays leased, marked dirty: settled as
     /// through, dead or in conflict, it is pending [`Transition::Again`].
     /// An `Origin::Sync` job changes nothing of a standing `Push` job: it is remembered, and becomes
-    /// a job of its own when the push has ended.
+    /// a job of its own when the push has ended. A standing `Asked` job carries it out as well, at once
+    /// even where it is scheduled for later; where it comes to nothing the sync becomes a job of its own.
     /// A sync job that is born dead replaces the dead sync letter that stands for its (direction, key).
     pub jobs: Vec<NewJob>,
-    /// Active sync jobs that have become senseless: the difference is gone. Leased ones and pushes
-    /// are left alone. They count as superseded. Dead sync letters of the same (direction, key) go too,
+    /// Active sync jobs that have become senseless: the difference is gone. Leased ones, and what somebody
+    /// asked for, are left alone, but for asked ones that were parked in conflict: they are through. They count as superseded. Dead sync letters of the same (direction, key) go too,
     /// they are counted already. Comes before `jobs`.
     pub obsolete: Vec<(Direction, Key)>,
     pub cursor: Option<(Side, Option<Cursor>)>,
@@ -247,6 +221,29 @@ pub struct Settlement {
     pub forget: bool,
     /// What happened, in order; stored only where the settlement holds.
     pub history: Vec<Event>,
+    /// Why it was snoozed, for whoever asks for the attempt; one without a reason is not remembered.
+    pub reason: Option<JobError>,
+}
+
+/// What became of work that somebody asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enqueued {
+    /// This job does it: a new one, or the planner's own, which was taken over.
+    Job(i64),
+    /// Nothing was changed: this one stands already, and the planner did not make it.
+    Standing(i64),
+}
+
+/// What became of a wish to have one job due now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retried {
+    Due,
+    /// There is no such job.
+    Unknown,
+    /// It is in a state that waits for nothing.
+    Not(JobState),
+    /// It is dead, and this job stands in its place or has replayed it.
+    Standing(i64),
 }
 
 /// What became of settlements.
@@ -256,47 +253,6 @@ pub struct Settled {
     pub lost: Vec<i64>,
     /// Jobs whose pair had moved on: nothing changed for them, read the pair and settle again.
     pub stale: Vec<i64>,
-}
-
-/// How many jobs of a link are in which state, a direction each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Depth {
-    pub pending: u64,
-    pub leased: u64,
-    pub retrying: u64,
-    pub waiting: u64,
-    pub conflict: u64,
-    pub dead: u64,
-}
-
-/// Which jobs to list, newest first.
-#[derive(Clone, Debug, Default)]
-pub struct JobFilter {
-    pub link: Option<LinkId>,
-    pub direction: Option<Direction>,
-    pub state: Option<JobState>,
-    pub key: Option<Key>,
-    /// Only ids below this one.
-    pub before: Option<i64>,
-    pub limit: usize,
-}
-
-/// Which events to list, newest first.
-#[derive(Clone, Debug, Default)]
-pub struct HistoryFilter {
-    pub link: Option<LinkId>,
-    pub key: Option<Key>,
-    pub run: Option<String>,
-    pub rules_version: Option<u32>,
-    /// Not before this moment.
-    pub from: Option<Timestamp>,
-    /// Before this moment.
-    pub to: Option<Timestamp>,
-    /// Only confirmed writes.
-    pub written: bool,
-    /// Only ids below this one.
-    pub before: Option<i64>,
-    pub limit: usize,
 }
 
 /// An event as it is stored; ids grow with every event.
@@ -402,6 +358,16 @@ pub trait Store: Send + Sync {
     async fn depth(&self, link: LinkId) -> Result<[Depth; 2], StoreError>;
     /// Says when the next job of a direction is due; `None` where there is none.
     async fn next_due(&self, link: LinkId, direction: Direction) -> Result<Option<Timestamp>, StoreError>;
+    /// Makes a job that somebody asked for, unless such a one stands for its (direction, key): all at once,
+    /// so that of many who ask at the same moment one is told that it is theirs. What it replays is
+    /// answered by it.
+    async fn enqueue(&self, link: LinkId, job: NewJob, now: Timestamp) -> Result<Enqueued, StoreError>;
+    /// Lists the last attempts of a job, oldest first.
+    async fn attempts(&self, job: i64) -> Result<Vec<Attempt>, StoreError>;
+    /// Makes one job due now that is retrying, waiting or dead; attempts from zero.
+    async fn retry_job(&self, id: i64, now: Timestamp) -> Result<Retried, StoreError>;
+    /// Removes jobs that are dead letters; gives how many.
+    async fn forget_letters(&self, ids: Vec<i64>) -> Result<u64, StoreError>;
     /// Makes retrying, waiting and dead jobs of a key due now, attempts from zero (a dead one becomes
     /// pending again, unless an active one stands there). Gives the ids.
     async fn retry_now(&self, link: LinkId, key: &Key, now: Timestamp) -> Result<Vec<i64>, StoreError>;

@@ -2,8 +2,10 @@
 //!
 //! Invariant: accepted = delivered + superseded + cancelled + dead + active, after every move.
 
-use super::{Counters, LinkId, NewJob, Transition};
-use crate::engine::job::{Job, JobState, Lease, Origin};
+use super::tries::counted;
+use super::{Counters, LinkId, NewJob, Retried, Transition};
+use crate::engine::fault::FaultCode;
+use crate::engine::job::{self, Attempt, AttemptEnd, Job, JobError, JobState, Lease, Origin};
 use crate::engine::plan::{DirectionState, Pair, Seen, SideState, Status};
 use crate::engine::record::{Direction, Timestamp};
 use crate::planted::{Bug, planted};
@@ -17,7 +19,7 @@ pub(super) struct Row {
     pub fence: u64,
     /// Newer work of the same kind came in while the job was leased.
     pub dirty: bool,
-    /// The planner wants a sync once this push has ended.
+    /// The planner wants a sync: once this push has ended, or should what was asked for come to nothing.
     pub sync_after: bool,
 }
 
@@ -33,6 +35,8 @@ pub(super) struct Moved {
     pub overrules: bool,
     /// A job that is born from the end of this one.
     pub next: Option<Row>,
+    /// The try that ended, where the row stays.
+    pub attempt: Option<Attempt>,
 }
 
 /// A status to be noted in a pair.
@@ -81,6 +85,9 @@ impl Row {
             error: new.error,
             payload: new.payload,
             replay_of: new.replay_of,
+            replay_attempt: None,
+            replayed_by: None,
+            scheduled_at: scheduled(new.origin, new.due_at, now),
             lease: None,
         };
         let counted =
@@ -93,15 +100,31 @@ impl Row {
         let superseded = u64::from(!planted(Bug::SupersededUncounted));
         let mut counted = Counters { accepted: 1, superseded, ..Counters::default() };
         let job = &mut self.job;
-        job.updated_at = now;
-        if job.origin == Origin::Push && new.origin == Origin::Sync {
+        if job.state != JobState::Leased {
+            job.updated_at = now;
+        }
+        if job.origin.is_kept() && new.origin == Origin::Sync {
             self.sync_after = true;
+            if job.origin == Origin::Asked {
+                job.due_at = job.due_at.min(new.due_at);
+                let is_parked = job.state == JobState::Conflict && new.state == JobState::Pending;
+                if is_parked || job.state == JobState::Waiting {
+                    job.state = JobState::Pending;
+                }
+            }
             return counted;
         }
+        self.sync_after |= job.origin == Origin::Asked || new.origin == Origin::Asked;
+        let are_pushes = job.origin == Origin::Push && new.origin == Origin::Push;
+        let payload = match (job.payload.take(), new.payload) {
+            (Some(standing), Some(newer)) if are_pushes => Some(job::merged(&standing, &newer)),
+            (standing, newer) => newer.or(standing),
+        };
+        job.scheduled_at = scheduled(new.origin, new.due_at, now);
         job.origin = new.origin;
         job.rules_version = new.rules_version;
         job.correlation_id = new.correlation_id;
-        job.payload = new.payload.or(job.payload.take());
+        job.payload = payload;
         job.error = new.error.or(job.error.take());
         job.replay_of = new.replay_of.or(job.replay_of);
         job.due_at = job.due_at.min(new.due_at);
@@ -114,6 +137,18 @@ impl Row {
         } else {
             job.state = birth_state(new.state);
             counted.dead = u64::from(job.state == JobState::Dead);
+        }
+        counted
+    }
+
+    /// Lets what somebody asks for take over the planner's own job.
+    pub fn take_over(&mut self, new: NewJob, now: Timestamp) -> Counters {
+        let counted = self.coalesce(new, now);
+        if self.job.state != JobState::Leased {
+            // The planner's own part is not to wait for the time that was asked for.
+            self.job.state = JobState::Pending;
+            self.job.attempts = 0;
+            self.job.error = None;
         }
         counted
     }
@@ -144,13 +179,19 @@ impl Row {
         matches!(self.job.state, JobState::Pending | JobState::Retrying | JobState::Waiting)
     }
 
+    /// Tells whether what somebody asked for waits for the end of a conflict.
+    pub fn is_parked(&self) -> bool {
+        self.job.origin == Origin::Asked && self.job.state == JobState::Conflict
+    }
+
     /// Tells whether a claim under this fence still holds.
     pub fn is_held_under(&self, fence: u64) -> bool {
         self.job.state == JobState::Leased && self.fence == fence
     }
 
     /// Ends a lease. Where newer work came in meanwhile, nothing is final.
-    pub fn settle(&mut self, transition: Transition, now: Timestamp) -> Moved {
+    pub fn settle(&mut self, transition: Transition, reason: Option<JobError>, now: Timestamp) -> Moved {
+        let attempt = self.attempt(&transition, reason, now);
         let is_final = matches!(
             transition,
             Transition::Synced | Transition::Obsolete | Transition::Conflict { .. } | Transition::Dead { .. }
@@ -160,12 +201,35 @@ impl Row {
         self.dirty = false;
         self.job.lease = None;
         self.job.updated_at = now;
-        let mut moved = self.carry_out(transition, now);
+        let counted = counted(attempt.as_ref());
+        let mut moved = match self.too_early(&transition, now) {
+            Some(due_at) => {
+                let again = Moved { mark: None, ..self.carry_out(Transition::Again { due_at }, now) };
+                self.job.state = JobState::Waiting;
+                self.sync_after = false;
+                again
+            }
+            None => self.carry_out(transition, now),
+        };
         moved.overrules = overrules;
+        moved.counted += counted;
         if !self.job.state.is_active() || moved.gone {
+            // What was asked for, and is through, has carried the planner's wish out as well.
+            self.sync_after &= !(self.job.origin == Origin::Asked && self.job.state == JobState::Synced);
             self.follow(&mut moved, now);
         }
+        moved.attempt = attempt.filter(|_| !moved.gone);
         moved
+    }
+
+    /// Says when an asked job has to run again that was through only because the planner hurried it.
+    fn too_early(&self, transition: &Transition, now: Timestamp) -> Option<Timestamp> {
+        let is_through = match transition {
+            Transition::Synced | Transition::Obsolete => true,
+            Transition::Dead { error, .. } => error.code == FaultCode::NotFound,
+            _ => false,
+        };
+        self.job.scheduled_at.filter(|&at| is_through && self.job.origin == Origin::Asked && at > now)
     }
 
     fn carry_out(&mut self, transition: Transition, now: Timestamp) -> Moved {
@@ -177,7 +241,7 @@ impl Row {
                 let through = transition == Transition::Synced;
                 moved.counted.delivered = u64::from(through);
                 moved.counted.superseded = u64::from(!through);
-                moved.gone = job.origin == Origin::Sync;
+                moved.gone = !job.origin.is_kept();
                 job.state = JobState::Synced;
                 job.error = None;
             }
@@ -227,16 +291,31 @@ impl Row {
 
     /// Takes an expired lease back; the attempt stays counted.
     pub fn rescue(&mut self, now: Timestamp) -> Moved {
+        let attempt = self.ended(AttemptEnd::Lost, None, now);
         self.dirty = false;
         self.job.lease = None;
         self.job.state = JobState::Pending;
         self.job.updated_at = now;
-        Moved { mark: Some(self.mark(Status::Queued)), ..Moved::default() }
+        Moved { mark: Some(self.mark(Status::Queued)), attempt, ..Moved::default() }
     }
 
     /// Tells whether [`Self::retry`] is for this job; a dead one also needs its place to be free.
     pub fn can_retry(&self) -> bool {
         matches!(self.job.state, JobState::Retrying | JobState::Waiting | JobState::Dead)
+            && !self.is_answered()
+    }
+
+    /// Says why [`Self::retry`] is not for this job, where another one may stand in its place.
+    pub fn why_not_retry(&self, standing: Option<i64>) -> Option<Retried> {
+        match self.job.state {
+            JobState::Dead => self.job.replayed_by.or(standing).map(Retried::Standing),
+            _ => (!self.can_retry()).then_some(Retried::Not(self.job.state)),
+        }
+    }
+
+    /// Tells whether it is a dead letter that another job has replayed.
+    pub fn is_answered(&self) -> bool {
+        self.job.state == JobState::Dead && self.job.replayed_by.is_some()
     }
 
     /// Makes the job due now with a full number of attempts.
@@ -245,6 +324,7 @@ impl Row {
         self.job.state = JobState::Pending;
         self.job.attempts = 0;
         self.job.due_at = now;
+        self.job.scheduled_at = None;
         self.job.updated_at = now;
         self.job.error = None;
         Moved {
@@ -256,13 +336,17 @@ impl Row {
 
     /// Ends an active job unfinished.
     pub fn cancel(&mut self, now: Timestamp) -> Moved {
+        let attempt = self.ended(AttemptEnd::Cancelled, None, now);
         self.dirty = false;
         self.job.lease = None;
         self.job.state = JobState::Cancelled;
         self.job.updated_at = now;
+        // What was asked for beside the planner says nothing of how the pair stands.
+        let mark = Mark { error: None, ..self.mark(Status::Cancelled) };
         let mut moved = Moved {
             counted: Counters { cancelled: 1, ..Counters::default() },
-            mark: Some(Mark { error: None, ..self.mark(Status::Cancelled) }),
+            mark: (!self.job.origin.is_kept()).then_some(mark),
+            attempt,
             ..Moved::default()
         };
         self.follow(&mut moved, now);
@@ -303,6 +387,11 @@ impl Row {
             queued_at: None,
         }
     }
+}
+
+/// Says since when something was asked for that is not to be done at once.
+fn scheduled(origin: Origin, due_at: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    (origin == Origin::Asked && due_at > now).then_some(due_at)
 }
 
 fn birth_state(wanted: JobState) -> JobState {

@@ -14,6 +14,8 @@ mod fuses;
 #[allow(dead_code, reason = "shared by test binaries, none of which uses all of it")]
 #[path = "../common/home.rs"]
 pub mod home;
+mod jobs;
+mod letters;
 mod live;
 mod metrics;
 #[allow(dead_code, reason = "shared by test binaries, none of which uses all of it")]

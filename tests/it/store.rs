@@ -137,7 +137,15 @@ pub(crate) async fn lease(store: &dyn Store, link: LinkId, now: i64, limit: usiz
 
 pub(crate) fn end(leased: &Leased, transition: Transition) -> Settlement {
     let fence = leased.job.lease.as_ref().expect("a lease").fence;
-    Settlement { job_id: leased.job.id, fence, transition, pair: None, forget: false, history: Vec::new() }
+    Settlement {
+        job_id: leased.job.id,
+        fence,
+        transition,
+        pair: None,
+        forget: false,
+        history: Vec::new(),
+        reason: None,
+    }
 }
 
 pub(crate) async fn settle(store: &dyn Store, link: LinkId, settlement: Settlement, now: i64) -> Settled {

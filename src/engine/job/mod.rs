@@ -1,9 +1,13 @@
 //! A queued intent: the durable memory of a difference that has not been delivered yet.
 
+mod attempt;
 mod parts;
+mod payload;
 mod settle;
 mod types;
 
+pub use attempt::{ATTEMPTS_KEPT, Attempt, AttemptEnd};
 pub use parts::{halves, parts};
+pub use payload::merged;
 pub use settle::{Ended, JobNext, PLANNED_AGAIN_MAX, Patience, RetryPolicy, exhausted, settle};
 pub use types::{Job, JobError, JobState, Lease, Origin};

@@ -193,6 +193,9 @@ mod tests {
             error: None,
             payload: None,
             replay_of: None,
+            replay_attempt: None,
+            replayed_by: None,
+            scheduled_at: None,
             lease: None,
         }
     }

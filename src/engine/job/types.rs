@@ -57,11 +57,24 @@ pub enum Origin {
     Sync,
     /// `POST /v1/sync/`: the job carries its content as a payload.
     Push,
+    /// `POST /v1/jobs/{link}`: the record is looked at where it comes from, and planned like a change
+    /// that a poll brought.
+    Asked,
 }
 
 impl Origin {
     /// Every origin, in the order of its stored code.
-    pub const ALL: [Self; 2] = [Self::Sync, Self::Push];
+    pub const ALL: [Self; 3] = [Self::Sync, Self::Push, Self::Asked];
+
+    /// Tells whether the pair says what is to be written; else the job carries it.
+    pub fn is_planned(self) -> bool {
+        matches!(self, Self::Sync | Self::Asked)
+    }
+
+    /// Tells whether somebody may ask for the job after it has ended well.
+    pub fn is_kept(self) -> bool {
+        matches!(self, Self::Push | Self::Asked)
+    }
 }
 
 /// A timed claim on a job.
@@ -105,5 +118,11 @@ pub struct Job {
     pub payload: Option<String>,
     /// The job that this one replays.
     pub replay_of: Option<i64>,
+    /// The last attempt of that job.
+    pub replay_attempt: Option<u64>,
+    /// The newest job that replays this one: as a dead letter it is answered.
+    pub replayed_by: Option<i64>,
+    /// What was asked for is not to be done before.
+    pub scheduled_at: Option<Timestamp>,
     pub lease: Option<Lease>,
 }

@@ -2,10 +2,13 @@
 
 pub mod conflicts;
 pub mod crms;
+pub mod dead_letters;
 pub mod explain;
 pub mod health;
+pub mod jobs;
 pub mod links;
 pub mod overrides;
+pub mod push;
 pub mod rules;
 pub mod status;
 pub mod sync;
@@ -28,7 +31,7 @@ struct Description;
 
 fn described() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Description::openapi())
-        .routes(routes!(sync::push))
+        .routes(routes!(push::push))
         .routes(routes!(sync::manual))
         .routes(routes!(sync::poll))
         .routes(routes!(sync::retry))
@@ -36,6 +39,15 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(status::service))
         .routes(routes!(status::record))
         .routes(routes!(explain::explain))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::summary))
+        .routes(routes!(jobs::ask, jobs::read))
+        .routes(routes!(jobs::attempts))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::retry))
+        .routes(routes!(jobs::replay))
+        .routes(routes!(dead_letters::list, dead_letters::delete))
+        .routes(routes!(dead_letters::replay))
         .routes(routes!(conflicts::list))
         .routes(routes!(conflicts::resolve))
         .routes(routes!(undo::undo))
@@ -67,4 +79,12 @@ pub fn routers(app: App) -> (Router, Router) {
     let (routes, description) = described().split_for_parts();
     let page = Router::new().merge(SwaggerUi::new("/docs").url("/openapi.json", description));
     (routes.with_state(app), page)
+}
+
+/// Adds a member to an object.
+fn with(mut body: serde_json::Value, name: &str, value: impl Into<serde_json::Value>) -> serde_json::Value {
+    if let Some(body) = body.as_object_mut() {
+        body.insert(name.to_owned(), value.into());
+    }
+    body
 }

@@ -13,7 +13,7 @@ use crate::runtime::operate::key;
 use crate::runtime::supervisor::LinkKey;
 use crate::runtime::undo::{Restored, Undo};
 
-use super::sync::RecordId;
+use super::push::RecordId;
 
 /// Which writes to take back: all that is named has to hold.
 #[derive(Debug, serde::Deserialize, utoipa::ToSchema)]

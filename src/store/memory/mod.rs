@@ -13,10 +13,11 @@ use async_trait::async_trait;
 use self::state::State;
 use super::moves::Row;
 use super::{
-    Commit, Committed, Counters, Depth, ENDED_KEPT, HistoryFilter, JobFilter, LeaseRequest, Leased, LinkId,
-    LinkState, LoadId, Recorded, RulesVersion, Settled, Settlement, Store, StoreError,
+    Commit, Committed, Counters, Depth, ENDED_KEPT, Enqueued, HistoryFilter, JobFilter, LeaseRequest, Leased,
+    LinkId, LinkState, LoadId, NewJob, Recorded, Retried, RulesVersion, Settled, Settlement, Store,
+    StoreError,
 };
-use crate::engine::job::{Job, JobState};
+use crate::engine::job::{Attempt, Job, JobState};
 use crate::engine::plan::Pair;
 use crate::engine::record::{Direction, Key, RemoteId, Side, Timestamp};
 
@@ -223,6 +224,11 @@ impl Store for MemoryStore {
                 && filter.direction.is_none_or(|direction| row.job.direction == direction)
                 && filter.state.is_none_or(|state| row.job.state == state)
                 && filter.key.as_ref().is_none_or(|key| row.job.key == *key)
+                && filter.links.as_ref().is_none_or(|links| links.contains(&row.link))
+                && filter.code.is_none_or(|code| row.job.error.as_ref().is_some_and(|it| it.code == code))
+                && (!filter.unanswered || row.job.replayed_by.is_none())
+                && filter.from.is_none_or(|from| row.job.updated_at >= from)
+                && filter.to.is_none_or(|to| row.job.updated_at < to)
                 && filter.before.is_none_or(|before| row.job.id < before)
         };
         let wanted = state.jobs.values().rev().filter(is_wanted).take(filter.limit);
@@ -234,7 +240,10 @@ impl Store for MemoryStore {
         Ok(Direction::BOTH.map(|direction| {
             let count = |wanted: JobState| {
                 let is_wanted = |row: &&Row| {
-                    row.link == link && row.job.direction == direction && row.job.state == wanted
+                    row.link == link
+                        && row.job.direction == direction
+                        && row.job.state == wanted
+                        && !row.is_answered()
                 };
                 state.jobs.values().filter(is_wanted).count() as u64
             };
@@ -256,6 +265,37 @@ impl Store for MemoryStore {
             .values()
             .filter(|row| row.link == link && row.job.direction == direction && row.is_ready());
         Ok(ready.map(|row| row.job.due_at).min())
+    }
+
+    async fn enqueue(&self, link: LinkId, job: NewJob, now: Timestamp) -> Result<Enqueued, StoreError> {
+        self.state().enqueue(link, job, now)
+    }
+
+    async fn attempts(&self, job: i64) -> Result<Vec<Attempt>, StoreError> {
+        Ok(self.state().attempts.get(&job).cloned().unwrap_or_default())
+    }
+
+    async fn retry_job(&self, id: i64, now: Timestamp) -> Result<Retried, StoreError> {
+        let mut state = self.state();
+        let Some(mut row) = state.jobs.get(&id).cloned() else { return Ok(Retried::Unknown) };
+        let standing = state.active(row.link, row.job.direction, &row.job.key).map(|row| row.job.id);
+        let refused = row.why_not_retry(standing);
+        if refused.is_none() {
+            let moved = row.retry(now);
+            state.carry_out(row, moved);
+        }
+        Ok(refused.unwrap_or(Retried::Due))
+    }
+
+    async fn forget_letters(&self, ids: Vec<i64>) -> Result<u64, StoreError> {
+        let mut state = self.state();
+        let before = state.jobs.len();
+        for id in ids {
+            if state.jobs.get(&id).is_some_and(|row| row.job.state == JobState::Dead) {
+                state.remove_job(id);
+            }
+        }
+        Ok((before - state.jobs.len()) as u64)
     }
 
     async fn retry_now(&self, link: LinkId, key: &Key, now: Timestamp) -> Result<Vec<i64>, StoreError> {
@@ -343,10 +383,13 @@ impl Store for MemoryStore {
     async fn tidy(&self, now: Timestamp, _force: bool) -> Result<(), StoreError> {
         let mut state = self.state();
         state.values.retain(|_, (_, expires_at)| lasts(*expires_at, now));
-        state.jobs.retain(|_, row| {
-            let has_ended = matches!(row.job.state, JobState::Synced | JobState::Cancelled);
+        let State { jobs, attempts, .. } = &mut *state;
+        jobs.retain(|_, row| {
+            let has_ended =
+                matches!(row.job.state, JobState::Synced | JobState::Cancelled) || row.is_answered();
             !(has_ended && row.job.updated_at.plus(ENDED_KEPT) < now)
         });
+        attempts.retain(|id, _| jobs.contains_key(id));
         Ok(())
     }
 }

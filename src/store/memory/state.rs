@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::engine::history::{Event, What};
-use crate::engine::job::{JobState, Origin};
+use crate::engine::job::{ATTEMPTS_KEPT, Attempt, JobState, Origin};
 use crate::engine::plan::Pair;
 use crate::engine::record::{Direction, Key, Side, Timestamp};
 use crate::store::moves::{self, Mark, Moved, Row};
 use crate::store::{
-    Commit, Committed, Counters, HISTORY_PRUNED_MAX, HistoryFilter, LinkId, LinkState, LoadId, NewJob,
-    Recorded, RulesVersion, Settled, Settlement, StoreError, history_bytes,
+    Commit, Committed, Counters, Enqueued, HISTORY_PRUNED_MAX, HistoryFilter, LinkId, LinkState, LoadId,
+    NewJob, Recorded, RulesVersion, Settled, Settlement, StoreError, Transition, history_bytes,
 };
 
 #[derive(Clone, Default)]
@@ -17,6 +17,7 @@ pub(super) struct State {
     pub links: Vec<LinkState>,
     pub pairs: BTreeMap<(LinkId, Key), (Pair, Option<LoadId>)>,
     pub jobs: BTreeMap<i64, Row>,
+    pub attempts: BTreeMap<i64, Vec<Attempt>>,
     jobs_made: i64,
     /// The highest version that was ever forgotten in a link.
     forgotten: BTreeMap<LinkId, u32>,
@@ -123,10 +124,9 @@ impl State {
             self.jobs.insert(id, row);
             return (id, counted);
         }
-        let is_letter = |row: &Row| row.job.state == JobState::Dead && row.job.origin == Origin::Sync;
         if new.state == JobState::Dead
             && new.origin == Origin::Sync
-            && let Some(mut row) = self.find_job(link, new.direction, &new.key, is_letter)
+            && let Some(mut row) = self.find_job(link, new.direction, &new.key, is_planners_letter)
         {
             let counted = row.bury_again(new, now);
             let id = row.job.id;
@@ -137,13 +137,53 @@ impl State {
         (self.insert_job(row), counted)
     }
 
+    pub fn enqueue(&mut self, link: LinkId, new: NewJob, now: Timestamp) -> Result<Enqueued, StoreError> {
+        self.link(link)?;
+        let replays = new.replay_of;
+        let (mut row, counted) = match self.active(link, new.direction, &new.key) {
+            Some(row) if row.job.origin.is_kept() => return Ok(Enqueued::Standing(row.job.id)),
+            Some(mut row) => {
+                let counted = row.take_over(new, now);
+                (row, counted)
+            }
+            None => Row::born(link, new, now),
+        };
+        row.job.replay_attempt = replays.and_then(|id| self.attempts.get(&id)?.last()).map(|it| it.number);
+        let id = if row.job.id == 0 { self.insert_job(row) } else { self.put_row(row) };
+        if let Some(replayed) = replays.and_then(|id| self.jobs.get_mut(&id)) {
+            replayed.job.replayed_by = Some(id);
+        }
+        self.count(link, counted);
+        Ok(Enqueued::Job(id))
+    }
+
+    fn put_row(&mut self, row: Row) -> i64 {
+        let id = row.job.id;
+        self.jobs.insert(id, row);
+        id
+    }
+
+    pub fn remove_job(&mut self, id: i64) {
+        self.jobs.remove(&id);
+        self.attempts.remove(&id);
+    }
+
+    fn remember(&mut self, job: i64, attempt: Option<Attempt>) {
+        let Some(attempt) = attempt else { return };
+        let attempts = self.attempts.entry(job).or_default();
+        attempts.push(attempt);
+        let too_many = attempts.len().saturating_sub(ATTEMPTS_KEPT);
+        attempts.drain(..too_many);
+    }
+
     /// Stores a moved job with all that the move means; the mark only where it is given.
     pub fn carry_out(&mut self, row: Row, moved: Moved) {
         let (link, direction, key) = (row.link, row.job.direction, row.job.key.clone());
         self.count(link, moved.counted);
         if moved.gone {
-            self.jobs.remove(&row.job.id);
+            self.remove_job(row.job.id);
         } else {
+            self.remember(row.job.id, moved.attempt);
             self.jobs.insert(row.job.id, row);
         }
         if let Some(next) = moved.next {
@@ -170,17 +210,18 @@ impl State {
         }
         let mut counted = commit.counted;
         for (direction, key) in &commit.obsolete {
-            if let Some(row) = self.active(link, *direction, key)
-                && row.job.origin == Origin::Sync
-                && row.job.state != JobState::Leased
-            {
-                self.jobs.remove(&row.job.id);
-                counted.superseded += 1;
+            if let Some(mut row) = self.active(link, *direction, key) {
+                if row.job.origin == Origin::Sync && row.job.state != JobState::Leased {
+                    self.remove_job(row.job.id);
+                    counted.superseded += 1;
+                } else if row.is_parked() {
+                    let moved = row.settle(Transition::Obsolete, None, now);
+                    self.carry_out(row, moved);
+                }
             }
-            self.jobs.retain(|_, row| {
-                let letter = row.job.state == JobState::Dead && row.job.origin == Origin::Sync;
-                !(letter && row.link == link && row.job.direction == *direction && row.job.key == *key)
-            });
+            while let Some(letter) = self.find_job(link, *direction, key, is_planners_letter) {
+                self.remove_job(letter.job.id);
+            }
         }
         let mut jobs = Vec::new();
         for new in commit.jobs {
@@ -217,7 +258,7 @@ impl State {
             settled.lost.push(settlement.job_id);
             return;
         };
-        let mut moved = row.settle(settlement.transition, now);
+        let mut moved = row.settle(settlement.transition, settlement.reason, now);
         if let Some(mut pair) = settlement.pair {
             // The caller's own status stands, but for what it could not know.
             if let Some(mark) = moved.mark.take().filter(|_| moved.overrules) {
@@ -273,4 +314,9 @@ impl State {
         self.history.drain(..pruned);
         pruned as u64
     }
+}
+
+/// A dead letter that the planner left and that nobody has answered.
+fn is_planners_letter(row: &Row) -> bool {
+    row.job.state == JobState::Dead && row.job.origin == Origin::Sync && !row.is_answered()
 }

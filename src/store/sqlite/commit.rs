@@ -2,11 +2,11 @@
 
 use super::pair_row::{Growth, Writing};
 use super::trouble::Fallible;
-use super::{Session, history, job_row, links};
+use super::{Session, history, job_row, jobs as job_moves, links};
 use crate::engine::job::{JobState, Origin};
 use crate::engine::record::{Key, Timestamp};
 use crate::store::moves::Row;
-use crate::store::{Commit, Committed, Counters, LinkId, LoadId, NewJob};
+use crate::store::{Commit, Committed, Counters, LinkId, LoadId, NewJob, Transition};
 
 pub(super) fn commit(
     session: &mut Session,
@@ -24,10 +24,14 @@ pub(super) fn commit(
     let mut counted = commit.counted;
     for (direction, key) in &commit.obsolete {
         let standing = job_row::active(db, link, *direction, key)?;
-        let is_senseless = |row: &Row| row.job.origin == Origin::Sync && row.job.state != JobState::Leased;
-        if let Some(row) = standing.filter(is_senseless) {
-            job_row::remove(db, row.job.id)?;
-            counted.superseded += 1;
+        if let Some(mut row) = standing {
+            if row.job.origin == Origin::Sync && row.job.state != JobState::Leased {
+                job_row::remove(db, row.job.id)?;
+                counted.superseded += 1;
+            } else if row.is_parked() {
+                let moved = row.settle(Transition::Obsolete, None, now);
+                job_moves::carry_out(db, &row, moved)?;
+            }
         }
         while let Some(letter) = job_row::dead_sync(db, link, *direction, key)? {
             job_row::remove(db, letter.job.id)?;

@@ -12,21 +12,22 @@ use crate::store::moves::Row;
 /// What [`read`] expects, in order.
 pub(super) const COLUMNS: &str = "id, link, direction, key, state, origin, attempts, attempts_max, priority, \
      due_at, created_at, updated_at, rules_version, correlation_id, error_code, error, payload, replay_of, \
-     owner, until, fence, dirty, sync_after";
+     owner, until, fence, dirty, sync_after, replay_attempt, replayed_by, scheduled_at";
 
 const INSERT: &str = "
 INSERT INTO jobs (link, direction, key, created_at, state, origin, attempts, attempts_max, priority, due_at,
                   updated_at, rules_version, correlation_id, error_code, error, payload, replay_of, owner,
-                  until, fence, dirty, sync_after)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)";
+                  until, fence, dirty, sync_after, replay_attempt, replayed_by, scheduled_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
+        ?23, ?24, ?25)";
 
 /// Takes the same parameters, and the id; the first four never change.
 const UPDATE: &str = "
 UPDATE jobs SET state = ?5, origin = ?6, attempts = ?7, attempts_max = ?8, priority = ?9, due_at = ?10,
                 updated_at = ?11, rules_version = ?12, correlation_id = ?13, error_code = ?14, error = ?15,
                 payload = ?16, replay_of = ?17, owner = ?18, until = ?19, fence = ?20, dirty = ?21,
-                sync_after = ?22
-WHERE id = ?23";
+                sync_after = ?22, replay_attempt = ?23, replayed_by = ?24, scheduled_at = ?25
+WHERE id = ?26";
 
 /// Returns the stored code of a direction.
 pub(super) fn direction_code(direction: Direction) -> u8 {
@@ -62,7 +63,7 @@ pub(super) fn insert(db: &Connection, row: &Row) -> Fallible<i64> {
 pub(super) fn update(db: &Connection, row: &Row) -> Fallible<()> {
     let mut statement = db.prepare_cached(UPDATE)?;
     bind_changing(&mut statement, row)?;
-    statement.raw_bind_parameter(23, row.job.id)?;
+    statement.raw_bind_parameter(26, row.job.id)?;
     statement.raw_execute()?;
     Ok(())
 }
@@ -88,26 +89,36 @@ fn bind_changing(statement: &mut CachedStatement<'_>, row: &Row) -> rusqlite::Re
     // The column is signed; the bits are the same.
     statement.raw_bind_parameter(20, row.fence as i64)?;
     statement.raw_bind_parameter(21, row.dirty)?;
-    statement.raw_bind_parameter(22, row.sync_after)
+    statement.raw_bind_parameter(22, row.sync_after)?;
+    statement.raw_bind_parameter(23, job.replay_attempt.map(|number| number as i64))?;
+    statement.raw_bind_parameter(24, job.replayed_by)?;
+    statement.raw_bind_parameter(25, job.scheduled_at.map(|at| at.0))
 }
 
 /// Removes a job.
 pub(super) fn remove(db: &Connection, id: i64) -> Fallible<()> {
     db.prepare_cached("DELETE FROM jobs WHERE id = ?1")?.execute([id])?;
+    super::attempts::forget(db, id)
+}
+
+/// Notes which job replays another one.
+pub(super) fn answered(db: &Connection, id: i64, by: i64) -> Fallible<()> {
+    db.prepare_cached("UPDATE jobs SET replayed_by = ?2 WHERE id = ?1")?.execute((id, by))?;
     Ok(())
+}
+
+/// Reads an error as it is stored.
+pub(super) fn error_of(code: Option<&str>, message: Option<String>) -> Fallible<Option<JobError>> {
+    let (Some(word), Some(message)) = (code, message) else { return Ok(None) };
+    let code = FaultCode::from_word(word).ok_or_else(|| damaged("an error"))?;
+    Ok(Some(JobError { code, message }))
 }
 
 /// Reads the job of a row of [`COLUMNS`].
 pub(super) fn read(row: &rusqlite::Row<'_>) -> Fallible<Row> {
     let state = state_of(row.get(4)?)?;
     let fence = row.get::<_, i64>(20)? as u64;
-    let error = match (row.get_ref(14)?.as_str_or_null(), row.get::<_, Option<String>>(15)?) {
-        (Ok(Some(word)), Some(message)) => {
-            let code = FaultCode::from_word(word).ok_or_else(|| damaged("the error of a job"))?;
-            Some(JobError { code, message })
-        }
-        _ => None,
-    };
+    let error = error_of(row.get_ref(14)?.as_str_or_null().ok().flatten(), row.get(15)?)?;
     let lease = match (row.get(18)?, row.get(19)?) {
         (Some(owner), Some(until)) => Some(Lease { owner, until: Timestamp(until), fence }),
         _ => None,
@@ -131,6 +142,9 @@ pub(super) fn read(row: &rusqlite::Row<'_>) -> Fallible<Row> {
         error,
         payload: row.get(16)?,
         replay_of: row.get(17)?,
+        replay_attempt: row.get::<_, Option<i64>>(23)?.and_then(|number| u64::try_from(number).ok()),
+        replayed_by: row.get(24)?,
+        scheduled_at: row.get::<_, Option<i64>>(25)?.map(Timestamp),
         lease,
     };
     let link = LinkId(row.get(1)?);
@@ -165,7 +179,8 @@ pub(super) fn dead_sync(
 ) -> Fallible<Option<Row>> {
     one(
         db,
-        "link = ?1 AND key = ?3 AND direction = ?2 AND state = 6 AND origin = 0 ORDER BY id DESC LIMIT 1",
+        "link = ?1 AND key = ?3 AND direction = ?2 AND state = 6 AND origin = 0 \
+         AND replayed_by IS NULL ORDER BY id DESC LIMIT 1",
         (link.0, direction_code(direction), key.as_bytes()),
     )
 }

@@ -6,11 +6,11 @@ use rusqlite::types::Value;
 use super::job_row::{self, direction_code};
 use super::pair_row::Growth;
 use super::trouble::Fallible;
-use super::{links, pair_row};
+use super::{attempts, links, pair_row};
 use crate::engine::job::{Job, JobState};
 use crate::engine::record::{Key, Timestamp};
 use crate::store::moves::{Moved, Row};
-use crate::store::{Depth, JobFilter, LinkId};
+use crate::store::{Depth, JobFilter, LinkId, Retried};
 
 /// Reads one job.
 pub(super) fn one(db: &Connection, id: i64) -> Fallible<Option<(LinkId, Job)>> {
@@ -19,7 +19,9 @@ pub(super) fn one(db: &Connection, id: i64) -> Fallible<Option<(LinkId, Job)>> {
 
 /// Lists jobs, newest first.
 pub(super) fn list(db: &Connection, filter: &JobFilter) -> Fallible<Vec<(LinkId, Job)>> {
-    let mut wanted = vec!["1"];
+    // Letters have an index of their own, which only a constant finds.
+    let letters = filter.state == Some(JobState::Dead);
+    let mut wanted = vec![if letters { "state = 6" } else { "1" }];
     let mut values: Vec<Value> = Vec::new();
     let mut want = |condition: &'static str, value: Option<Value>| {
         if let Some(value) = value {
@@ -29,11 +31,23 @@ pub(super) fn list(db: &Connection, filter: &JobFilter) -> Fallible<Vec<(LinkId,
     };
     want("link = ?", filter.link.map(|link| link.0.into()));
     want("direction = ?", filter.direction.map(|direction| i64::from(direction_code(direction)).into()));
-    want("state = ?", filter.state.map(|state| (state as i64).into()));
+    want("state = ?", filter.state.filter(|_| !letters).map(|state| (state as i64).into()));
     want("key = ?", filter.key.as_ref().map(|key| key.as_bytes().to_vec().into()));
+    want("error_code = ?", filter.code.map(|code| code.as_str().to_owned().into()));
+    want("updated_at >= ?", filter.from.map(|at| at.0.into()));
+    want("updated_at < ?", filter.to.map(|at| at.0.into()));
     want("id < ?", filter.before.map(Into::into));
+    if filter.unanswered {
+        wanted.push("replayed_by IS NULL");
+    }
+    let links: Option<String> = filter.links.as_ref().map(|links| {
+        let links: Vec<String> = links.iter().map(|link| link.0.to_string()).collect();
+        format!("link IN (SELECT value FROM json_each('[{}]'))", links.join(","))
+    });
+    wanted.extend(links.as_deref());
     values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
-    let tail = format!("WHERE {} ORDER BY id DESC LIMIT ?", wanted.join(" AND "));
+    let index = if letters && filter.key.is_none() { "INDEXED BY jobs_letters" } else { "" };
+    let tail = format!("{index} WHERE {} ORDER BY id DESC LIMIT ?", wanted.join(" AND "));
     let rows = job_row::many(db, &tail, rusqlite::params_from_iter(values))?;
     Ok(rows.into_iter().map(|row| (row.link, row.job)).collect())
 }
@@ -58,6 +72,15 @@ pub(super) fn depth(db: &Connection, link: LinkId) -> Fallible<[Depth; 2]> {
             JobState::Synced | JobState::Cancelled => continue,
         };
         *place = links::unsigned(row, 2)?;
+    }
+    let mut answered = db.prepare_cached(
+        "SELECT direction, count(*) FROM jobs INDEXED BY jobs_answered \
+         WHERE link = ?1 AND state = 6 AND replayed_by IS NOT NULL GROUP BY direction",
+    )?;
+    let mut rows = answered.query([link.0])?;
+    while let Some(row) = rows.next()? {
+        let depth = if row.get::<_, u8>(0)? == 0 { &mut a_to_b } else { &mut b_to_a };
+        depth.dead = depth.dead.saturating_sub(links::unsigned(row, 1)?);
     }
     Ok([a_to_b, b_to_a])
 }
@@ -84,6 +107,31 @@ pub(super) fn retry_now(db: &Connection, link: LinkId, key: &Key, now: Timestamp
     Ok(hurried)
 }
 
+/// Makes one job due now, where that is what it waits for.
+pub(super) fn retry_job(db: &Connection, id: i64, now: Timestamp) -> Fallible<Retried> {
+    let Some(mut row) = job_row::by_id(db, id)? else { return Ok(Retried::Unknown) };
+    let standing = job_row::active(db, row.link, row.job.direction, &row.job.key)?.map(|row| row.job.id);
+    if let Some(refused) = row.why_not_retry(standing) {
+        return Ok(refused);
+    }
+    let moved = row.retry(now);
+    carry_out(db, &row, moved)?;
+    Ok(Retried::Due)
+}
+
+/// Removes dead letters; gives how many of these jobs were some.
+pub(super) fn forget_letters(db: &Connection, ids: &[i64]) -> Fallible<u64> {
+    let mut forgotten = 0;
+    let mut letter = db.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1 AND state = 6")?;
+    for &id in ids {
+        if letter.exists([id])? {
+            job_row::remove(db, id)?;
+            forgotten += 1;
+        }
+    }
+    Ok(forgotten)
+}
+
 /// Cancels an active job.
 pub(super) fn cancel(db: &Connection, id: i64, now: Timestamp) -> Fallible<bool> {
     let Some(mut row) = job_row::by_id(db, id)?.filter(|row| row.job.state.is_active()) else {
@@ -94,8 +142,10 @@ pub(super) fn cancel(db: &Connection, id: i64, now: Timestamp) -> Fallible<bool>
     Ok(true)
 }
 
-fn carry_out(db: &Connection, row: &Row, moved: Moved) -> Fallible<()> {
+/// Stores a moved job that stays, with all that the move means.
+pub(super) fn carry_out(db: &Connection, row: &Row, moved: Moved) -> Fallible<()> {
     job_row::update(db, row)?;
+    attempts::remember(db, row.job.id, moved.attempt.as_ref())?;
     if let Some(next) = &moved.next {
         job_row::insert(db, next)?;
     }

@@ -8,7 +8,8 @@ use crate::engine::record::{Cursor, Side};
 use crate::store::{Counters, LinkId, LinkState};
 
 const COLUMNS: &str = "id, customer, link, cursor_a, cursor_b, epoch_a, epoch_b, matched, planned_under, paused, \
-     started, frozen_ab, frozen_ba, accepted, delivered, superseded, cancelled, dead, skipped";
+     started, frozen_ab, frozen_ba, accepted, delivered, superseded, cancelled, dead, skipped, \
+     retries, attempts, attempts_ms";
 
 /// Finds or makes a link.
 pub(super) fn find_or_make(db: &Connection, customer: &str, link: &str) -> Fallible<LinkState> {
@@ -86,8 +87,8 @@ pub(super) fn count(db: &Connection, link: LinkId, growth: Growth, counted: Coun
     db.prepare_cached(
         "UPDATE links SET pairs = pairs + ?2, accepted = accepted + ?3, delivered = delivered + ?4, \
          superseded = superseded + ?5, cancelled = cancelled + ?6, dead = dead + ?7, skipped = skipped + ?8, \
-         forgotten = max(forgotten, ?9) \
-         WHERE id = ?1",
+         forgotten = max(forgotten, ?9), retries = retries + ?10, attempts = attempts + ?11, \
+         attempts_ms = attempts_ms + ?12 WHERE id = ?1",
     )?
     .execute((
         link.0,
@@ -99,6 +100,9 @@ pub(super) fn count(db: &Connection, link: LinkId, growth: Growth, counted: Coun
         number(counted.dead),
         number(counted.skipped),
         growth.forgotten,
+        number(counted.retries),
+        number(counted.attempts),
+        number(counted.attempts_ms),
     ))?;
     Ok(())
 }
@@ -145,6 +149,9 @@ fn read(row: &Row<'_>) -> Fallible<LinkState> {
             cancelled: unsigned(row, 16)?,
             dead: unsigned(row, 17)?,
             skipped: unsigned(row, 18)?,
+            retries: unsigned(row, 19)?,
+            attempts: unsigned(row, 20)?,
+            attempts_ms: unsigned(row, 21)?,
         },
     })
 }

@@ -3,7 +3,9 @@
 //! Invariant: only the writer's connection writes, and whoever asked it is answered after COMMIT.
 //! The lock beside the file is held as long as one connection is open.
 
+mod attempts;
 mod commit;
+mod enqueue;
 mod history;
 mod inline;
 mod job_row;
@@ -44,10 +46,11 @@ use self::shapes::Shapes;
 use self::trouble::Fallible;
 use self::writer::Request;
 use super::{
-    Commit, Committed, Depth, HistoryFilter, JobFilter, Known, LeaseRequest, Leased, LinkId, LinkState,
-    LoadId, Looks, Recorded, RulesVersion, Settled, Settlement, Store, StoreError,
+    Commit, Committed, Depth, Enqueued, HistoryFilter, JobFilter, Known, LeaseRequest, Leased, LinkId,
+    LinkState, LoadId, Looks, NewJob, Recorded, Retried, RulesVersion, Settled, Settlement, Store,
+    StoreError,
 };
-use crate::engine::job::Job;
+use crate::engine::job::{Attempt, Job};
 use crate::engine::plan::Pair;
 use crate::engine::record::{Direction, Key, RemoteId, Side, Timestamp};
 
@@ -335,6 +338,22 @@ impl Store for SqliteStore {
 
     async fn next_due(&self, link: LinkId, direction: Direction) -> Result<Option<Timestamp>, StoreError> {
         self.read(move |session| lease::next_due(&session.db, link, direction)).await
+    }
+
+    async fn enqueue(&self, link: LinkId, job: NewJob, now: Timestamp) -> Result<Enqueued, StoreError> {
+        self.write(1, move |session| enqueue::enqueue(&session.db, link, job, now)).await
+    }
+
+    async fn attempts(&self, job: i64) -> Result<Vec<Attempt>, StoreError> {
+        self.read(move |session| attempts::of(&session.db, job)).await
+    }
+
+    async fn retry_job(&self, id: i64, now: Timestamp) -> Result<Retried, StoreError> {
+        self.write(1, move |session| jobs::retry_job(&session.db, id, now)).await
+    }
+
+    async fn forget_letters(&self, ids: Vec<i64>) -> Result<u64, StoreError> {
+        self.write(ids.len(), move |session| jobs::forget_letters(&session.db, &ids)).await
     }
 
     async fn retry_now(&self, link: LinkId, key: &Key, now: Timestamp) -> Result<Vec<i64>, StoreError> {

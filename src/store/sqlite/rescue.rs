@@ -1,7 +1,7 @@
 //! `rescue`: leases that ran out.
 
 use super::trouble::Fallible;
-use super::{Session, job_row, pair_row};
+use super::{Session, attempts, job_row, pair_row};
 use crate::engine::record::Timestamp;
 use crate::planted::{Bug, planted};
 
@@ -18,6 +18,7 @@ pub(super) fn rescue(session: &mut Session, now: Timestamp, all: bool) -> Fallib
         let Some(mut row) = job_row::by_id(db, id)? else { continue };
         let moved = row.rescue(now);
         job_row::update(db, &row)?;
+        attempts::remember(db, id, moved.attempt.as_ref())?;
         if let Some(mark) = moved.mark {
             pair_row::mark(db, row.link, &row.job.key, row.job.direction, mark)?;
         }

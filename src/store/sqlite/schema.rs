@@ -12,7 +12,7 @@ use rusqlite::Connection;
 pub(super) const APPLICATION_ID: i32 = 0x7265_6353;
 
 /// Tables, and the step that made them.
-const TABLES: [(&str, u32); 9] = [
+const TABLES: [(&str, u32); 10] = [
     ("jobs", 1),
     ("kv", 1),
     ("links", 1),
@@ -22,9 +22,10 @@ const TABLES: [(&str, u32); 9] = [
     ("shapes", 1),
     ("history", 2),
     ("history_size", 2),
+    ("attempts", 5),
 ];
 
-const STEPS: [&str; 4] = [V1, V2, V3, V4];
+const STEPS: [&str; 5] = [V1, V2, V3, V4, V5];
 
 /// `pairs` holds its rarer and never searched parts in small blobs, whose form `row.rs` owns; NULL
 /// stands for the usual: no id of its own, seen as its base, nothing ever to be done.
@@ -173,6 +174,32 @@ ALTER TABLE links DROP COLUMN echoes;
 /// anew begins above it, so that no version ever stands for two pairs.
 const V4: &str = "
 ALTER TABLE links ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+";
+
+/// Tries of jobs; `outcome` is the place in `AttemptEnd::ALL`, `number` the fence that the lease had. A dead
+/// letter that another job replays is answered: `replayed_by` names that job.
+const V5: &str = "
+CREATE TABLE attempts (
+    job            INTEGER NOT NULL,
+    number         INTEGER NOT NULL,
+    started_at     INTEGER NOT NULL,
+    duration_ms    INTEGER NOT NULL,
+    outcome        INTEGER NOT NULL,
+    error_code     TEXT,
+    error          TEXT,
+    correlation_id TEXT NOT NULL,
+    PRIMARY KEY (job, number)
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE jobs ADD COLUMN replay_attempt INTEGER;
+ALTER TABLE jobs ADD COLUMN replayed_by INTEGER;
+ALTER TABLE jobs ADD COLUMN scheduled_at INTEGER;
+CREATE INDEX jobs_letters ON jobs (id) WHERE state = 6;
+CREATE INDEX jobs_answered ON jobs (link, direction) WHERE state = 6 AND replayed_by IS NOT NULL;
+
+ALTER TABLE links ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE links ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE links ADD COLUMN attempts_ms INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// What has to be there in a state of this schema.

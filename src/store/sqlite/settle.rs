@@ -2,7 +2,7 @@
 
 use super::pair_row::{self, Writing};
 use super::trouble::Fallible;
-use super::{Session, history, job_row, links};
+use super::{Session, attempts, history, job_row, links};
 use crate::engine::record::Timestamp;
 use crate::store::moves::Row;
 use crate::store::{Counters, LinkId, Settled, Settlement};
@@ -25,7 +25,7 @@ pub(super) fn settle(
             continue;
         };
         let direction = row.job.direction;
-        let mut moved = row.settle(settlement.transition, now);
+        let mut moved = row.settle(settlement.transition, settlement.reason, now);
         let mut mark = moved.mark.take();
         if let Some(mut pair) = settlement.pair {
             if let Some(mark) = mark.take().filter(|_| moved.overrules) {
@@ -45,6 +45,7 @@ pub(super) fn settle(
             job_row::remove(db, id)?;
         } else {
             job_row::update(db, &row)?;
+            attempts::remember(db, id, moved.attempt.as_ref())?;
         }
         if let Some(mark) = mark {
             pair_row::mark(db, link, &row.job.key, direction, mark)?;
