@@ -109,4 +109,17 @@ async fn a_days_limit_holds_from_the_next_call_on_and_over_a_kill() {
     let answer = daemon.until(STATUS, "still used up", |answer| spent(&answer.body)).await;
     assert_eq!(answer.body["stats"]["dead_letters"], 0, "{answer:?}");
     assert_eq!(daemon.arrivals("default", "salesforce").await.len(), 0, "no call of the new process");
+
+    // The file says otherwise, live, once nothing overrides it.
+    home.swap(
+        "customer_settings.toml",
+        &SETTINGS.replace("[default]", "[default]\nmax_per_day = 7777\nconcurrency = 3"),
+    );
+    let removed = daemon.delete("/v1/sync/config-override?crm=salesforce").await;
+    assert_eq!(removed.status, 200, "{removed:?}");
+    let as_filed = |status: &Value| {
+        let gate = gate(status);
+        gate["max_per_day"] == 7777 && gate["concurrency"] == 3 && gate["paused_by"] == Value::Null
+    };
+    daemon.until(STATUS, "the file's limits", |answer| as_filed(&answer.body)).await;
 }

@@ -92,6 +92,26 @@ fn an_open_one_lets_nothing_through_and_then_one_probe() {
 }
 
 #[test]
+fn probes_are_as_many_as_configured_and_one_that_fails_ends_the_trial() {
+    for probes in [1, 2, 5] {
+        let mut breaker = opened(at(0));
+        breaker.set_policy(BreakerPolicy { probes, ..POLICY });
+        let mut under_way = Vec::new();
+        while breaker.may_call(at(10)).is_ok() {
+            under_way.push(breaker.begin());
+            assert!(under_way.len() <= 5, "no bound");
+        }
+        assert_eq!(under_way.len(), probes as usize);
+        breaker.record(under_way[0], Ended::Failed, at(11));
+        assert_eq!(breaker.may_call(at(11)), Err(Again::At(at(31))), "twice as long");
+        for late in &under_way[1..] {
+            breaker.record(*late, Ended::Ok, at(12));
+        }
+        assert_eq!(breaker.view(at(12)).state, BreakerState::Open, "the other probes are old news");
+    }
+}
+
+#[test]
 fn open_periods_grow_up_to_the_cap_and_start_small_again_after_recovery() {
     let mut breaker = opened(at(0));
     let mut now = at(0);
