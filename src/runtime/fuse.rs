@@ -15,7 +15,7 @@ use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::plan::aside::{self, Aside};
 use crate::engine::plan::fuse::{self, Counts, Finding, Kind, Limits, Stream};
 use crate::engine::record::{Direction, Schema, Side, Timestamp};
-use crate::store::{LinkId, Store, StoreError};
+use crate::store::{LinkId, LinkState, Store, StoreError};
 
 /// Records that are listed of all that is held back.
 const LISTED_MAX: usize = 100;
@@ -363,6 +363,23 @@ pub(super) async fn mend(ctx: &LinkContext, side: Side, answer: Option<Word>) ->
     tracing::info!(event = "fuse.mended", customer = %ctx.customer, link = %ctx.name,
         direction = direction.as_str(), answer = ?answer, "the direction runs again");
     set(&mut state.frozen, direction, still);
+    ctx.store.put_link(&state).await.map_err(storage)
+}
+
+/// Takes back what is said of directions that hold nothing back: the last process may have ended between its
+/// last two words about a fuse.
+pub(super) async fn thaw(ctx: &LinkContext, known: &LinkState, holds: [bool; 2]) -> Result<(), Fault> {
+    let halted = Side::BOTH.iter().any(|&side| ctx.fuses.is_halted(side));
+    let is_stale = |(frozen, holds): (&Option<String>, bool)| frozen.is_some() && !holds && !halted;
+    if !known.frozen.iter().zip(holds).any(is_stale) {
+        return Ok(());
+    }
+    let mut state = known.clone();
+    for (frozen, holds) in state.frozen.iter_mut().zip(holds) {
+        if !holds {
+            *frozen = None;
+        }
+    }
     ctx.store.put_link(&state).await.map_err(storage)
 }
 

@@ -60,8 +60,7 @@ pub struct Summary {
 impl Runtime {
     /// Makes a durable job for one record.
     pub async fn ask_for(self: &Arc<Self>, ask: Ask) -> Result<Listed, JobProblem> {
-        let running =
-            self.start_link(&ask.customer, &ask.link).await.map_err(OperateError::Start)?;
+        let running = self.start_link(&ask.customer, &ask.link).await.map_err(OperateError::Start)?;
         self.goes(&ask.customer, &ask.link, ask.direction)?;
         let id = self.store.link(&ask.customer, &ask.link).await?.id;
         let now = (self.clock)();

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::book::{BookError, RuleBook};
 use super::contact;
 use super::fuse;
-use super::link::{End, LinkContext, LinkParts, Phase, Sums, Tuning, at, lock};
+use super::link::{End, LinkContext, LinkParts, Phase, Sums, Tuning, along_mut, at, lock};
 use super::meter;
 use super::page::storage;
 use super::poller::Poller;
@@ -246,14 +246,17 @@ async fn open(
     for (side, presence) in Side::BOTH.into_iter().zip(presence) {
         *lock(at(&ctx.presence, side)) = presence;
     }
+    let mut holds = [false; 2];
     for (direction, frozen) in Direction::BOTH.into_iter().zip(&state.frozen) {
         let held = fuse::held(ctx.store.as_ref(), ctx.id, direction, ctx.now()).await.map_err(storage)?;
         // What only rests because the other end is halted holds nothing back of its own.
+        *along_mut(&mut holds, direction) = held.is_some();
         let own = frozen.is_some() && held.is_some() && ctx.rules.way(direction).is_some();
         let halted = held.is_some_and(|held| fuse::is_halt(&held.findings));
         ctx.fuses.set_frozen(direction, own);
         ctx.fuses.set_halted(direction.from(), own && halted);
     }
+    fuse::thaw(&ctx, &state, holds).await?;
     Ok(Some((Arc::new(ctx), state)))
 }
 

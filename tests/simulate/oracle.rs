@@ -207,10 +207,12 @@ fn statuses(state: &mut State, pairs: &[Pair]) {
 
 /// From here on only what comes next counts.
 fn begin(state: &mut State) {
-    state.ledgers.clear();
+    // What can't travel goes on being a story of its own.
+    let stuck: Vec<u8> = (0..KEYS).filter(|&key| is_stuck(state, key)).collect();
+    state.ledgers.retain(|key, _| stuck.contains(key));
     state.writes = 0;
     state.blurs = false;
-    for key in 0..KEYS {
+    for key in (0..KEYS).filter(|key| !stuck.contains(key)) {
         let [a, b] = rows(state, key);
         let values = [a.first().map(|row| &row.values), b.first().map(|row| &row.values)];
         if values.iter().any(Option::is_some) {
