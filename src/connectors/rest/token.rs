@@ -49,6 +49,8 @@ pub struct Held<T> {
     inner: Arc<Numbered<T>>,
     /// It was got for this very caller: if it is refused, another one would be too.
     fresh: bool,
+    /// Fetches that had ended when it was taken: a later one that failed, failed for its holder, too.
+    seen: u64,
 }
 
 impl<T> Held<T> {
@@ -81,20 +83,20 @@ impl<G: Grant> Tokens<G> {
         let ended = self.ended.load(Ordering::Acquire);
         let mut state = self.state.lock().await;
         if let Some(current) = state.current.as_ref().filter(|current| !self.grant.expired(&current.token)) {
-            return Ok(Held { inner: Arc::clone(current), fresh: false });
+            return Ok(Held { inner: Arc::clone(current), fresh: false, seen: ended });
         }
         self.fetch(&mut state, ended, call).await
     }
 
     /// Gives another token for one that the service refused. Where the refused one was fresh, the
-    /// credentials are at fault and nothing but a person helps.
+    /// credentials are at fault and nothing but a person helps. A holder who hears of it late, after
+    /// the fetch of another has failed, shares that failure.
     pub async fn refused(
         &self,
         held: Held<G::Token>,
         why: &str,
         call: &Call,
     ) -> Result<Held<G::Token>, Fault> {
-        let ended = self.ended.load(Ordering::Acquire);
         let mut state = self.state.lock().await;
         let current = state.current.as_ref().filter(|current| current.number != held.inner.number);
         if held.fresh {
@@ -108,12 +110,13 @@ impl<G: Grant> Tokens<G> {
             ));
         }
         if let Some(newer) = current {
-            return Ok(Held { inner: Arc::clone(newer), fresh: true });
+            let seen = self.ended.load(Ordering::Acquire);
+            return Ok(Held { inner: Arc::clone(newer), fresh: true, seen });
         }
-        self.fetch(&mut state, ended, call).await
+        self.fetch(&mut state, held.seen, call).await
     }
 
-    /// Fetches under the lock. `ended` is what the caller saw before it queued for the lock.
+    /// Fetches under the lock. `ended` is what the caller saw before it needed another token.
     async fn fetch(
         &self,
         state: &mut State<G::Token>,
@@ -131,7 +134,7 @@ impl<G: Grant> Tokens<G> {
                 let inner = Arc::new(Numbered { token, number });
                 state.current = Some(Arc::clone(&inner));
                 state.failed = None;
-                Ok(Held { inner, fresh: true })
+                Ok(Held { inner, fresh: true, seen: number })
             }
             Err(fault) => {
                 state.failed = Some((number, fault.clone()));
@@ -200,6 +203,19 @@ mod tests {
         assert_eq!(tokens.grant().fetches.load(Ordering::SeqCst), 1);
         assert!(tokens.get(&call()).await.is_err());
         assert_eq!(tokens.grant().fetches.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_late_shares_the_failure_and_who_comes_later_does_not() {
+        let tokens = tokens(true, Some(0));
+        let early = tokens.get(&call()).await.expect("the known token");
+        let straggler = tokens.get(&call()).await.expect("the known token");
+        assert!(tokens.refused(early, "401", &call()).await.is_err());
+        assert!(tokens.refused(straggler, "401", &call()).await.is_err());
+        assert_eq!(tokens.grant().fetches.load(Ordering::SeqCst), 1, "its 401 came after the failure");
+        let later = tokens.get(&call()).await.expect("still the known token");
+        assert!(tokens.refused(later, "401", &call()).await.is_err());
+        assert_eq!(tokens.grant().fetches.load(Ordering::SeqCst), 2, "tries once more");
     }
 
     #[tokio::test]
