@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use record_sync::config::{self, Catalogue, Config, ConnectorFacts, Place, Problems, SettingsProblem};
+use record_sync::engine::fault::FaultCode;
 use record_sync::engine::rules::ConflictPolicy;
 use serde_json::json;
 
@@ -113,6 +114,33 @@ fn the_sample_is_read() {
     assert_eq!(link.b.key, ["record_id"]);
     assert_eq!(link.a.options.get("capture"), Some(&json!("scan")));
     assert_eq!(config.default.batching(link, "salesforce"), (100, Duration::from_secs(2)));
+}
+
+#[test]
+fn patience_is_told_by_fault_and_laid_over() {
+    let text = r#"
+[default]
+retry = { max = 60, attempts_max = 5, unavailable = { base = 4, attempts_max = 50 } }
+[default.systems.app]
+connector = "sqlite"
+path = "a.sqlite"
+retry = { base = 2, timeout = { attempts_max = 1 } }
+"#;
+    let config = load(text).unwrap();
+    let retry = &config.default.systems["app"].retry;
+    let told = |code| {
+        let patience = retry.after(code);
+        (patience.base.as_secs(), patience.max.as_secs(), patience.attempts_max)
+    };
+    // (fault, base, max and attempts, why)
+    let cases = [
+        (FaultCode::Connect, (2, 60, 5), "as usual: the system's base, the customer's rest"),
+        (FaultCode::Timeout, (2, 60, 1), "the system's own, over the usual"),
+        (FaultCode::Unavailable, (4, 60, 50), "the customer's own"),
+    ];
+    for (code, wanted, why) in cases {
+        assert_eq!(told(code), wanted, "{code:?}: {why}");
+    }
 }
 
 #[test]
@@ -326,6 +354,16 @@ fn wrong_files_are_refused_with_place_and_remedy() {
             "retry",
             "[default]\nretry = { base = 5.0, max = 1 }".into(),
             "2:9: `max` is shorter than `base`; make it at least as long",
+        ),
+        (
+            "retry after a fault",
+            "[default]\nretry = { timeout = { base = 5.0, max = 1 } }".into(),
+            "2:21: `max` is shorter than `base`; make it at least as long",
+        ),
+        (
+            "retry after a fault that is none",
+            "[default]\nretry = { unavailabel = { base = 5.0 } }".into(),
+            "2:11: unknown key `unavailabel` in `retry`; did you mean `unavailable`?",
         ),
         (
             "no end",

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
-use super::daemon::{Answer, Daemon};
+use super::daemon::{Answer, Daemon, until};
 use super::home::{Home, add_people, people};
 
 const MAX_REQUESTS: usize = 60;
@@ -133,6 +133,32 @@ async fn on_a_bad_day_everything_arrives_or_says_why_not() {
     let dead = settled(&daemon, &home, &mut books, count).await;
     assert!(dead.is_empty(), "{dead:?}");
     println!("storm: {} changes, all arrived, none twice", 2 * count);
+}
+
+/// What can't be delivered is read only as far as the queue has room; the rest waits at its source.
+#[tokio::test]
+async fn a_full_queue_stops_its_source_and_nothing_is_lost() {
+    let (rows, mark, pages) = (5_000, 500, 3 * 1_000);
+    let home = Home::new(&format!("{SETTINGS}queue_max = {mark}\n"), RULES);
+    let daemon = Daemon::start_mute(&home);
+    daemon.pass("l").await;
+    let mut books = Books::open(&home);
+    daemon.misbehave("default", "salesforce", json!({"rate_503": 1.0})).await;
+    add_people(&mut home.app(), 1..=rows);
+    let waits = |answer: &Answer| answer.body["items"][0]["a"]["error"].to_string().contains("queue_max");
+    daemon.until("/v1/links", "reading waits, and says so", waits).await;
+    for _ in 0..20 {
+        let active = books.balance();
+        assert!(active >= mark && active <= mark + pages, "{active} jobs");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    daemon.misbehave("default", "salesforce", json!({})).await;
+    let there = async || daemon.records("default", "salesforce", "Contact").await.len();
+    until("all of them", there, |&count| count == 5_000).await;
+    daemon.pass("l").await;
+    let told = daemon.get("/v1/links").await;
+    assert_eq!(told.body["items"][0]["a"]["error"], Value::Null, "{told:?}");
+    assert_eq!(books.balance(), 0);
 }
 
 /// The server answers nothing but 503 for a while: it is left alone, but for probes.
