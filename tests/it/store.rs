@@ -1,5 +1,6 @@
 //! The conformance suite of the store: what holds for the model holds for SQLite.
 
+mod asked;
 mod files;
 mod history;
 mod jobs;

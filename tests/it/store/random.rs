@@ -120,7 +120,7 @@ impl History {
     async fn step(&mut self, why: &str) {
         self.now += self.dice.below(30) as i64;
         let now = at(self.now);
-        match self.dice.below(21) {
+        match self.dice.below(24) {
             0..=6 => self.commit(why).await,
             7..=9 => self.lease(why).await,
             10..=13 => self.settle(why).await,
@@ -139,6 +139,7 @@ impl History {
             17 => self.load(why).await,
             18 => self.reopen(),
             19 => self.renew(why).await,
+            21..=23 => self.ask(why).await,
             _ => self.small_things(why).await,
         }
     }
@@ -235,6 +236,25 @@ impl History {
         }
     }
 
+    async fn ask(&mut self, why: &str) {
+        let (link, now) = (self.link(), at(self.now));
+        let id = self.dice.below(40) as i64;
+        match self.dice.below(4) {
+            0 => {
+                both!(self, why, retry_job(id, now));
+            }
+            1 if self.dice.one_in(4) => {
+                both!(self, why, forget_letters(vec![id, id + 1]));
+            }
+            _ => {
+                let replay_of = self.dice.one_in(3).then_some(id);
+                let state = if self.dice.one_in(3) { JobState::Waiting } else { JobState::Pending };
+                let job = NewJob { origin: Origin::Asked, state, error: None, replay_of, ..self.job() };
+                both!(self, why, enqueue(link, job, now));
+            }
+        }
+    }
+
     async fn lease(&mut self, why: &str) {
         let link = self.link();
         let request = LeaseRequest {
@@ -284,6 +304,7 @@ impl History {
                 _ => {}
             }
             settlement.history = self.happened();
+            settlement.reason = self.dice.one_in(2).then(|| error("patience"));
             settlements.push(settlement);
         }
         let settlements: Vec<Settlement> = settlements;
@@ -345,6 +366,10 @@ impl History {
         both!(self, why, links());
         both!(self, why, history(HistoryFilter { limit: 1000, ..HistoryFilter::default() }));
         both!(self, why, jobs(JobFilter { limit: 1000, ..JobFilter::default() }));
+        both!(self, why, jobs(JobFilter { limit: 1000, ..JobFilter::letters() }));
+        for id in 0..40 {
+            both!(self, why, attempts(id));
+        }
         let ids: Vec<_> = (0..3).map(|id| id.to_string().into()).collect();
         for link in self.links.clone() {
             both!(self, why, walk(link, None, 1000));
