@@ -39,6 +39,31 @@ pub(super) fn ask(globals: &Globals, method: reqwest::Method, path: &str) -> Res
     })
 }
 
+/// Asks the daemon and shows what it says: as it is, or as `show` puts it.
+pub(super) fn print(
+    globals: &Globals,
+    method: reqwest::Method,
+    path: &str,
+    show: impl FnOnce(&serde_json::Value) -> Exit,
+) -> Exit {
+    match ask(globals, method, path) {
+        Err(exit) => exit,
+        Ok(answer) if globals.json => {
+            output::data(&answer.body);
+            if answer.ok { Exit::Fine } else { Exit::Problems }
+        }
+        Ok(answer) if !answer.ok => problem(&answer),
+        Ok(answer) => show(&answer.body),
+    }
+}
+
+/// Writes a query of what is given.
+pub(super) fn query(pairs: &[(&str, Option<&str>)]) -> String {
+    let given: Vec<String> =
+        pairs.iter().filter_map(|(name, value)| Some(format!("{name}={}", segment((*value)?)))).collect();
+    if given.is_empty() { String::new() } else { format!("?{}", given.join("&")) }
+}
+
 /// Writes a path segment so that it means just itself.
 pub(super) fn segment(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()

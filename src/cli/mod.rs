@@ -7,9 +7,11 @@ mod catalogue;
 mod check;
 mod client;
 mod completions;
+mod dead_letters;
 mod demo;
 mod explain;
 mod globals;
+mod jobs;
 mod mock;
 mod once;
 mod openapi;
@@ -62,6 +64,12 @@ pub enum Command {
     Explain(explain::Explain),
     /// Try the jobs of a record again, now
     Retry(retry::Retry),
+    /// Show and move jobs
+    #[command(subcommand)]
+    Jobs(jobs::Jobs),
+    /// Show and answer dead letters
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
     /// Print the description of the API
     Openapi(openapi::Openapi),
     /// Print the completions of a shell
@@ -78,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Status(command) => command.run(&globals),
         Command::Explain(command) => command.run(&globals),
         Command::Retry(command) => command.run(&globals),
+        Command::Jobs(command) => command.run(&globals),
+        Command::DeadLetters(command) => command.run(&globals),
         Command::Openapi(command) => command.run(),
         Command::Demo(command) => command.run(&globals),
         Command::Mock(command) => command.run(&globals),

@@ -1,9 +1,10 @@
 //! `record-sync status [KEY]`: how the daemon, its links and one record are doing.
 
 use clap::Args;
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use comfy_table::Table;
 use serde_json::Value;
 
+use super::output::{plain, table};
 use super::{Exit, Globals, client, output};
 
 /// Shows how the links are doing, or where one record stands.
@@ -87,18 +88,4 @@ fn record(links: &[Value]) -> Table {
         }
     }
     table
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_header(header);
-    table
-}
-
-fn plain(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    }
 }

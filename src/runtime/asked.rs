@@ -134,3 +134,62 @@ pub(super) fn unmet(ctx: &LinkContext, job: &Job, pair: &Pair, action: &Action) 
     };
     Some(JobError { code: FaultCode::NotFound, message })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::job::JobState;
+    use crate::engine::record::{Key, Timestamp};
+
+    fn leased(origin: Origin, correlation_id: &str) -> Leased {
+        let now = Timestamp(0);
+        let job = Job {
+            id: 1,
+            direction: Direction::AToB,
+            key: Key::from_text("7").unwrap(),
+            state: JobState::Leased,
+            origin,
+            attempts: 1,
+            attempts_max: 0,
+            priority: 0,
+            due_at: now,
+            created_at: now,
+            updated_at: now,
+            rules_version: 1,
+            correlation_id: correlation_id.to_owned(),
+            error: None,
+            payload: None,
+            replay_of: None,
+            replay_attempt: None,
+            replayed_by: None,
+            scheduled_at: None,
+            lease: None,
+        };
+        Leased { job, pair: None }
+    }
+
+    #[test]
+    fn a_batch_goes_by_the_names_of_all_that_it_answers() {
+        let long = "x".repeat(900);
+        // (jobs, name, why)
+        let cases = [
+            (vec![], "", "nothing"),
+            (vec![(Origin::Sync, "run-1"), (Origin::Sync, "run-2")], "run-1", "what a poll brought"),
+            (vec![(Origin::Sync, "run-1"), (Origin::Push, "p-1")], "p-1", "a request tells more than a pass"),
+            (
+                vec![(Origin::Push, "p-1"), (Origin::Asked, "a-1"), (Origin::Push, "p-1")],
+                "p-1,a-1",
+                "each once",
+            ),
+            (
+                vec![(Origin::Push, &long), (Origin::Push, &long[..200]), (Origin::Asked, "a-1")],
+                &format!("{long},a-1"),
+                "as far as there is room",
+            ),
+        ];
+        for (jobs, name, why) in cases {
+            let jobs: Vec<Leased> = jobs.into_iter().map(|(origin, id)| leased(origin, id)).collect();
+            assert_eq!(correlation(&jobs), name, "{why}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::engine::job::{Job, JobState, Origin};
+use crate::engine::job::{Job, JobState};
 use crate::engine::plan::{Pair, SideState, Status};
 use crate::engine::record::{Direction, Image, Key, Side, Timestamp};
 use crate::http::problem::Problem;
@@ -210,8 +210,9 @@ fn record_view(
     let mut way = |direction: Direction| {
         let state = pair.map(|pair| pair.way(direction));
         let job = jobs.iter().filter(|job| job.direction == direction);
-        // A push that is under way, or was the only thing ever done, speaks for the direction.
-        let push = job.filter(|job| job.origin == Origin::Push).max_by_key(|job| job.id);
+        // What was asked for and is under way, or was the only thing ever done, speaks for the direction.
+        let push =
+            job.filter(|job| job.origin.is_kept() && job.scheduled_at.is_none()).max_by_key(|job| job.id);
         let push = push.filter(|push| push.state.is_active() || state.is_none());
         let status =
             push.map_or_else(|| state.map_or(Status::None, |state| state.status), |push| of_job(push.state));

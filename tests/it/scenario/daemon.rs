@@ -91,6 +91,11 @@ impl Daemon {
         self.child.wait().unwrap()
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        self.base.trim_start_matches("http://").to_owned()
+    }
+
     /// Starts a request.
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();

@@ -249,3 +249,47 @@ async fn what_is_answered_202_outlives_the_process() {
     let count = async || daemon.records("default", "outreach", "prospects").await.len();
     until("all of them over there", count, |&count| count == 200).await;
 }
+
+#[tokio::test]
+async fn the_command_line_shows_and_moves_jobs() {
+    let home = Home::new(&quiet(), RULES);
+    let daemon = resting(&home).await;
+    let listen = daemon.address();
+    let run = |arguments: &[&str]| {
+        let mut all = vec!["--json"];
+        all.extend(arguments);
+        let done = home.command(&all).env("RECORD_SYNC_LISTEN", &listen).output().unwrap();
+        let said: Value =
+            serde_json::from_slice(&done.stdout).unwrap_or_else(|error| panic!("{error}: {done:?}"));
+        (done.status.code().unwrap(), said)
+    };
+    let later = json!({"entity_id": 8, "direction": "reverse", "scheduled_at": "2999-01-01T00:00:00Z"});
+    let waiting = ask(&daemon, later).await;
+    let dead = ask(&daemon, back(7)).await;
+    state(&daemon, dead, "dead").await;
+    there(&daemon, 7, "Mended", "active").await;
+    let (waits, died) = (waiting.to_string(), dead.to_string());
+    // (arguments, exit code, place in what is said, what stands there, why)
+    let cases: [(&[&str], i32, &str, Value, &str); 9] = [
+        (&["jobs", "list", "--state", "waiting"], 0, "/items/0/id", json!(waiting), "by state"),
+        (&["jobs", "show", &died], 0, "/attempts/0/error/code", json!("not_found"), "with its attempts"),
+        (&["jobs", "cancel", &waits], 0, "/state", json!("cancelled"), "cancelled"),
+        (&["jobs", "retry", &waits], 1, "/status", json!(409), "and not to be tried any more"),
+        (&["dead-letters", "list", "--code", "not_found"], 0, "/items/0/id", json!(dead), "letters"),
+        (&["dead-letters", "replay"], 1, "/status", json!(422), "never all of them by mistake"),
+        (&["dead-letters", "delete", "--all", "--dry-run"], 0, "/matched", json!(1), "how many"),
+        (&["jobs", "replay", &died], 0, "/replay_of", json!(dead), "as a new one"),
+        (&["dead-letters", "replay", "--all"], 0, "/matched", json!(0), "which answers it"),
+    ];
+    for (arguments, code, place, expected, why) in cases {
+        let (exit, said) = run(arguments);
+        assert_eq!((exit, said.pointer(place)), (code, Some(&expected)), "{why}: {said}");
+    }
+    until("the replayed record", async || person(&home.app(), 7), Option::is_some).await;
+    let plain = home.command(&["jobs", "list"]).env("RECORD_SYNC_LISTEN", &listen).output().unwrap();
+    assert!(String::from_utf8(plain.stdout).unwrap().contains("cancelled"), "as a table, too");
+    let description = daemon.get("/openapi.json").await;
+    for path in ["/v1/jobs", "/v1/jobs/{id}/attempts", "/v1/jobs/summary", "/v1/dead-letters/replay"] {
+        assert!(description.body["paths"][path].is_object(), "{path} is described");
+    }
+}

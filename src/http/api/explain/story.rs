@@ -31,7 +31,11 @@ pub fn tell(known: &Known, looked: Option<&Looked>) -> Vec<String> {
     }
     for job in known.jobs.iter().filter(|job| job.state.is_active() || job.state == JobState::Dead) {
         let to = known.name(job.direction.to());
-        let what = if job.origin == Origin::Push { "A write that was asked for" } else { "Its delivery" };
+        let what = match job.origin {
+            Origin::Push => "A write that was asked for",
+            Origin::Asked => "A delivery that was asked for",
+            Origin::Sync => "Its delivery",
+        };
         let mut words = format!("{what} to {to} is {} (job {})", job.state.as_str(), job.id);
         if job.attempts > 0 {
             words.push_str(&format!(", {} attempts", job.attempts));
