@@ -3,7 +3,8 @@
 //! Invariant: the answer is durable before it is given. Twins that come at the same moment wait for the
 //! first one and get its answer; only what succeeded is remembered, so that what failed can be tried again.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use super::input::{DEFAULT_CUSTOMER, Raw};
 use super::problem::Problem;
 use super::server::App;
+use crate::runtime::link::lock;
 
 const HEADER: &str = "idempotency-key";
 const SPACE: &str = "idempotency";
@@ -22,27 +24,23 @@ const KEPT: Duration = Duration::from_secs(24 * 3600);
 const KEY_BYTES_MAX: usize = 255;
 /// An answer of a thousand items is a fifth of this.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
-/// Requests under different keys seldom wait for each other.
-const SHARDS: usize = 64;
+/// Turns that nobody waits for are forgotten beyond so many.
+const TURNS_MAX: usize = 1024;
 
-/// Held while a request with a key is carried out; two keys may share a place.
-pub struct Turns([tokio::sync::Mutex<()>; SHARDS]);
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| tokio::sync::Mutex::default()))
-    }
-}
+/// Whose turn it is, a key each: a long request makes nobody wait but its twins.
+#[derive(Default)]
+pub struct Turns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
 
 impl Turns {
-    async fn take(&self, name: &str) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        let mut hasher = DefaultHasher::new();
-        name.hash(&mut hasher);
-        let place = usize::try_from(hasher.finish() % SHARDS as u64).unwrap_or_default();
-        match self.0.get(place) {
-            Some(turn) => Some(turn.lock().await),
-            None => None,
-        }
+    async fn take(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = lock(&self.0);
+            if turns.len() >= TURNS_MAX {
+                turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            }
+            Arc::clone(turns.entry(name.to_owned()).or_default())
+        };
+        turn.lock_owned().await
     }
 }
 
