@@ -98,7 +98,7 @@ impl Default for Tuning {
                 calls: 50,
                 calls_min: 20,
                 failure_rate: 0.5,
-                slow_after: Duration::from_secs(15),
+                slow_after: Duration::from_secs(30),
                 slow_rate: 0.8,
                 open_for: Duration::from_secs(10),
                 open_max: Duration::from_secs(300),

@@ -42,7 +42,7 @@ impl Default for BreakerPolicy {
             calls_min: 20,
             failure_rate: 0.5,
             consecutive_max: 5,
-            slow_after: Duration::from_secs(15),
+            slow_after: Duration::from_secs(30),
             slow_rate: 0.8,
             open: Duration::from_secs(5),
             open_max: Duration::from_secs(300),
