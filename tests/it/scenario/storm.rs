@@ -3,10 +3,11 @@
 //! `RECORD_SYNC_STORM=25000` makes so many changes each way; few for every day.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::daemon::{Answer, Daemon, until};
 use super::home::{Home, add_people, people};
@@ -206,14 +207,14 @@ async fn unsettled(daemon: &Daemon, home: &Home, count: i64, dead: &BTreeMap<i64
         people(&home.app()).into_iter().map(|(id, name, email)| (id, (name, email))).collect();
     let all: BTreeSet<i64> = (1..=2 * count).collect();
     all.into_iter()
-        .filter(|id| !dead.contains_key(id) && (by_key.get(id).is_none() || by_key.get(id) != users.get(id)))
+        .filter(|id| !dead.contains_key(id) && (!by_key.contains_key(id) || by_key.get(id) != users.get(id)))
         .collect()
 }
 
 /// Asserts from the server's own log that no window ever held more than it may.
 async fn windows_hold(daemon: &Daemon) {
     let arrivals = daemon.arrivals("default", "salesforce").await;
-    let at: Vec<i64> = arrivals.iter().map(|arrival| super::window::millis(arrival)).collect();
+    let at: Vec<i64> = arrivals.iter().map(super::window::millis).collect();
     for window in at.windows(MAX_REQUESTS + 1) {
         let span = window[MAX_REQUESTS] - window[0];
         assert!(span >= WINDOW_MS, "{} requests within {span} ms", MAX_REQUESTS + 1);
