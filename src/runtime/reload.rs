@@ -88,19 +88,28 @@ impl Runtime {
         text: String,
     ) -> Result<ReloadReport, ReloadError> {
         let now = (self.clock)();
-        if book.current().text == text {
-            book.content();
-            return Ok(ReloadReport { version: book.current().version, changed: vec![], unchanged: vec![] });
+        if let Some(report) = in_force(book, &text) {
+            return Ok(report);
         }
-        let (file, mut report) = match self.check_rules(book, &text).await {
-            Ok(checked) => checked,
+        match self.check_rules(book, &text).await {
+            Ok(checked) => self.adopt(book, text, checked).await,
             Err(error) => {
                 book.refuse(&error, now);
                 tracing::error!(event = "rules.refused", error = %error.in_file(&book.path.display().to_string()),
                     rules_version = book.current().version, "the last good rules stay in force");
-                return Err(error.into());
+                Err(error.into())
             }
-        };
+        }
+    }
+
+    /// Puts a text in force that was checked.
+    async fn adopt(
+        self: &Arc<Self>,
+        book: &Arc<RuleBook>,
+        text: String,
+        (file, mut report): (RulesFile, ReloadReport),
+    ) -> Result<ReloadReport, ReloadError> {
+        let now = (self.clock)();
         report.version = book.adopt(file, text, self.store.as_ref(), now).await?;
         tracing::info!(
             event = "rules.reloaded",
@@ -121,10 +130,14 @@ impl Runtime {
         text: String,
     ) -> Result<ReloadReport, ReloadError> {
         let _one = book.changing.lock().await;
-        self.check_rules(book, &text).await?;
+        let checked = self.check_rules(book, &text).await?;
         write_atomically(&book.path, &text)
             .map_err(|error| ReloadError::Write { path: book.path.display().to_string(), error })?;
-        self.reload_rules(book, text).await
+        if let Some(report) = in_force(book, &text) {
+            return Ok(report);
+        }
+        // What was good before it was written is not asked for again: a system may have gone since.
+        self.adopt(book, text, checked).await
     }
 
     /// Follows the rules files and the configuration file until everything stops.
@@ -280,6 +293,15 @@ impl Runtime {
         }
         (links, systems)
     }
+}
+
+/// Tells of rules that are the ones in force.
+fn in_force(book: &RuleBook, text: &str) -> Option<ReloadReport> {
+    if book.current().text != text {
+        return None;
+    }
+    book.content();
+    Some(ReloadReport { version: book.current().version, changed: vec![], unchanged: vec![] })
 }
 
 /// Reads a text as configuration; the error is ready to be shown.
