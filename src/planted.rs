@@ -30,7 +30,6 @@ bugs! {
     StaleReadBelieved: "a page is believed although we wrote the record after it was read",
     ForgottenForgotten: "a page may bring a record back whose pair was forgotten after it was read",
     PlacesForGood: "values are taken from where their columns stood in the first page",
-    IdsNamedEarly: "a tombstone is dropped when its id is not known yet, though a look has just learnt it",
     EchoByTimeOut: "what changes soon after a write of ours is taken for its echo",
     // Deletes.
     DeletesUnlooked: "what a scan has not shown is deleted without a look",

@@ -12,7 +12,6 @@ use super::twins;
 use crate::connectors::Deletes;
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::record::{Change, Key, Malformed, Tombstone};
-use crate::planted::{Bug, planted};
 
 /// What the changes of a page say, some of it still by id.
 pub(super) struct Sights {
@@ -72,10 +71,6 @@ impl Poller {
             }
         }
         let list = twins::part(&self.ctx, self.side, facts).await?;
-        if planted(Bug::IdsNamedEarly) {
-            let facts = Facts { ids, ..Facts::of(self.side, list, self.ctx.now()) };
-            return Ok(Sights { list: named(&self.ctx, facts).await?.list, ids: Vec::new(), is_again });
-        }
         Ok(Sights { list, ids, is_again })
     }
 }
