@@ -184,6 +184,8 @@ async fn rules_for_a_link_that_can_not_open_are_checked_as_well() {
     }
     tables.run("one", "ALTER TABLE t RENAME COLUMN aside TO x");
     assert_eq!(tables.daemon.post("/v1/sync/rules", rules(&["x", "y"])).await.status, 200);
+    // What is edited before both sides are matched by the new field has no base: a policy would decide.
+    tables.daemon.pass("l").await;
     travels(&tables, "x", "again").await;
 }
 
