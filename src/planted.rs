@@ -64,6 +64,7 @@ bugs! {
     StaleIsThrough: "a write that met another version counts as delivered",
     FaultIsSuccess: "a call that failed counts as delivered",
     BatchIsThrough: "a batch counts as delivered where one of its records was",
+    LostUnnoted: "what arrived for a job that was cancelled meanwhile is not known",
     OutcomesMixedUp: "outcomes are laid to the wrong records",
     TransientIsFinal: "a fault that passes ends in a dead letter",
     // Storing.
@@ -76,9 +77,15 @@ bugs! {
     SyncedWhenQueued: "what is queued is said to be synced",
     SupersededUncounted: "work that another took over is not counted",
     DeliveredUncounted: "what is delivered at once is not counted",
+    AskedSpeaks: "work that somebody asked for says how a pair stands that it has nothing to do with",
+    CancelTakesAll: "who cancels what was asked for cancels the planner's work with it",
+    CancelUnfenced: "a running job that is cancelled may still become a success",
+    ScheduleHoldsBack: "an edit waits for the time for which somebody asked for its record",
     // Calling.
     WindowFromSending: "a slot is free a window after its call was sent",
     WindowForgotten: "a restart forgets the calls of the window",
+    BreakerShut: "the breaker never opens",
+    ProbesUnbounded: "everybody tries at once whether a system is back",
     ReadsUncounted: "reads do not count for the window",
 }
 

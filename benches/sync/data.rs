@@ -23,16 +23,7 @@ pub fn make(folder: &Path, rows: usize) {
             .prepare("INSERT INTO users VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")
             .expect("a statement");
         for id in 1..=rows as i64 {
-            let row = (
-                id,
-                format!("Person {id}"),
-                format!("person{id}@example.test"),
-                format!("Company {}", id % 5000),
-                format!("City {}", id % 700),
-                format!("+49 30 {:07}", id % 9_999_991),
-                (id % 1000) as f64 / 8.0,
-                if id % 10 == 0 { "new" } else { "active" },
-            );
+            let row = person(id);
             writeln!(
                 csv,
                 "{},{},{},{},{},{},{:?},{}",
@@ -44,6 +35,37 @@ pub fn make(folder: &Path, rows: usize) {
     }
     transaction.commit().expect("a commit");
     csv.flush().expect("the file");
+}
+
+/// One row, as [`COLUMNS`] name it.
+pub type Person = (i64, String, String, String, String, String, f64, &'static str);
+
+/// Makes the row of an id.
+pub fn person(id: i64) -> Person {
+    (
+        id,
+        format!("Person {id}"),
+        format!("person{id}@example.test"),
+        format!("Company {}", id % 5000),
+        format!("City {}", id % 700),
+        format!("+49 30 {:07}", id % 9_999_991),
+        (id % 1000) as f64 / 8.0,
+        if id % 10 == 0 { "new" } else { "active" },
+    )
+}
+
+/// Fills the empty table of a database.
+pub fn fill(path: &Path, rows: usize) {
+    let mut database = Connection::open(path).expect("a database");
+    let transaction = database.transaction().expect("a transaction");
+    {
+        let insert = "INSERT INTO users VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let mut insert = transaction.prepare(insert).expect("a statement");
+        for id in 1..=rows as i64 {
+            insert.execute(person(id)).expect("a row");
+        }
+    }
+    transaction.commit().expect("a commit");
 }
 
 /// Removes what a run has left behind.
@@ -89,10 +111,15 @@ pub fn configure(folder: &Path, source: &str, destination: &str) -> PathBuf {
         stream(source),
         stream(destination)
     );
-    let fields: Vec<String> = COLUMNS.iter().map(|name| format!("\"{name}\": \"{name}\"")).collect();
-    let rules = format!("{{\"links\": {{\"bench\": {{\"fields\": {{{}}}}}}}}}", fields.join(", "));
-    std::fs::write(folder.join("rules.json"), rules).expect("rules.json");
+    rules(folder);
     let path = folder.join("customer_settings.toml");
     std::fs::write(&path, text).expect("customer_settings.toml");
     path
+}
+
+/// Writes rules that take every column over as it is.
+pub fn rules(folder: &Path) {
+    let fields: Vec<String> = COLUMNS.iter().map(|name| format!("\"{name}\": \"{name}\"")).collect();
+    let rules = format!("{{\"links\": {{\"bench\": {{\"fields\": {{{}}}}}}}}}", fields.join(", "));
+    std::fs::write(folder.join("rules.json"), rules).expect("rules.json");
 }

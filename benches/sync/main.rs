@@ -4,7 +4,8 @@
 //! no state, the same database settings). What counts is the ratio of the medians; times alone say
 //! more about the machine. Rows at the destination are counted before a figure is believed.
 //!
-//! `RECORD_SYNC_BENCH_ROWS` and `RECORD_SYNC_BENCH_ROUNDS` change the size.
+//! `RECORD_SYNC_BENCH_ROWS` and `RECORD_SYNC_BENCH_ROUNDS` change the size; `make bench ARGS="W6 W6b"` runs
+//! only the workloads that are named.
 
 #![allow(
     clippy::expect_used,
@@ -14,7 +15,9 @@
 )]
 
 mod bare;
+mod calls;
 mod data;
+mod jobs;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -56,47 +59,88 @@ fn main() {
     }
     let rows = number("RECORD_SYNC_BENCH_ROWS", 1_000_000);
     let rounds = number("RECORD_SYNC_BENCH_ROUNDS", 3);
+    let is_wanted =
+        |name: &str| arguments.is_empty() || arguments.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
     let folder = tempfile::tempdir().expect("a temporary folder");
-    eprintln!("making {rows} rows of 8 columns …");
-    data::make(folder.path(), rows);
-    println!("| workload | rows/s | bare rows/s | ratio | peak MiB | bare MiB |");
-    println!("|---|---|---|---|---|---|");
+    println!("| workload | a second | bare | ratio | peak MiB | bare MiB | |");
+    println!("|---|---|---|---|---|---|---|");
     let mut report = Vec::new();
-    for workload in WORKLOADS {
+    let copies: Vec<&Workload> = WORKLOADS.iter().filter(|workload| is_wanted(workload.name)).collect();
+    if !copies.is_empty() {
+        eprintln!("making {rows} rows of 8 columns …");
+        data::make(folder.path(), rows);
+    }
+    for workload in copies {
         let (mut bares, mut syncs) = (Vec::new(), Vec::new());
         for round in 0..rounds {
             bares.push(bare_run(folder.path(), workload, rows));
             syncs.push(sync_run(folder.path(), workload, rows));
-            eprintln!(
-                "{} round {}: {:.2} s, bare {:.2} s",
-                workload.name,
-                round + 1,
-                syncs.last().map_or(0.0, |run| run.elapsed.as_secs_f64()),
-                bares.last().map_or(0.0, |run| run.elapsed.as_secs_f64())
-            );
+            tell_round(workload.name, round, &syncs, &bares);
         }
         let (bare, sync) = (median(&mut bares), median(&mut syncs));
-        let rate = |run: Run| rows as f64 / run.elapsed.as_secs_f64();
-        let ratio = sync.elapsed.as_secs_f64() / bare.elapsed.as_secs_f64();
-        println!(
-            "| {} {} | {:.0} | {:.0} | {ratio:.2} | {} | {} |",
-            workload.name,
-            workload.what,
-            rate(sync),
-            rate(bare),
-            sync.peak_kib / 1024,
-            bare.peak_kib / 1024
-        );
-        report.push(serde_json::json!({
-            "workload": workload.name, "what": workload.what, "rows": rows,
-            "seconds": sync.elapsed.as_secs_f64(), "bare_seconds": bare.elapsed.as_secs_f64(),
-            "ratio": ratio, "peak_kib": sync.peak_kib, "bare_peak_kib": bare.peak_kib,
-        }));
+        report.push(tell(workload.name, workload.what, rows, [sync, bare], ""));
+    }
+    if is_wanted("W6") {
+        let records = number("RECORD_SYNC_BENCH_CALLS", 10_000);
+        let (mut bares, mut syncs) = (Vec::new(), Vec::new());
+        for round in 0..rounds {
+            bares.push(Run::of(calls::bare(records)));
+            syncs.push(Run::of(calls::run(folder.path(), records)));
+            tell_round("W6", round, &syncs, &bares);
+        }
+        let what = "SQLite → HTTP, one record a call";
+        report.push(tell("W6", what, records, [median(&mut syncs), median(&mut bares)], ""));
+    }
+    if is_wanted("W6b") {
+        let count = number("RECORD_SYNC_BENCH_JOBS", 100_000);
+        let (mut bares, mut syncs, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 0..rounds {
+            bares.push(Run::of(jobs::bare(folder.path(), count)));
+            let run = jobs::run(folder.path(), count);
+            syncs.push(Run::of(run.elapsed));
+            waits.push(run.p95);
+            tell_round("W6b", round, &syncs, &bares);
+        }
+        waits.sort_unstable();
+        let p95 = format!("p95 of a caller {:.1} ms", waits[waits.len() / 2].as_secs_f64() * 1e3);
+        let what = "durable jobs: enqueue, lease, settle";
+        report.push(tell("W6b", what, count, [median(&mut syncs), median(&mut bares)], &p95));
     }
     let out = PathBuf::from("target/bench");
     std::fs::create_dir_all(&out).expect("target/bench");
     let text = serde_json::to_string_pretty(&report).expect("JSON");
     std::fs::write(out.join("sync.json"), text).expect("target/bench/sync.json");
+}
+
+impl Run {
+    /// Of what runs in this process or in several, whose memory says nothing.
+    fn of(elapsed: Duration) -> Self {
+        Self { elapsed, peak_kib: 0 }
+    }
+}
+
+fn tell_round(name: &str, round: usize, syncs: &[Run], bares: &[Run]) {
+    let last = |runs: &[Run]| runs.last().map_or(0.0, |run| run.elapsed.as_secs_f64());
+    eprintln!("{name} round {}: {:.2} s, bare {:.2} s", round + 1, last(syncs), last(bares));
+}
+
+/// Prints one line of the table; gives it for the report.
+fn tell(name: &str, what: &str, rows: usize, [sync, bare]: [Run; 2], more: &str) -> serde_json::Value {
+    let rate = |run: Run| rows as f64 / run.elapsed.as_secs_f64();
+    let ratio = sync.elapsed.as_secs_f64() / bare.elapsed.as_secs_f64();
+    let mib = |run: Run| if run.peak_kib > 0 { (run.peak_kib / 1024).to_string() } else { String::new() };
+    println!(
+        "| {name} {what} | {:.0} | {:.0} | {ratio:.2} | {} | {} | {more} |",
+        rate(sync),
+        rate(bare),
+        mib(sync),
+        mib(bare)
+    );
+    serde_json::json!({
+        "workload": name, "what": what, "rows": rows,
+        "seconds": sync.elapsed.as_secs_f64(), "bare_seconds": bare.elapsed.as_secs_f64(),
+        "ratio": ratio, "peak_kib": sync.peak_kib, "bare_peak_kib": bare.peak_kib, "more": more,
+    })
 }
 
 fn bare_run(folder: &Path, workload: &Workload, rows: usize) -> Run {

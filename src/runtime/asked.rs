@@ -88,11 +88,14 @@ pub(super) async fn look(
     let took = ctx.now().since(began);
     for leased in alive {
         let entry = entry(&leased);
-        endings.push(if fault.is_stopping() {
+        let mut ending = if fault.is_stopping() {
             super::verdict::handed_back(ctx, &leased.job, entry)
         } else {
             failed(ctx, &leased.job, entry, (&fault, took), rest)
-        });
+        };
+        // How the pair stands is not known better than before.
+        (ending.settlement.pair, ending.other) = (None, None);
+        endings.push(ending);
     }
     kept
 }

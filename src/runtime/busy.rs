@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::link::lock;
 use crate::engine::record::Key;
@@ -14,7 +15,11 @@ use crate::store::Leased;
 
 /// The keys of a link that are held.
 #[derive(Default)]
-pub struct Busy(Mutex<HashSet<Key>>);
+pub struct Busy {
+    held: Mutex<HashSet<Key>>,
+    /// How often keys were let go: what was read before that may be of before their write.
+    freed: AtomicU64,
+}
 
 /// Holds keys until it is dropped.
 pub(super) struct Hold<'b> {
@@ -23,9 +28,14 @@ pub(super) struct Hold<'b> {
 }
 
 impl Busy {
+    /// Counts how often keys were let go.
+    pub(super) fn freed(&self) -> u64 {
+        self.freed.load(Ordering::Acquire)
+    }
+
     /// Holds the keys of a batch; gives also the jobs whose key the other direction holds.
     pub(super) fn hold(&self, leased: Vec<Leased>) -> (Hold<'_>, Vec<Leased>, Vec<Leased>) {
-        let mut held = lock(&self.0);
+        let mut held = lock(&self.held);
         let (mine, others): (Vec<_>, Vec<_>) =
             leased.into_iter().partition(|leased| held.insert(leased.job.key.clone()));
         let keys = mine.iter().map(|leased| leased.job.key.clone()).collect();
@@ -35,9 +45,10 @@ impl Busy {
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        let mut held = lock(&self.busy.0);
+        let mut held = lock(&self.busy.held);
         for key in &self.keys {
             held.remove(key);
         }
+        self.busy.freed.fetch_add(1, Ordering::Release);
     }
 }

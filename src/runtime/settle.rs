@@ -7,9 +7,10 @@ use super::meter::Outcomes;
 use super::page::{Entry, storage};
 use super::presence::shift;
 use super::verdict::{Ending, Retold, arrived};
+use super::wanted::sync_job;
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::plan::{Pair, Seen, Status};
-use crate::engine::record::{Direction, Side};
+use crate::engine::record::{Direction, Key, Side};
 use crate::planted::{Bug, planted};
 use crate::store::{Commit, NewJob, Settlement, StoreError, Transition};
 
@@ -46,8 +47,9 @@ pub(super) async fn settle(
         let settled = insist(ctx, || ctx.store.settle(ctx.id, settlements(), ctx.now())).await?;
         let (stale, ended): (Vec<Ending>, Vec<Ending>) =
             left.into_iter().partition(|ending| settled.stale.contains(&ending.settlement.job_id));
-        let held: Vec<&Ending> =
-            ended.iter().filter(|ending| !settled.lost.contains(&ending.settlement.job_id)).collect();
+        let (lost, held): (Vec<Ending>, Vec<Ending>) =
+            ended.into_iter().partition(|ending| settled.lost.contains(&ending.settlement.job_id));
+        take_note(ctx, direction, &lost, &retold).await?;
         held.iter().for_each(|ending| count(ctx, ending));
         outcomes(direction, &held).count(ctx);
         let over = held.iter().filter(|ending| ending.other_is_over);
@@ -100,6 +102,56 @@ async fn tell_the_other(ctx: &LinkContext, direction: Direction, endings: &[Endi
     Ok(())
 }
 
+/// Takes note of what arrived for jobs that are ours no more, cancelled or taken back meanwhile: the jobs stay
+/// as they are, but who edits what we wrote must not seem to have edited what stood before.
+async fn take_note(
+    ctx: &LinkContext,
+    direction: Direction,
+    lost: &[Ending],
+    retold: &[Retold],
+) -> Result<(), Fault> {
+    let told =
+        lost.iter().filter_map(|lost| retold.iter().find(|told| told.job.id == lost.settlement.job_id));
+    let arrived_for_planned = |told: &&Retold| told.arrived.is_some() && told.job.origin.is_planned();
+    for told in told.filter(arrived_for_planned).filter(|_| !planted(Bug::LostUnnoted)) {
+        for _ in 0..ROUNDS_MAX {
+            let pair = now(ctx, direction, &told.job.key).await.map_err(storage)?;
+            let Ending { settlement, before, other, .. } = arrived(ctx, direction, Entry::new(pair), told);
+            let Some(pair) = &settlement.pair else { break };
+            let mut commit = Commit { history: settlement.history.clone(), ..Commit::default() };
+            commit.jobs.extend(other);
+            match settlement.transition {
+                Transition::Synced => commit.obsolete.push((direction, pair.key.clone())),
+                _ => commit.jobs.push(sync_job(ctx, direction, pair.key.clone(), ctx.now())),
+            }
+            if settlement.forget {
+                ctx.forget(&pair.key);
+                commit.forgotten.push((pair.key.clone(), pair.version));
+            } else {
+                commit.pairs.push(pair.clone());
+            }
+            let stored = insist(ctx, || ctx.store.commit(ctx.id, commit.clone(), ctx.now())).await?;
+            if stored.stale.is_empty() {
+                count(ctx, &Ending { settlement, before, other: None, other_is_over: false });
+                ctx.due.iter().for_each(tokio::sync::Notify::notify_one);
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads a pair as it stands. One that was forgotten while its write was on its way was deleted at its source,
+/// and what arrived has to go again.
+async fn now(ctx: &LinkContext, direction: Direction, key: &Key) -> Result<Pair, StoreError> {
+    let known = ctx.store.known(ctx.id, vec![key.clone()]).await?;
+    Ok(known.into_iter().flatten().next().unwrap_or_else(|| {
+        let mut pair = Pair::new(key.clone());
+        pair.side_mut(direction.from()).seen = Seen::Deleted(None);
+        pair
+    }))
+}
+
 /// Tells settlements again on the pairs as they are now.
 async fn again(
     ctx: &LinkContext,
@@ -110,14 +162,7 @@ async fn again(
     let mut fresh = Vec::with_capacity(stale.len());
     for Ending { settlement, before, .. } in stale {
         let Some(key) = settlement.pair.as_ref().map(|pair| pair.key.clone()) else { continue };
-        let known = ctx.store.known(ctx.id, vec![key.clone()]).await?;
-        let pair = known.into_iter().flatten().next().unwrap_or_else(|| {
-            // Forgotten while the write was on its way: the source has deleted it, and what arrived
-            // has to go again.
-            let mut pair = Pair::new(key);
-            pair.side_mut(direction.from()).seen = Seen::Deleted(None);
-            pair
-        });
+        let pair = now(ctx, direction, &key).await?;
         let told = retold.iter().find(|retold| retold.job.id == settlement.job_id);
         fresh.push(match told {
             Some(told) if told.arrived.is_some() => arrived(ctx, direction, Entry::new(pair), told),
@@ -140,7 +185,7 @@ async fn again(
 }
 
 /// What the metrics count of ends that are stored.
-fn outcomes(direction: Direction, held: &[&Ending]) -> Outcomes {
+fn outcomes(direction: Direction, held: &[Ending]) -> Outcomes {
     let mut outcomes = Outcomes::default();
     for ending in held {
         let had = *along(&ending.before.status, direction);

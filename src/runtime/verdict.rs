@@ -244,7 +244,14 @@ pub(super) fn conclude(
             }
         }
         Outcome::Failed(fault) if fault.is_stopping() => handed_back(ctx, &job, entry),
-        Outcome::Failed(fault) => failed(ctx, &job, entry, (&fault, took), rest),
+        Outcome::Failed(fault) => {
+            let mut ending = failed(ctx, &job, entry, (&fault, took), rest);
+            if !retold.action.is_write() {
+                // Only a look has failed: the pair stands as it stood.
+                (ending.settlement.pair, ending.other) = (None, None);
+            }
+            ending
+        }
     };
     (ending, retold)
 }

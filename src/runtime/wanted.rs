@@ -69,7 +69,7 @@ pub fn job_for(
 }
 
 /// Makes the planner's own job.
-fn sync_job(ctx: &LinkContext, direction: Direction, key: Key, now: Timestamp) -> NewJob {
+pub(super) fn sync_job(ctx: &LinkContext, direction: Direction, key: Key, now: Timestamp) -> NewJob {
     NewJob {
         direction,
         key,

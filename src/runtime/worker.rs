@@ -109,6 +109,7 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         until: now.plus(ctx.lease),
         limit: end.batch_limit(),
     };
+    let freed = ctx.busy.freed();
     let leased = ctx.store.lease(ctx.id, request).await.map_err(storage)?;
     if leased.is_empty() {
         return Ok(None);
@@ -131,6 +132,9 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         let leased =
             claims.keep(ctx, asked::look(ctx, direction, leased, &mut settlements, (&call, &mut rest))).await;
         let guard = along(&ctx.delivery, direction).lock().await;
+        (guard, asked::refresh(ctx, leased).await?)
+    } else if ctx.busy.freed() != freed {
+        // The other direction wrote something between the claim, which read the pairs, and the hold.
         (guard, asked::refresh(ctx, leased).await?)
     } else {
         (guard, leased)

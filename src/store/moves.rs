@@ -46,11 +46,17 @@ pub(super) struct Mark {
     pub attempts: u32,
     pub error: Option<String>,
     pub queued_at: Option<Timestamp>,
+    /// Only where the pair says that something is still to come.
+    pub if_due: bool,
 }
 
 impl Mark {
     /// Notes the status; tells whether that changed anything.
     pub fn apply(self, state: &mut DirectionState) -> bool {
+        let is_due = matches!(state.status, Status::Queued | Status::Retrying | Status::Waiting);
+        if self.if_due && !is_due {
+            return false;
+        }
         let before = state.clone();
         state.status = self.status;
         state.attempts = self.attempts;
@@ -60,7 +66,7 @@ impl Mark {
     }
 
     fn queued(now: Timestamp) -> Self {
-        Self { status: Status::Queued, attempts: 0, error: None, queued_at: Some(now) }
+        Self { status: Status::Queued, attempts: 0, error: None, queued_at: Some(now), if_due: false }
     }
 }
 
@@ -107,6 +113,9 @@ impl Row {
             self.sync_after = true;
             if job.origin == Origin::Asked {
                 job.due_at = job.due_at.min(new.due_at);
+                if planted(Bug::ScheduleHoldsBack) {
+                    job.due_at = job.scheduled_at.unwrap_or(job.due_at);
+                }
                 let is_parked = job.state == JobState::Conflict && new.state == JobState::Pending;
                 if is_parked || job.state == JobState::Waiting {
                     job.state = JobState::Pending;
@@ -186,7 +195,9 @@ impl Row {
 
     /// Tells whether a claim under this fence still holds.
     pub fn is_held_under(&self, fence: u64) -> bool {
-        self.job.state == JobState::Leased && self.fence == fence
+        let is_ours = self.job.state == JobState::Leased
+            || planted(Bug::CancelUnfenced) && self.job.state == JobState::Cancelled;
+        is_ours && self.fence == fence
     }
 
     /// Ends a lease. Where newer work came in meanwhile, nothing is final.
@@ -286,6 +297,7 @@ impl Row {
         if let Some(status) = noted {
             moved.mark = Some(self.mark(status));
         }
+        moved.mark = moved.mark.filter(|mark| mark.status == Status::Dead || self.speaks());
         moved
     }
 
@@ -296,7 +308,8 @@ impl Row {
         self.job.lease = None;
         self.job.state = JobState::Pending;
         self.job.updated_at = now;
-        Moved { mark: Some(self.mark(Status::Queued)), attempt, ..Moved::default() }
+        let mark = self.speaks().then(|| self.mark(Status::Queued));
+        Moved { mark, attempt, ..Moved::default() }
     }
 
     /// Tells whether [`Self::retry`] is for this job; a dead one also needs its place to be free.
@@ -329,7 +342,7 @@ impl Row {
         self.job.error = None;
         Moved {
             counted: Counters { accepted, ..Counters::default() },
-            mark: Some(Mark::queued(now)),
+            mark: self.speaks().then(|| Mark::queued(now)),
             ..Moved::default()
         }
     }
@@ -341,11 +354,12 @@ impl Row {
         self.job.lease = None;
         self.job.state = JobState::Cancelled;
         self.job.updated_at = now;
-        // What was asked for beside the planner says nothing of how the pair stands.
-        let mark = Mark { error: None, ..self.mark(Status::Cancelled) };
+        self.sync_after &= !planted(Bug::CancelTakesAll);
+        // The pair of what was asked for may stand as the planner left it.
+        let mark = Mark { error: None, if_due: self.job.origin.is_kept(), ..self.mark(Status::Cancelled) };
         let mut moved = Moved {
             counted: Counters { cancelled: 1, ..Counters::default() },
-            mark: (!self.job.origin.is_kept()).then_some(mark),
+            mark: Some(mark),
             attempt,
             ..Moved::default()
         };
@@ -379,12 +393,19 @@ impl Row {
         moved.overrules = true;
     }
 
+    /// Tells whether the job says how its pair stands: what was asked for beside the planner does not, it has a
+    /// state of its own that is shown.
+    fn speaks(&self) -> bool {
+        !self.job.origin.is_kept() || self.sync_after || planted(Bug::AskedSpeaks)
+    }
+
     fn mark(&self, status: Status) -> Mark {
         Mark {
             status,
             attempts: self.job.attempts,
             error: self.job.error.as_ref().map(|error| error.message.clone()),
             queued_at: None,
+            if_due: false,
         }
     }
 }

@@ -91,6 +91,7 @@ struct Sent<'l, T, F: FnOnce(&mut State, Option<Trouble>) -> T> {
     act: Option<F>,
     ticket: Option<u64>,
     number: u64,
+    epoch: Option<u64>,
 }
 
 impl<T, F: FnOnce(&mut State, Option<Trouble>) -> T> Drop for Sent<'_, T, F> {
@@ -99,6 +100,7 @@ impl<T, F: FnOnce(&mut State, Option<Trouble>) -> T> Drop for Sent<'_, T, F> {
             self.line.gate.leave(ticket, Report { dropped: true, ..Report::default() });
         }
         let mut state = self.line.world.lock();
+        state.answered(self.line.side, self.epoch.take(), None);
         let lands = state.lands(self.number);
         if let Some(act) = self.act.take().filter(|_| lands) {
             state.note(|| "    (a call that was on its way comes in)".to_owned());
@@ -126,8 +128,11 @@ impl Line {
     {
         self.world.pass().await;
         let ticket = if self.nature.remote { Some(self.gate.enter(class).await?) } else { None };
-        let number = self.world.lock().sends();
-        let mut sent = Sent { line: self, act: Some(act), ticket, number };
+        let (number, epoch) = {
+            let mut state = self.world.lock();
+            (state.sends(), ticket.and_then(|_| state.leaves(self.side)))
+        };
+        let mut sent = Sent { line: self, act: Some(act), ticket, number, epoch };
         self.travel().await;
         let (result, trouble) = {
             let mut state = self.world.lock();
@@ -159,6 +164,7 @@ impl Line {
             let failed = lost || trouble == Some(Trouble::Unavailable);
             let retry_after = (trouble == Some(Trouble::Throttled)).then_some(Duration::from_secs(2));
             self.gate.leave(ticket, Report { failed, retry_after, ..Report::default() });
+            self.world.lock().answered(self.side, sent.epoch.take(), Some(failed));
         }
         match (fault, result?) {
             (Some(fault), _) => Err(fault),

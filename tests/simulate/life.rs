@@ -15,6 +15,7 @@ use record_sync::store::Store;
 use record_sync::store::sqlite::{Durability, Pace, SqliteOptions, SqliteStore};
 use tokio_util::sync::CancellationToken;
 
+use crate::asks;
 use crate::connector::{self, CONNECTORS};
 use crate::oracle;
 use crate::rest;
@@ -108,7 +109,7 @@ fn apply(world: &Arc<World>, step: &Step) {
             world.sleep(ms);
         }
         Step::Reshape(side, reshape) => state.reshape(side, reshape),
-        Step::Rules(_) | Step::Crash { .. } | Step::Restart { .. } | Step::Quiet => {}
+        Step::Rules(_) | Step::Wish(_) | Step::Crash { .. } | Step::Restart { .. } | Step::Quiet => {}
     }
 }
 
@@ -159,6 +160,10 @@ async fn go(
             world.lock().figures.steps += 1;
             renew(world, path, runtime, rules).await;
         }
+        Step::Wish(wish) => {
+            world.lock().figures.steps += 1;
+            asks::wish(world, runtime, wish).await;
+        }
         Step::Crash { after, down } => {
             {
                 let mut state = world.lock();
@@ -187,6 +192,7 @@ async fn go(
         Step::Quiet => {
             world.lock().figures.steps += 1;
             if rest::reach(world, runtime, is_last).await {
+                asks::look(world, runtime).await;
                 oracle::look(world, runtime).await;
             }
         }

@@ -13,6 +13,8 @@
     reason = "a test that meets the unexpected has to fail loudly"
 )]
 
+mod asks;
+mod breaker;
 mod chance;
 mod connector;
 mod layout;

@@ -107,7 +107,8 @@ fn is_live(running: &Running) -> bool {
 async fn queued(runtime: &Arc<Runtime>) -> u64 {
     let Ok(state) = runtime.store.link("default", LINK).await else { return 1 };
     let Ok(depth) = runtime.store.depth(state.id).await else { return 1 };
-    depth.iter().map(|depth| depth.pending + depth.leased + depth.retrying + depth.waiting).sum()
+    // What is to be done on another day is not waited for.
+    depth.iter().map(|depth| depth.pending + depth.leased + depth.retrying).sum()
 }
 
 /// Says what goes on, for whoever has to find out why it does not end.

@@ -2,6 +2,7 @@
 
 use record_sync::connectors::{Deletes, Features};
 
+use crate::breaker::{FAILURES, OPEN_MS};
 use crate::chance::Chance;
 
 /// The fields of every record beside its key.
@@ -200,11 +201,12 @@ impl Setup {
         let system = |name: &str, nature: &Nature| {
             format!(
                 "[default.systems.{name}]\nconnector = \"{}\"\nside = \"{name}\"\nmax_requests = {}\n\
-                 window_size = {}\nbreaker = {{ failures = 5, open_for = 2.0, open_max = 8.0 }}\n\
+                 window_size = {}\nbreaker = {{ failures = {FAILURES}, open_for = {:.1}, open_max = 8.0 }}\n\
                  retry = {{ base = 0.5, max = 4.0, attempts_max = 100000 }}\n",
                 nature.connector(),
                 nature.max_requests,
-                nature.window_s
+                nature.window_s,
+                OPEN_MS as f64 / 1e3
             )
         };
         let [a, b] = &self.natures;

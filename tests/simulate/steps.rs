@@ -1,8 +1,9 @@
 //! The steps of a history. They are drawn before it begins, so that one that fails can be played
 //! again with fewer of them.
 
-use record_sync::engine::record::Side;
+use record_sync::engine::record::{Direction, Side};
 
+use crate::asks::{ANOTHER_DAY_MS, Wish};
 use crate::chance::Chance;
 use crate::layout::Reshape;
 use crate::setup::{FIELDS, KEYS, Policy, Rules, Setup};
@@ -66,6 +67,7 @@ pub enum Step {
     Trouble(Side, Trouble, u8),
     Rules(Rules),
     Reshape(Side, Reshape),
+    Wish(Wish),
     /// The process dies at the so many-th await from here, and stays dead for that many steps.
     Crash {
         after: u32,
@@ -87,6 +89,8 @@ enum Theme {
     /// Records come and go.
     Turnover,
     Crashes,
+    /// People ask for this and that.
+    Wishes,
     /// The same trouble again and again.
     Trouble(Trouble),
 }
@@ -102,14 +106,16 @@ enum Kind {
     Restart,
     Rules,
     Reshape,
+    Wish,
 }
 
 impl Theme {
     fn draw(chance: &mut Chance) -> Self {
         let trouble = Self::Trouble(chance.pick(&TROUBLES));
         chance.weighted(&[
-            (40, Self::Even),
+            (32, Self::Even),
             (10, Self::Calm),
+            (8, Self::Wishes),
             (20, Self::Turnover),
             (15, Self::Crashes),
             (15, trouble),
@@ -117,13 +123,14 @@ impl Theme {
     }
 
     /// How often each kind of step comes.
-    fn weights(self) -> [(u64, Kind); 9] {
-        let [wait, insert, edit, delete, trouble, crash, restart, rules, reshape] = match self {
-            Self::Even => [32, 10, 35, 9, 8, 4, 1, 1, 2],
-            Self::Calm => [40, 11, 36, 10, 0, 0, 2, 1, 1],
-            Self::Turnover => [24, 22, 22, 24, 4, 2, 1, 1, 1],
-            Self::Crashes => [28, 10, 32, 9, 6, 12, 2, 1, 1],
-            Self::Trouble(_) => [28, 12, 32, 10, 14, 2, 1, 1, 1],
+    fn weights(self) -> [(u64, Kind); 10] {
+        let [wait, insert, edit, delete, trouble, crash, restart, rules, reshape, wish] = match self {
+            Self::Even => [32, 10, 35, 9, 8, 4, 1, 1, 2, 3],
+            Self::Calm => [40, 11, 36, 10, 0, 0, 2, 1, 1, 2],
+            Self::Turnover => [24, 22, 22, 24, 4, 2, 1, 1, 1, 2],
+            Self::Crashes => [28, 10, 32, 9, 6, 12, 2, 1, 1, 2],
+            Self::Wishes => [24, 10, 24, 8, 6, 3, 1, 1, 1, 22],
+            Self::Trouble(_) => [28, 12, 32, 10, 14, 2, 1, 1, 1, 2],
         };
         [
             (wait, Kind::Wait),
@@ -135,6 +142,7 @@ impl Theme {
             (restart, Kind::Restart),
             (rules, Kind::Rules),
             (reshape, Kind::Reshape),
+            (wish, Kind::Wish),
         ]
     }
 }
@@ -156,6 +164,13 @@ pub fn draw(setup: &Setup, count: usize) -> Vec<Step> {
         let key =
             if chance.percent(60) { chance.below(u64::from(hot)) } else { chance.below(u64::from(KEYS)) }
                 as u8;
+        // Who has just asked for something is the one to think twice.
+        if let Some(Step::Wish(Wish::Sync { .. } | Wish::Hurry)) = steps.last()
+            && chance.percent(40)
+        {
+            steps.push(Step::Wish(chance.pick(&[Wish::Hurry, Wish::Cancel, Wish::Cancel])));
+            continue;
+        }
         steps.push(match chance.weighted(&theme.weights()) {
             Kind::Wait => Step::Wait(wait(chance)),
             Kind::Insert => Step::Insert(side, key),
@@ -175,6 +190,7 @@ pub fn draw(setup: &Setup, count: usize) -> Vec<Step> {
                 wide: chance.flip(),
             }),
             Kind::Reshape => Step::Reshape(side, reshape(chance)),
+            Kind::Wish => Step::Wish(wish(chance, side.outward(), key)),
         });
     }
     steps.push(Step::Quiet);
@@ -202,6 +218,12 @@ fn reshape(chance: &mut Chance) -> Reshape {
         (2, Reshape::PutBack),
         (1, Reshape::Anew(field)),
     ])
+}
+
+fn wish(chance: &mut Chance, direction: Direction, key: u8) -> Wish {
+    let in_ms = chance.pick(&[0, 0, 0, 3_000, ANOTHER_DAY_MS]);
+    let sync = Wish::Sync { direction, key, in_ms, urgent: chance.flip() };
+    chance.weighted(&[(12, sync), (4, Wish::Cancel), (2, Wish::Hurry), (2, Wish::Again)])
 }
 
 fn wait(chance: &mut Chance) -> u64 {

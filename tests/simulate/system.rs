@@ -6,6 +6,7 @@ use std::sync::Arc;
 use record_sync::connectors::{Delivery, Outcome, Write};
 use record_sync::engine::record::{Key, Meta, Record, Schema, Side, Timestamp, Value};
 
+use crate::breaker::Breaker;
 use crate::layout::Layout;
 use crate::ledger::plain;
 use crate::setup::{FIELDS, Nature};
@@ -43,6 +44,8 @@ pub struct Sys {
     pub seq: u64,
     next_id: u64,
     pub troubles: Vec<(Trouble, u8)>,
+    /// As long as the first process lives.
+    pub breaker: Option<Breaker>,
     /// When calls came in, as many as the window can be judged by.
     arrivals: VecDeque<i64>,
     /// When a key was last looked up, for systems that can't compare.
@@ -72,6 +75,7 @@ impl Sys {
             seq: 0,
             next_id: 1,
             troubles: Vec::new(),
+            breaker: Some(Breaker::new()),
             arrivals: VecDeque::new(),
             looked: BTreeMap::new(),
         }

@@ -11,6 +11,7 @@ use record_sync::store::StoreError;
 use record_sync::store::sqlite::{Moment, Pace};
 use tokio::sync::Notify;
 
+use crate::asks::Promises;
 use crate::chance::Chance;
 use crate::layout::Reshape;
 use crate::ledger::Ledger;
@@ -75,6 +76,7 @@ pub struct State {
     pub chance: Chance,
     pub systems: [Sys; 2],
     pub ledgers: BTreeMap<u8, Ledger>,
+    pub promises: Promises,
     pub figures: Figures,
     pub violations: Vec<Violation>,
     pub trace: Option<Vec<String>>,
@@ -128,6 +130,7 @@ impl World {
             chance: Chance::new(setup.seed ^ 0x7777),
             systems: setup.natures.map(Sys::new),
             ledgers: BTreeMap::new(),
+            promises: Promises::default(),
             figures: Figures::default(),
             violations: Vec::new(),
             trace: traced.then(Vec::new),
@@ -172,6 +175,7 @@ impl World {
         let mut state = self.lock();
         state.now();
         state.time.anchor = None;
+        state.systems.iter_mut().for_each(|system| system.breaker = None);
         state.crash_in = None;
     }
 
@@ -240,6 +244,7 @@ impl State {
     pub fn die(&mut self) {
         self.note(|| "    the process dies".to_owned());
         self.crashed = true;
+        self.systems.iter_mut().for_each(|system| system.breaker = None);
         let since = self.now() - UNSURE_MS;
         let unsure: Vec<u8> =
             self.fresh.drain(..).filter(|(at, _)| *at >= since).map(|(_, key)| key).collect();
@@ -275,6 +280,26 @@ impl State {
         self.sent += 1;
         self.on_the_way.insert(self.sent);
         self.sent
+    }
+
+    /// A call passes our gate: the breaker let it go.
+    pub fn leaves(&mut self, side: Side) -> Option<u64> {
+        let now = self.now();
+        match self.system(side).breaker.as_mut()?.sends(now) {
+            Ok(epoch) => Some(epoch),
+            Err(text) => {
+                self.violated("breaker", format!("{}: {text}", side.as_str()));
+                None
+            }
+        }
+    }
+
+    /// It was answered so, or nobody waits for its answer any more.
+    pub fn answered(&mut self, side: Side, epoch: Option<u64>, failed: Option<bool>) {
+        let now = self.now();
+        if let (Some(epoch), Some(breaker)) = (epoch, &mut self.system(side).breaker) {
+            breaker.ends(epoch, failed, now);
+        }
     }
 
     /// A call is dropped, or has come in; true where its sender is dead and it comes in nevertheless.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::Again;
 use crate::engine::record::Timestamp;
+use crate::planted::{Bug, planted};
 
 /// When to open and how to come back.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -289,6 +290,7 @@ impl Breaker {
         }
         let at_once = match self.state {
             State::Closed { ramp } => ramp.unwrap_or(u32::MAX),
+            State::HalfOpen { .. } if planted(Bug::ProbesUnbounded) => u32::MAX,
             State::HalfOpen { .. } => self.policy.probes.max(1),
             State::Open { .. } => 0,
         };
@@ -387,7 +389,7 @@ impl Breaker {
     }
 
     fn open_if_bad(&mut self, now: Timestamp) {
-        if let Some(reason) = self.badness() {
+        if let Some(reason) = self.badness().filter(|_| !planted(Bug::BreakerShut)) {
             self.open(reason, now);
         }
     }

@@ -12,6 +12,7 @@ on_both! {
     one_of_many_gets_the_job,
     the_planners_own_job_is_taken_over,
     the_planners_wish_is_carried_out_or_outlives_what_was_asked,
+    what_was_asked_says_nothing_of_a_pair_that_is_in_step,
     a_scheduled_job_runs_for_the_planner_and_again_at_its_time,
     attempts_are_remembered_as_they_ended,
     only_the_last_attempts_are_kept,
@@ -129,6 +130,34 @@ async fn the_planners_wish_is_carried_out_or_outlives_what_was_asked(store: &dyn
     let id = made(store, link, asked("c")).await;
     assert!(store.cancel(id, at(50)).await.unwrap());
     assert_ne!(status(store, link, "c").await, Status::Cancelled, "the pair stands as it stood");
+}
+
+async fn what_was_asked_says_nothing_of_a_pair_that_is_in_step(store: &dyn Store) {
+    let link = link(store).await;
+    let retrying = || Transition::Retrying { due_at: at(900), error: error("503") };
+    // (how the pair stands, what it says once the job was hurried, and once it was cancelled, why)
+    let cases = [
+        (Status::Synced, Status::Synced, Status::Synced, "nothing of it is to be done"),
+        (Status::Dead, Status::Dead, Status::Dead, "the letter has its own end"),
+        (Status::Retrying, Status::Retrying, Status::Cancelled, "what differs goes nowhere now"),
+    ];
+    for (number, (stands, hurried, cancelled, why)) in cases.into_iter().enumerate() {
+        let name = number.to_string();
+        let mut known = agreed(&name);
+        known.a_to_b.status = stands;
+        keep(store, link, vec![known]).await;
+        let id = made(store, link, asked(&name)).await;
+        let leased = lease(store, link, 10, 1).await.pop().expect(why);
+        settle(store, link, end(&leased, retrying()), 13).await;
+        assert_eq!(status(store, link, &name).await, stands, "{why}: only the job is to be tried again");
+        assert_eq!(store.retry_job(id, at(20)).await.unwrap(), Retried::Due);
+        assert_eq!(status(store, link, &name).await, hurried, "{why}");
+        lease(store, link, 30, 1).await;
+        store.rescue(at(500), false).await.unwrap();
+        assert_eq!(status(store, link, &name).await, hurried, "{why}: a process that died changes nothing");
+        assert!(store.cancel(id, at(510)).await.unwrap());
+        assert_eq!(status(store, link, &name).await, cancelled, "{why}");
+    }
 }
 
 async fn a_scheduled_job_runs_for_the_planner_and_again_at_its_time(store: &dyn Store) {
