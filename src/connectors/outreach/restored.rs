@@ -5,57 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use super::super::rest::Position;
 use super::super::{Call, StreamSpec};
 use super::lookup::Lookup;
-use super::source::{OutreachSource, Position};
+use super::source::OutreachSource;
 use super::wire::{Page, Query};
 use crate::engine::fault::Fault;
 use crate::engine::reading::went_back;
-use crate::engine::record::{Change, RemoteId, Timestamp};
-
-impl Position {
-    /// Remembers the latest of these.
-    pub fn see(&mut self, changes: &[Change]) {
-        for change in changes {
-            if let Change::Upsert(record) = change
-                && let (Some(id), Some(at)) = (&record.meta.id, record.meta.modified_at)
-            {
-                self.witnesses.see(at.0, id);
-            }
-        }
-    }
-
-    /// Takes out what is shown only so that it can be missed: it stands as it was decided.
-    pub fn leave_out_decided(&self, changes: &mut Vec<Change>) {
-        changes.retain(|change| match change {
-            Change::Upsert(record) => !self.witnesses.iter().any(|(stamp, id)| {
-                Some(stamp) == self.from
-                    && record.meta.modified_at == Some(Timestamp(stamp))
-                    && record.meta.id.as_deref() == Some(id)
-            }),
-            Change::Delete(_) | Change::Malformed(_) => true,
-        });
-    }
-
-    /// The page reaches beyond where a witness has to stand, and does not show it.
-    fn is_one_missing(&self, page: &Page) -> bool {
-        let Some(from) = self.from else { return false };
-        let shown = |wanted: &str| page.changes.iter().any(|change| id_of(change) == Some(wanted));
-        let whole = page.next.is_none();
-        self.witnesses
-            .iter()
-            .filter(|(stamp, _)| *stamp >= from && (whole || page.latest.is_some_and(|at| *stamp < at.0)))
-            .any(|(_, id)| !shown(id))
-    }
-}
-
-fn id_of(change: &Change) -> Option<&str> {
-    match change {
-        Change::Upsert(record) => record.meta.id.as_deref(),
-        Change::Delete(tombstone) => tombstone.id.as_deref(),
-        Change::Malformed(_) => None,
-    }
-}
+use crate::engine::record::{RemoteId, Timestamp};
 
 impl OutreachSource {
     /// Refuses to go on where the service stands before the cursor; `page` is the first one of a pass.
@@ -66,7 +23,7 @@ impl OutreachSource {
         now: Option<Timestamp>,
         call: &Call,
     ) -> Result<(), Fault> {
-        if !position.is_one_missing(page) {
+        if !position.is_one_missing(&page.changes, page.next.is_none(), page.latest) {
             return Ok(());
         }
         let spec = StreamSpec {
@@ -81,9 +38,7 @@ impl OutreachSource {
         let found = lookup.find_ids(&ids, Some(&["updatedAt"]), call).await?;
         let stands: BTreeMap<RemoteId, i64> =
             found.into_iter().filter_map(|(id, record)| Some((id, record.meta.modified_at?.0))).collect();
-        let overlap = position.overlap.length(self.least());
-        let overlap = i64::try_from(overlap.as_millis()).unwrap_or(i64::MAX);
-        let fates = position.witnesses.fates(overlap, |id| stands.get(id).copied());
+        let fates = position.witnesses.fates(position.overlap_ms(self.least()), |id| stands.get(id).copied());
         // Under a clock that stands behind, whatever is edited has an older stamp. The header has a grain of a
         // second.
         let newest = position.witnesses.newest().unwrap_or(i64::MIN);

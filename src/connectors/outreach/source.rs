@@ -1,114 +1,26 @@
 //! Reading in the order of `updatedAt`, and listing what is there.
 //!
-//! Invariant: only the service's own clock moves a cursor. A change becomes visible at most
-//! `overlap_ms` after its stamp; whatever was read sooner after its stamp than that is read again.
+//! Invariant: only the service's own clock moves a cursor (`rest/position.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
-use super::super::rest::RawReply;
+use super::super::rest::{Position, RawReply, ServerClock};
 use super::super::{Call, End, Listing, Page, Source, StreamSpec};
 use super::refuses_the_query;
 use super::service::Service;
 use super::wire::{self, Decoder, Query, Resource};
 use crate::engine::fault::{Fault, FaultCode};
-use crate::engine::reading::{Overlap, Reach, Witnesses};
+use crate::engine::reading::{Overlap, Reach};
 use crate::engine::record::{Change, Cursor, Timestamp};
 
 /// Bytes of a `links.next` that are believed.
 const NEXT_BYTES_MAX: usize = 16 * 1024;
 
-/// Where a pass stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Position {
-    /// `updatedAt` in milliseconds from which this pass reads, inclusive; from the first where missing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<i64>,
-    /// The latest stamp of this pass.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    high: Option<i64>,
-    /// The stamp from which the next pass has to read again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hold: Option<i64>,
-    /// The query of the next page of this pass.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
-    /// The latest records that were shown.
-    #[serde(default, skip_serializing_if = "Witnesses::is_empty")]
-    pub witnesses: Witnesses,
-    #[serde(default, skip_serializing_if = "Overlap::is_none")]
-    pub overlap: Overlap,
-}
-
-impl Position {
-    /// Moves past a page. `latest` is its latest stamp, `asked_at` a moment at the service that was
-    /// not after the request.
-    fn past(
-        mut self,
-        latest: Option<i64>,
-        asked_at: Option<i64>,
-        next: Option<String>,
-        least: Duration,
-    ) -> Self {
-        let overlap = self.overlap.length(least);
-        let overlap = i64::try_from(overlap.as_millis()).unwrap_or(i64::MAX);
-        self.high = self.high.max(latest);
-        if let (Some(latest), Some(asked_at)) = (latest, asked_at) {
-            let settled = asked_at.saturating_sub(overlap);
-            // Up to here nothing can come to light any more; the page reached further.
-            if latest >= settled && self.hold.is_none() {
-                self.hold = Some(settled);
-            }
-        }
-        if next.is_some() {
-            return Self { next, ..self };
-        }
-        let after_high = self.high.map(|high| match asked_at {
-            // That record once more: one that is no longer there tells of an older state.
-            Some(_) => high,
-            None => high.saturating_sub(overlap),
-        });
-        let from = match (after_high, self.hold) {
-            (Some(after), Some(hold)) => Some(after.min(hold)),
-            (after, _) => after,
-        };
-        // Never back behind where this pass began: that was settled before. Unless the service's clock
-        // stands behind that itself.
-        let settled = asked_at.map(|asked_at| asked_at.saturating_sub(overlap));
-        let began = self.from.map(|from| settled.map_or(from, |settled| settled.min(from)));
-        Self { from: from.max(began), witnesses: self.witnesses, overlap: self.overlap, ..Self::default() }
-    }
-
-    /// Tells how far a cursor at rest has read.
-    fn reach(&self, least: Duration) -> Option<Reach> {
-        let from = self.from.filter(|_| self.next.is_none())?;
-        let newest = self.witnesses.newest()?.max(from);
-        Some(Reach { newest: Timestamp(newest), from: Timestamp(from), overlap: self.overlap, least })
-    }
-
-    fn parse(cursor: &Cursor) -> Result<Self, Fault> {
-        serde_json::from_str(&cursor.0).map_err(|_| foreign())
-    }
-
-    fn cursor(&self) -> Option<Cursor> {
-        if *self == Self::default() {
-            return None;
-        }
-        serde_json::to_string(self).ok().map(Cursor)
-    }
-}
-
-fn foreign() -> Fault {
-    Fault::fatal(
-        FaultCode::Configuration,
-        "the stored position of this Outreach stream can't be read",
-        "the state was written by another connector or a newer version; read the link anew",
-    )
-}
+/// Whose positions these are, in the words of messages.
+const STREAM: &str = "Outreach stream";
 
 /// The reading end of one resource.
 pub struct OutreachSource {
@@ -117,8 +29,7 @@ pub struct OutreachSource {
     pub(super) key: Vec<String>,
     fields: Option<Vec<String>>,
     decoder: Decoder,
-    /// The service's time in its last reply.
-    told: Option<Timestamp>,
+    clock: ServerClock,
 }
 
 impl OutreachSource {
@@ -131,7 +42,7 @@ impl OutreachSource {
             key: spec.key.clone(),
             fields: spec.fields.clone(),
             decoder: Decoder::new(&spec.key, fields),
-            told: None,
+            clock: ServerClock::default(),
         }
     }
 
@@ -178,14 +89,13 @@ impl OutreachSource {
 
     /// Returns a moment at the service that was not after the request to which this is the reply.
     fn asked_at(&mut self, reply: &RawReply) -> Option<i64> {
-        let told = wire::server_time(reply);
-        // A clock that was set back tells nothing of when that was.
-        let before = self.told.filter(|before| told.is_none_or(|told| *before <= told));
-        self.told = told.or(before);
-        // A request takes no longer than its time-out.
-        let timeout = i64::try_from(self.service.settings.timeout_ms).unwrap_or(i64::MAX);
-        told.map(|told| told.0.saturating_sub(timeout).max(before.map_or(i64::MIN, |before| before.0)))
+        let timeout = Duration::from_millis(self.service.settings.timeout_ms);
+        self.clock.asked_at(wire::server_time(reply), timeout)
     }
+}
+
+fn parse(cursor: &Cursor) -> Result<Position, Fault> {
+    Position::parse(cursor, STREAM)
 }
 
 /// Keeps the query of a next link.
@@ -201,7 +111,7 @@ fn next_of(operation: &str, link: Option<&str>) -> Result<Option<String>, Fault>
 impl Source for OutreachSource {
     async fn read(&mut self, after: Option<&Cursor>, limit: usize, call: &Call) -> Result<Page, Fault> {
         let operation = format!("read {}", self.resource.plural);
-        let mut position = after.map_or_else(|| Ok(Position::default()), Position::parse)?;
+        let mut position = after.map_or_else(|| Ok(Position::default()), parse)?;
         let reply = match &position.next {
             None => self.service.get(&operation, self.first(position.from, limit), call).await?,
             Some(next) => match self.service.get(&operation, self.following(next, limit), call).await {
@@ -246,11 +156,11 @@ impl Source for OutreachSource {
     }
 
     fn reach(&self, cursor: &Cursor) -> Option<Reach> {
-        Position::parse(cursor).ok()?.reach(self.least())
+        parse(cursor).ok()?.reach(self.least())
     }
 
     fn with_overlap(&self, cursor: &Cursor, overlap: Overlap) -> Option<Cursor> {
-        Position { overlap, ..Position::parse(cursor).ok()? }.cursor()
+        Position { overlap, ..parse(cursor).ok()? }.cursor()
     }
 
     /// Lists the keys in the order of ids; a record without a key was never part of a pair.

@@ -4,17 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 
 use super::reply::RawReply;
-use super::word::plain_report;
+use super::word::{BudgetHeaders, plain_report};
 use crate::connectors::{Call, Clock, Gate, Report};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::record::Timestamp;
 
 /// The bounds of a client.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RestOptions {
     /// From sending to the last byte of the reply.
     pub timeout: Duration,
@@ -24,6 +24,8 @@ pub struct RestOptions {
     /// What a reply says about the service's health and budget; [`plain_report`] where the service
     /// has no habits of its own.
     pub report: fn(&RawReply, Timestamp) -> Report,
+    /// Where the budget stands, for a service that has names of its own.
+    pub budget: Option<BudgetHeaders>,
 }
 
 impl Default for RestOptions {
@@ -33,6 +35,7 @@ impl Default for RestOptions {
             connect_timeout: Duration::from_secs(10),
             body_max: 32 * 1024 * 1024,
             report: plain_report,
+            budget: None,
         }
     }
 }
@@ -68,14 +71,29 @@ impl RawRequest {
         self
     }
 
-    /// Adds `Authorization: Bearer …`, marked so that nothing prints it.
+    /// Adds a header whose name comes from the configuration; one that HTTP can't carry is left out.
     #[must_use]
-    pub fn bearer(mut self, token: &str) -> Self {
-        if let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {token}")) {
-            value.set_sensitive(true);
-            self.headers.insert("authorization", value);
+    pub fn named(mut self, name: &str, value: &str) -> Self {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            self.headers.insert(name, value);
         }
         self
+    }
+
+    /// Adds a header that holds a credential, marked so that nothing prints it.
+    #[must_use]
+    pub fn credential(mut self, name: &str, value: &str) -> Self {
+        if let (Ok(name), Ok(mut value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            value.set_sensitive(true);
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// Adds `Authorization: Bearer …`, marked so that nothing prints it.
+    #[must_use]
+    pub fn bearer(self, token: &str) -> Self {
+        self.credential("authorization", &format!("Bearer {token}"))
     }
 
     /// Sets the body and its type.
@@ -171,7 +189,13 @@ impl RestClient {
         let harmless = matches!(request.method, Method::GET | Method::HEAD);
         let result = self.exchange(request, url, call).await;
         visit.report = match &result {
-            Ok(reply) => (self.options.report)(reply, self.now()),
+            Ok(reply) => {
+                let report = (self.options.report)(reply, self.now());
+                match &self.options.budget {
+                    Some(budget) => budget.overlay(report, reply, self.now()),
+                    None => report,
+                }
+            }
             // A reply that is too long is our own wish; all else, the service failed to answer.
             Err(fault) => Report { failed: fault.kind == FaultKind::Transient, ..Report::default() },
         };

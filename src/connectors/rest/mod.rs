@@ -4,13 +4,17 @@
 //! once, also where the caller gives up half-way.
 
 mod client;
+mod members;
+mod position;
 mod reply;
 mod retry_after;
 mod token;
 mod word;
 
 pub use client::{RawRequest, RestClient, RestOptions};
+pub use members::Members;
+pub use position::{Position, ServerClock};
 pub use reply::RawReply;
 pub use retry_after::{RETRY_AFTER_MAX, parse_http_date, retry_after};
 pub use token::{Grant, Held, Tokens};
-pub use word::{limits_quota, plain_report, quota, told_wait};
+pub use word::{BudgetHeaders, limits_quota, plain_report, quota, told_wait};

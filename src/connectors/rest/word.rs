@@ -8,7 +8,7 @@ use std::time::Duration;
 use reqwest::header::{DATE, RETRY_AFTER};
 
 use super::reply::RawReply;
-use super::retry_after::{parse_http_date, retry_after};
+use super::retry_after::{RETRY_AFTER_MAX, parse_http_date, retry_after};
 use crate::connectors::{Quota, Report};
 use crate::engine::record::Timestamp;
 
@@ -53,6 +53,41 @@ pub fn quota(reply: &RawReply, now: Timestamp) -> Option<Quota> {
         let remaining = remaining(reply)?.min(limit);
         Some(Quota { limit, remaining, resets_in: resets_in(reply, server_time(reply, now)) })
     })
+}
+
+/// Where a service tells its budget, in headers that have names of its own; those left out have the
+/// common names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BudgetHeaders {
+    pub limit: Option<String>,
+    pub remaining: Option<String>,
+    /// When the budget begins anew, in any of the forms of [`retry_after`].
+    pub reset: Option<String>,
+    /// The same as a number of milliseconds.
+    pub reset_ms: Option<String>,
+}
+
+impl BudgetHeaders {
+    /// Puts what these headers tell in the place of what the common ones tell.
+    #[must_use]
+    pub fn overlay(&self, report: Report, reply: &RawReply, now: Timestamp) -> Report {
+        let read = |name: &Option<String>| name.as_deref().and_then(|name| first_number(reply, [name, name]));
+        let common = report.quota;
+        let limit = read(&self.limit).or(common.map(|quota| quota.limit)).filter(|limit| *limit > 0);
+        let remaining = read(&self.remaining).or_else(|| remaining(reply));
+        let there = server_time(reply, now);
+        let reset = self.reset.as_deref().and_then(|name| longest(reply.header(name)?, there));
+        let reset_ms = read(&self.reset_ms).map(|ms| Duration::from_millis(ms).min(RETRY_AFTER_MAX));
+        let resets_in = reset.or(reset_ms).or(common.and_then(|quota| quota.resets_in));
+        let quota = limit.zip(remaining).map(|(limit, remaining)| Quota {
+            limit,
+            remaining: remaining.min(limit),
+            resets_in,
+        });
+        let spent = reply.status == 429 && remaining.is_none_or(|left| left == 0);
+        let retry_after = report.retry_after.or(resets_in.filter(|_| spent));
+        Report { quota: quota.or(common), retry_after, ..report }
+    }
 }
 
 /// Reads the body of Salesforce's `/limits`: the day's calls.
@@ -257,6 +292,57 @@ mod tests {
             let got = plain_report(&reply(200, headers), NOW).quota;
             let got = got.map(|it| (it.limit, it.remaining, it.resets_in.map(|wait| wait.as_secs())));
             assert_eq!(got, *expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_budget_is_read_under_a_services_own_names() {
+        let own = BudgetHeaders {
+            limit: Some("x-hubspot-ratelimit-max".into()),
+            remaining: Some("x-hubspot-ratelimit-remaining".into()),
+            reset: None,
+            reset_ms: Some("x-hubspot-ratelimit-interval-milliseconds".into()),
+        };
+        // (status, headers, (limit, remaining, resets in), wait, why)
+        type Case = (u16, Headers, Option<Told>, Option<u64>, &'static str);
+        let cases: &[Case] = &[
+            (
+                200,
+                &[
+                    ("x-hubspot-ratelimit-max", "190"),
+                    ("x-hubspot-ratelimit-remaining", "188"),
+                    ("x-hubspot-ratelimit-interval-milliseconds", "10000"),
+                ],
+                Some((190, 188, Some(10))),
+                None,
+                "all told",
+            ),
+            (
+                429,
+                &[
+                    ("x-hubspot-ratelimit-max", "190"),
+                    ("x-hubspot-ratelimit-remaining", "0"),
+                    ("x-hubspot-ratelimit-interval-milliseconds", "10000"),
+                ],
+                Some((190, 0, Some(10))),
+                Some(10),
+                "spent, and no Retry-After: until the window is over",
+            ),
+            (429, &[("retry-after", "3")], None, Some(3), "the plain word goes first"),
+            (
+                200,
+                &[("x-ratelimit-limit", "80"), ("x-ratelimit-remaining", "79")],
+                Some((80, 79, None)),
+                None,
+                "the common names are still heard",
+            ),
+            (200, &[("x-hubspot-ratelimit-max", "many")], None, None, "garbage"),
+        ];
+        for (status, headers, quota, wait, why) in cases {
+            let reply = reply(*status, headers);
+            let report = own.overlay(plain_report(&reply, NOW), &reply, NOW);
+            let told = report.quota.map(|it| (it.limit, it.remaining, it.resets_in.map(|wait| wait.as_secs())));
+            assert_eq!((told, report.retry_after.map(|wait| wait.as_secs())), (*quota, *wait), "{why}");
         }
     }
 

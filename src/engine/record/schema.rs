@@ -23,6 +23,25 @@ impl Schema {
         builder.build()
     }
 
+    /// Builds a schema with these names too, behind its own; `None` where none of them is new.
+    pub fn grown<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Option<Arc<Self>> {
+        let mut grown: Option<SchemaBuilder> = None;
+        for name in names {
+            if grown.is_none() && self.position(name).is_some() {
+                continue;
+            }
+            let own = || {
+                let mut builder = SchemaBuilder::default();
+                for known in self.names() {
+                    builder.position(known);
+                }
+                builder
+            };
+            grown.get_or_insert_with(own).position(name);
+        }
+        grown.map(SchemaBuilder::build)
+    }
+
     /// Returns the position of a name.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.positions.get(name).copied()

@@ -3,17 +3,16 @@
 //! Invariant: values pass through their own JSON text, so that no digit is lost.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::super::super::rest::Members;
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::record::{
-    Change, Key, Malformed, Meta, Number, Record, Revision, Schema, SchemaBuilder, Timestamp, Tombstone,
-    Value, value_from_raw,
+    Change, Key, Malformed, Meta, Number, Record, Revision, Schema, Timestamp, Tombstone, Value,
+    value_from_raw,
 };
 
 /// Bytes of a malformed resource that are kept.
@@ -64,61 +63,6 @@ struct Object<'a> {
     attributes: Members<'a>,
     #[serde(borrow, default)]
     relationships: Members<'a>,
-}
-
-/// An object's members in the order in which they came.
-#[derive(Default)]
-pub struct Members<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Members::default())
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(map.size_hint().unwrap_or(16));
-                while let Some((Name(name), raw)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-                    members.push((name, raw));
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_any(Collect)
-    }
-}
-
-/// A member's name, borrowed from the text where it holds no escapes.
-struct Name<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
-            type Value = Name<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
 }
 
 /// The `data` of a relationship that points to one resource.
@@ -179,26 +123,12 @@ impl Decoder {
 
     /// Adds the names that are new to the schema; the places of the known ones stay.
     fn learn<'p, 'a: 'p>(&mut self, parsed: impl IntoIterator<Item = &'p Parsed<'a>>) {
-        let mut grown: Option<SchemaBuilder> = None;
-        for parsed in parsed {
+        let names = parsed.into_iter().flat_map(|parsed| {
             let names = parsed.fields.iter().map(|(name, _)| name.as_ref());
-            for name in names.chain(parsed.relations.iter().map(|(name, _)| name.as_str())) {
-                match &mut grown {
-                    Some(builder) => drop(builder.position(name)),
-                    None if self.schema.position(name).is_some() => {}
-                    None => {
-                        let mut builder = SchemaBuilder::default();
-                        for known in self.schema.names() {
-                            builder.position(known);
-                        }
-                        builder.position(name);
-                        grown = Some(builder);
-                    }
-                }
-            }
-        }
-        if let Some(builder) = grown {
-            self.schema = builder.build();
+            names.chain(parsed.relations.iter().map(|(name, _)| name.as_str()))
+        });
+        if let Some(grown) = self.schema.grown(names) {
+            self.schema = grown;
         }
     }
 

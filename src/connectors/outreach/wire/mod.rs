@@ -10,7 +10,8 @@ mod query;
 mod reply;
 
 pub use catalogue::{Kind, attributes_of, keys_of, kind_of};
-pub use document::{Decoder, Members, Page, key_of};
+pub use super::super::rest::Members;
+pub use document::{Decoder, Page, key_of};
 pub use encode::{encode, is_id};
 pub use names::{Field, Resource, relation_type};
 pub use query::{Query, query_of_link};
