@@ -1,15 +1,20 @@
 //! `record-sync mock SYSTEM`: one built-in mock as a server of its own, mounted at the root.
+//!
+//! A mock that is made from a description takes it from the configuration; where that has several such
+//! systems, each is mounted below its name.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
 use super::{Exit, Globals, output};
-use crate::connectors::mock::{Faults, MockSettings};
-use crate::connectors::{CONNECTORS, find};
+use crate::connectors::mock::{Faults, Mock as Played, MockSettings};
+use crate::connectors::{CONNECTORS, Connector, find};
 use crate::http::mocks;
 use crate::runtime::clock;
 
@@ -22,6 +27,9 @@ pub struct Mock {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8100")]
     listen: SocketAddr,
+    /// Whose systems are played, where the mock is made from the configuration
+    #[arg(long, value_name = "ID", default_value = "default")]
+    customer: String,
     /// What chance is drawn from
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -94,17 +102,21 @@ fn rate(text: &str) -> Result<f64, String> {
 
 impl Mock {
     pub(super) fn run(&self, globals: &Globals) -> Exit {
-        let Some(make) = find(&self.system).and_then(|connector| connector.mock) else {
+        let Some(connector) = find(&self.system).filter(|connector| connector.mock.is_some()) else {
             return output::failed(format!("{} has no mock; one of: {}", self.system, mocked().join(", ")));
         };
-        let mock = make(MockSettings {
-            seed: self.seed,
-            strict: self.strict,
-            data: self.data.clone(),
-            faults: (&self.faults).into(),
-        });
+        let played = match is_described(connector) {
+            false => {
+                Ok(BTreeMap::from([(String::new(), self.make(connector, None, serde_json::Value::Null))]))
+            }
+            true => self.described(connector, globals),
+        };
+        let played = match played {
+            Ok(played) => played.into_iter().filter_map(|(name, mock)| Some((name, mock?))).collect(),
+            Err(exit) => return exit,
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let served = runtime.and_then(|runtime| runtime.block_on(self.serve(mock, globals)));
+        let served = runtime.and_then(|runtime| runtime.block_on(self.serve(played, globals)));
         served.unwrap_or_else(|error| {
             output::failed(format!(
                 "the mock can't serve on {}: {error}; choose another --listen",
@@ -113,25 +125,100 @@ impl Mock {
         })
     }
 
+    /// Makes the mocks of all systems of this kind that the configuration has for the customer, by name.
+    fn described(
+        &self,
+        connector: &'static Connector,
+        globals: &Globals,
+    ) -> Result<BTreeMap<String, Option<Arc<dyn Played>>>, Exit> {
+        let config = globals.load(&[])?;
+        let customer = config.customer(&self.customer).map_err(output::failed)?;
+        let systems: Vec<_> =
+            customer.systems.iter().filter(|(_, system)| system.connector == connector.name).collect();
+        if systems.is_empty() {
+            return Err(output::failed(format!(
+                "{} has no system with connector = \"{}\" for {}; name another file with --config",
+                globals.config.display(),
+                connector.name,
+                self.customer
+            )));
+        }
+        let alone = systems.len() == 1;
+        let make = |name: &str, settings: &serde_json::Value| {
+            self.make(connector, (!alone).then_some(name), settings.clone())
+        };
+        Ok(systems
+            .into_iter()
+            .map(|(name, system)| {
+                let mock = make(name, &system.settings);
+                (if alone { String::new() } else { name.clone() }, mock)
+            })
+            .collect())
+    }
+
+    /// Makes one mock; of several, each has a file of its own.
+    fn make(
+        &self,
+        connector: &'static Connector,
+        name: Option<&str>,
+        description: serde_json::Value,
+    ) -> Option<Arc<dyn Played>> {
+        let data = self.data.as_deref().map(|path| match name {
+            Some(name) => beside(path, name),
+            None => path.to_owned(),
+        });
+        let faults = (&self.faults).into();
+        let settings = MockSettings { seed: self.seed, strict: self.strict, data, faults, description };
+        connector.mock.map(|make| make(settings))
+    }
+
     async fn serve(
         &self,
-        mock: std::sync::Arc<dyn crate::connectors::mock::Mock>,
+        mut played: BTreeMap<String, Arc<dyn Played>>,
         globals: &Globals,
     ) -> std::io::Result<Exit> {
         let listener = tokio::net::TcpListener::bind(self.listen).await?;
         let url = format!("http://{}", listener.local_addr()?);
+        let places: BTreeMap<&str, String> = played
+            .keys()
+            .filter(|name| !name.is_empty())
+            .map(|name| (name.as_str(), format!("{url}/{name}")))
+            .collect();
         if globals.json {
-            output::data(json!({"system": self.system, "url": url}));
-        } else {
+            let said = match places.is_empty() {
+                true => json!({"system": self.system, "url": url}),
+                false => json!({"system": self.system, "url": url, "systems": places}),
+            };
+            output::data(said);
+        } else if places.is_empty() {
             output::data(format!("mock {} on {url}", self.system));
+        }
+        for (name, url) in places.iter().filter(|_| !globals.json) {
+            output::data(format!("mock {} {name} on {url}", self.system));
         }
         output::note(
             globals.quiet,
             "arrivals at /__admin/arrivals, misbehaviour at /__admin/faults; Ctrl-C ends",
         );
-        mocks::serve(mock, clock::real(), listener, asked_to_stop()).await?;
+        let routes = match played.remove("") {
+            Some(only) => mocks::router(only, clock::real()),
+            None => mocks::router_of_many(played, clock::real()),
+        };
+        mocks::serve_routes(routes, listener, asked_to_stop()).await?;
         Ok(Exit::Fine)
     }
+}
+
+/// Tells whether a mock is made from a description: every other one is fine with nothing but its place.
+fn is_described(connector: &Connector) -> bool {
+    (connector.check_settings)(&json!({"base_url": "mock"})).is_err()
+}
+
+/// Names a file after a system.
+fn beside(path: &Path, name: &str) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = path.extension().map(|ending| format!(".{}", ending.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}-{name}{ending}"))
 }
 
 /// Waits for Ctrl-C or SIGTERM.

@@ -109,7 +109,8 @@ fn mocks(clock: &Clock, slot: &Arc<OnceLock<Arc<Runtime>>>) -> Mocks {
             .mock_data
             .as_ref()
             .map(|folder| folder.join(format!("{customer}-{system}.sqlite")));
-        Some(make(MockSettings { seed: 1, strict: false, data, ..MockSettings::default() }))
+        let description = wanted.settings.clone();
+        Some(make(MockSettings { seed: 1, strict: false, data, description, ..MockSettings::default() }))
     })
 }
 

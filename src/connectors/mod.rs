@@ -3,6 +3,7 @@
 //! A new connector is one folder, one `mod` line and one entry in [`CONNECTORS`]; it is done when
 //! it passes the conformance suite.
 
+pub mod api;
 pub mod file;
 pub mod mock;
 mod no_bytes;
@@ -25,7 +26,7 @@ use crate::engine::record::{Change, Cursor, Key, Record, RemoteId, Revision, Sch
 
 /// Every connector that this build knows, in the order in which they are listed.
 pub const CONNECTORS: &[&Connector] =
-    &[&sqlite::CONNECTOR, &file::CONNECTOR, &salesforce::CONNECTOR, &outreach::CONNECTOR];
+    &[&sqlite::CONNECTOR, &file::CONNECTOR, &salesforce::CONNECTOR, &outreach::CONNECTOR, &api::CONNECTOR];
 
 /// Finds a connector by the name that stands in the configuration.
 pub fn find(name: &str) -> Option<&'static Connector> {

@@ -90,6 +90,21 @@ pub fn router(mock: Arc<dyn Mock>, clock: Clock) -> Router {
     })
 }
 
+/// Returns the routes of several mocks, each below its name: `/{name}/…`.
+pub fn router_of_many(mocks: BTreeMap<String, Arc<dyn Mock>>, clock: Clock) -> Router {
+    let mocks = Arc::new(mocks);
+    Router::new().fallback(move |request: axum::extract::Request| {
+        let (mocks, clock) = (Arc::clone(&mocks), Arc::clone(&clock));
+        async move {
+            let name = request.uri().path().split('/').nth(1).unwrap_or_default().to_owned();
+            match mocks.get(&name) {
+                Some(mock) => answer(Arc::clone(mock), &clock, &format!("/{name}"), request).await,
+                None => plain(StatusCode::NOT_FOUND, "no system of this name is played here"),
+            }
+        }
+    })
+}
+
 /// Serves one mock at the root until `stop` is done.
 pub async fn serve(
     mock: Arc<dyn Mock>,
@@ -97,7 +112,16 @@ pub async fn serve(
     listener: tokio::net::TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(mock, clock)).with_graceful_shutdown(stop).await
+    serve_routes(router(mock, clock), listener, stop).await
+}
+
+/// Serves the routes of mocks until `stop` is done.
+pub async fn serve_routes(
+    routes: Router,
+    listener: tokio::net::TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, routes).with_graceful_shutdown(stop).await
 }
 
 /// Takes the transport off a request, asks the mock, and puts it back on the reply.

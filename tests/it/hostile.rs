@@ -28,10 +28,42 @@ struct Victim {
     token_path: &'static str,
 }
 
-const VICTIMS: [Victim; 2] = [
+const VICTIMS: [Victim; 3] = [
     Victim { connector: "salesforce", stream: "Contact", token_path: "/services/oauth2/token" },
     Victim { connector: "outreach", stream: "prospects", token_path: "/oauth/token" },
+    Victim { connector: "rest", stream: "people", token_path: "/oauth/token" },
 ];
+
+/// What a connector needs beside its address and its client; a mock that is made from a description needs it too.
+fn description(connector: &str) -> serde_json::Value {
+    match connector {
+        "outreach" => serde_json::json!({"refresh_token": "or-refresh-1"}),
+        "rest" => serde_json::json!({
+            "base_url": "mock",
+            "auth": {"type": "oauth", "token_url": "/oauth/token", "client_id": "client-id",
+                     "client_secret": "client-secret"},
+            "streams": {"people": {
+                "list": {"path": "/people", "records": "/data",
+                         "page": {"style": "cursor", "param": "after", "next": "/next"}},
+                "create": {"path": "/people", "wrap": "/data", "reply": "/data", "upsert": "record_id"},
+                "update": {"path": "/people/{id}", "wrap": "/data", "reply": "/data"},
+                "delete": {"path": "/people/{id}"},
+            }},
+        }),
+        _ => serde_json::json!({}),
+    }
+}
+
+/// Completes what `description` gives by an address and a client.
+fn settings(connector: &str, url: &str) -> serde_json::Value {
+    let mut settings = description(connector);
+    settings["base_url"] = url.into();
+    if connector != "rest" {
+        settings["client_id"] = "client-id".into();
+        settings["client_secret"] = "client-secret".into();
+    }
+    settings
+}
 
 #[test]
 fn every_connector_that_speaks_http_is_a_victim() {
@@ -63,13 +95,8 @@ impl Victim {
     }
 
     fn open(&self, host: &Host, timeout_ms: u64) -> Arc<dyn System> {
-        let mut settings = serde_json::json!({
-            "base_url": host.url, "client_id": "client-id", "client_secret": "client-secret",
-            "timeout_ms": timeout_ms,
-        });
-        if self.connector == "outreach" {
-            settings["refresh_token"] = "or-refresh-1".into();
-        }
+        let mut settings = settings(self.connector, &host.url);
+        settings["timeout_ms"] = timeout_ms.into();
         let clock: Clock = Arc::new(|| Timestamp(1_769_853_600_000));
         let open = Open {
             customer: "default".into(),

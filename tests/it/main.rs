@@ -16,6 +16,7 @@ mod hostile;
 mod outreach;
 mod reconcile;
 mod reconcile_table;
+mod rest;
 mod salesforce;
 mod scenario;
 mod sqlite;

@@ -9,6 +9,7 @@ mod check;
 mod columns;
 mod crash;
 pub mod daemon;
+mod described;
 mod examples;
 mod fuses;
 #[allow(dead_code, reason = "shared by test binaries, none of which uses all of it")]

@@ -24,6 +24,8 @@ pub struct MockSettings {
     /// Keeps the data in this SQLite file across restarts; in memory where `None`.
     pub data: Option<PathBuf>,
     pub faults: Faults,
+    /// The system's table, for a mock that is made from a description.
+    pub description: serde_json::Value,
 }
 
 /// How a mock misbehaves; rates are parts of 1, drawn deterministically from the seed.
@@ -145,4 +147,10 @@ pub trait Mock: Send + Sync {
         record: &Record,
         now: Timestamp,
     ) -> Result<String, String>;
+}
+
+/// Writes a moment as HTTP does.
+pub fn http_date(now: Timestamp) -> Option<String> {
+    let at = jiff::Timestamp::from_millisecond(now.0).ok()?;
+    jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).ok()
 }

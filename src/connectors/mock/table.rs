@@ -9,6 +9,9 @@ use super::Faults;
 use super::disk::Disk;
 use crate::engine::record::{JsonError, Timestamp, Value, value_from_raw, write_json};
 
+/// The fact that holds the last stamp that was given out, in milliseconds.
+const STAMP: &str = "stamp";
+
 /// One object: its fields by name, exact.
 pub type Object = BTreeMap<CompactString, Value>;
 
@@ -185,6 +188,17 @@ impl Table {
             Stamping::ByTheClock => Some(now),
             Stamping::Fixed(at) => Some(at),
         }
+    }
+
+    /// Gives a stamp that no write had before, unless a test wants another.
+    pub fn next_stamp(&mut self, now: Timestamp) -> Timestamp {
+        if let Some(wanted) = self.stamp(now) {
+            return wanted;
+        }
+        let last = self.fact(STAMP).and_then(|last| last.parse::<i64>().ok()).unwrap_or(i64::MIN);
+        let stamp = Timestamp(now.0.max(last.saturating_add(1)));
+        self.set_fact(STAMP, stamp.0.to_string());
+        stamp
     }
 
     /// Keeps a way back: from here on every first change of an object is remembered.

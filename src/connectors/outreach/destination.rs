@@ -8,15 +8,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use reqwest::Method;
 
+use super::super::rest::{Stopper, delivered, gone, standing};
 use super::super::{Batch, Call, Delivery, Destination, Outcome, StreamSpec, Wanted, Write};
 use super::lookup::{Found, Lookup, Texts};
 use super::service::Service;
 use super::wire::{self, Decoder, Resource};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
-use crate::engine::record::{Record, RemoteId, Schema, Value};
-
-/// After so many failures in a row the rest of a batch waits instead of knocking on.
-const FAILURES_IN_A_ROW_MAX: usize = 3;
+use crate::engine::record::{Record, Schema};
 
 /// The writing end of one resource.
 pub struct OutreachDestination {
@@ -43,7 +41,9 @@ impl OutreachDestination {
             _ => match there {
                 [] => return self.deliver_to_nothing(shape, delivery, call).await,
                 [one] => match (&delivery.write, &one.meta.id) {
-                    (Write::Create(values), _) => return Ok(standing(shape, values, one)),
+                    (Write::Create(values), _) => {
+                        return Ok(standing(shape, values, one, |name| name != "id"));
+                    }
                     (_, Some(id)) => id.clone(),
                     (_, None) => return Ok(Outcome::Stale(Some(one.clone()))),
                 },
@@ -104,11 +104,7 @@ impl OutreachDestination {
         let record = Decoder::new(&self.lookup.key, shape.names())
             .single(operation, body)
             .map_err(Fault::and_may_have_happened)?;
-        Ok(Outcome::Delivered {
-            id: record.meta.id.clone(),
-            revision: record.meta.revision.clone(),
-            stored: Some(record),
-        })
+        Ok(delivered(&record))
     }
 
     fn ambiguous(&self, several: &[Record]) -> Fault {
@@ -140,41 +136,6 @@ impl OutreachDestination {
     }
 }
 
-/// Answers a create whose record is there already: our own earlier try, where it holds all that is
-/// to be written; else somebody else's record, which is to be planned with.
-fn standing(shape: &Schema, values: &[Value], record: &Record) -> Outcome {
-    let same = shape
-        .names()
-        .zip(values)
-        .all(|(name, value)| name == "id" || value.is_missing() || record.get(name).agrees(value));
-    if !same {
-        return Outcome::Stale(Some(record.clone()));
-    }
-    Outcome::Delivered {
-        id: record.meta.id.clone(),
-        revision: record.meta.revision.clone(),
-        stored: Some(record.clone()),
-    }
-}
-
-fn gone(id: Option<RemoteId>) -> Outcome {
-    Outcome::Delivered { id, revision: None, stored: None }
-}
-
-/// Tells what the rest of a batch meets after this fault; `None` where it may go on.
-fn verdict(fault: &Fault, failures_in_a_row: usize) -> Option<Fault> {
-    let rest = |fault: &Fault| Fault { may_have_happened: false, ..fault.clone() };
-    match fault.kind {
-        FaultKind::Throttled { .. } | FaultKind::Fatal => Some(rest(fault)),
-        FaultKind::Transient if failures_in_a_row >= FAILURES_IN_A_ROW_MAX => {
-            // The record was not tried, so it costs no attempt.
-            let kind = FaultKind::Throttled { retry_after: None };
-            Some(Fault { kind, ..rest(fault) })
-        }
-        _ => None,
-    }
-}
-
 #[async_trait]
 impl Destination for OutreachDestination {
     async fn write(&self, batch: &Batch, call: &Call) -> Result<Vec<Outcome>, Fault> {
@@ -189,22 +150,20 @@ impl Destination for OutreachDestination {
             false => self.lookup.find(&texts, Some(&fields), call).await?,
         };
         let mut outcomes = Vec::with_capacity(batch.deliveries.len());
-        let (mut stopped, mut failures_in_a_row): (Option<Fault>, usize) = (None, 0);
+        let mut stopper = Stopper::default();
         for delivery in &batch.deliveries {
-            if let Some(fault) = &stopped {
+            if let Some(fault) = stopper.stopped() {
                 outcomes.push(Outcome::Failed(fault.clone()));
                 continue;
             }
             let there = found.get(&delivery.key).map_or(&[][..], Vec::as_slice);
             match self.deliver(&batch.shape, delivery, there, call).await {
                 Ok(outcome) => {
-                    failures_in_a_row = 0;
+                    stopper.worked();
                     outcomes.push(outcome);
                 }
                 Err(fault) => {
-                    failures_in_a_row =
-                        if fault.kind == FaultKind::Transient { failures_in_a_row + 1 } else { 0 };
-                    stopped = verdict(&fault, failures_in_a_row);
+                    stopper.met(&fault);
                     outcomes.push(match fault.kind {
                         FaultKind::Stale => Outcome::Stale(None),
                         _ => Outcome::Failed(fault),
@@ -235,25 +194,5 @@ impl Destination for OutreachDestination {
         let by_key = self.lookup.find(&texts, fields.as_deref(), call).await?;
         let first = |wanted: &Wanted| by_key.get(&wanted.key).and_then(|records| records.first());
         Ok(wanted.iter().map(|wanted| known(wanted).or_else(|| first(wanted)).cloned()).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_stops_where_going_on_would_only_do_harm() {
-        let throttled = Fault::throttled(Some(std::time::Duration::from_secs(3)), "429");
-        let rest = verdict(&throttled, 0).expect("stopped");
-        assert_eq!(rest.kind, throttled.kind, "all wait as told");
-        let lost = Fault::transient(FaultCode::Timeout, "lost").and_may_have_happened();
-        assert_eq!(verdict(&lost, 1), None, "one failure is the record's own");
-        let rest = verdict(&lost, 3).expect("stopped");
-        assert_eq!(rest.kind, FaultKind::Throttled { retry_after: None }, "untried, so at no cost");
-        assert!(!rest.may_have_happened, "nothing was sent for the rest");
-        assert_eq!(verdict(&Fault::rejected(FaultCode::Validation, "422"), 0), None, "a neighbour's poison");
-        let fatal = Fault::fatal(FaultCode::Auth, "401", "log in");
-        assert_eq!(verdict(&fatal, 0), Some(fatal));
     }
 }

@@ -10,6 +10,7 @@ mod reply;
 mod retry_after;
 mod token;
 mod word;
+mod write;
 
 pub use client::{RawRequest, RestClient, RestOptions};
 pub use members::Members;
@@ -18,3 +19,4 @@ pub use reply::RawReply;
 pub use retry_after::{RETRY_AFTER_MAX, parse_http_date, retry_after};
 pub use token::{Grant, Held, Tokens};
 pub use word::{BudgetHeaders, limits_quota, plain_report, quota, told_wait};
+pub use write::{Stopper, delivered, gone, standing};

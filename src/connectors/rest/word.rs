@@ -341,7 +341,8 @@ mod tests {
         for (status, headers, quota, wait, why) in cases {
             let reply = reply(*status, headers);
             let report = own.overlay(plain_report(&reply, NOW), &reply, NOW);
-            let told = report.quota.map(|it| (it.limit, it.remaining, it.resets_in.map(|wait| wait.as_secs())));
+            let told =
+                report.quota.map(|it| (it.limit, it.remaining, it.resets_in.map(|wait| wait.as_secs())));
             assert_eq!((told, report.retry_after.map(|wait| wait.as_secs())), (*quota, *wait), "{why}");
         }
     }

@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
+use super::description;
+
 /// What comes instead of the mock's answer.
 #[derive(Clone)]
 pub enum Trick {
@@ -52,7 +54,8 @@ const NOW: Timestamp = Timestamp(1_769_853_600_000);
 
 impl Host {
     pub async fn start(connector: &str) -> Self {
-        let mock = (find(connector).unwrap().mock.unwrap())(MockSettings::default());
+        let described = MockSettings { description: description(connector), ..MockSettings::default() };
+        let mock = (find(connector).unwrap().mock.unwrap())(described);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Shared {

@@ -13,9 +13,10 @@ use crate::scenario::daemon::Daemon;
 use crate::scenario::home::{Home, RULES, add_people};
 
 fn settings(victim: &super::Victim, host: &Host) -> String {
-    let Host { url, .. } = host;
     let super::Victim { connector, stream, .. } = victim;
-    let refresh = if *connector == "outreach" { "refresh_token = \"or-refresh-1\"" } else { "" };
+    let mut table = super::settings(connector, &host.url);
+    table["connector"] = (*connector).into();
+    let crm = toml_of(&table);
     format!(
         r#"
 [default]
@@ -23,16 +24,9 @@ max_requests = 10000
 flush_interval = 0.05
 retry = {{ base = 0.01, max = 0.05, attempts_max = 2 }}
 
-[default.systems.app]
-connector = "sqlite"
-path = "data/demo.sqlite"
-
-[default.systems.crm]
-connector = "{connector}"
-base_url = "{url}"
-client_id = "client-id"
-client_secret = "client-secret"
-{refresh}
+[default.systems]
+app = {{ connector = "sqlite", path = "data/demo.sqlite" }}
+crm = {crm}
 
 [default.links.people]
 a = {{ system = "app", stream = "users", key = "record_id" }}
@@ -40,6 +34,17 @@ b = {{ system = "crm", stream = "{stream}", key = "record_id" }}
 poll_interval = 0.2
 "#
     )
+}
+
+/// Writes a table in one line.
+fn toml_of(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| format!("{name} = {}", toml_of(value)));
+            format!("{{ {} }}", members.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,6 +55,11 @@ async fn a_refused_login_pauses_salesforce_and_fills_no_dead_letters() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_login_pauses_outreach_and_fills_no_dead_letters() {
     pauses(VICTIMS[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_login_pauses_a_described_system_and_fills_no_dead_letters() {
+    pauses(VICTIMS[2]).await;
 }
 
 async fn pauses(victim: super::Victim) {

@@ -15,7 +15,9 @@ mod write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::super::mock::{Desk, Luck, Mock, MockSettings, Object, Refusal, Reply, Request, Service, Table};
+use super::super::mock::{
+    Desk, Luck, Mock, MockSettings, Object, Refusal, Reply, Request, Service, Table, http_date,
+};
 use super::service::MEDIA_TYPE;
 use super::wire::{Kind, Resource, kind_of};
 use crate::engine::record::{Record, Timestamp, Value};
@@ -191,10 +193,4 @@ fn document_reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
     let mut reply = Reply::json(status, body);
     reply.headers = vec![("content-type".to_owned(), MEDIA_TYPE.to_owned())];
     reply
-}
-
-/// Writes a moment as HTTP does.
-fn http_date(now: Timestamp) -> Option<String> {
-    let at = jiff::Timestamp::from_millisecond(now.0).ok()?;
-    jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).ok()
 }

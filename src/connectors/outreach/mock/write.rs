@@ -12,9 +12,6 @@ use super::refusal::Refused;
 use super::{Visit, document_reply};
 use crate::engine::record::{Number, Record, Timestamp, Value, value_from_raw};
 
-/// The last stamp that was given out, in milliseconds.
-const STAMP: &str = "stamp";
-
 #[derive(Deserialize)]
 struct Document<'a> {
     #[serde(borrow)]
@@ -285,7 +282,7 @@ fn insert(
     let serial = format!("serial {}", resource.plural);
     let id = table.fact(&serial).and_then(|last| last.parse::<i64>().ok()).unwrap_or(0) + 1;
     table.set_fact(&serial, id.to_string());
-    let stamp = Value::text(next_stamp(table, now).to_string());
+    let stamp = Value::text(table.next_stamp(now).to_string());
     object.insert("id".into(), Value::Int(id));
     object.insert("createdAt".into(), stamp.clone());
     object.insert("updatedAt".into(), stamp);
@@ -305,22 +302,11 @@ fn replace(
     now: Timestamp,
 ) -> Result<(), Refused> {
     check_object(resource, kind, table, orders, Some(id), &object)?;
-    object.insert("updatedAt".into(), Value::text(next_stamp(table, now).to_string()));
+    object.insert("updatedAt".into(), Value::text(table.next_stamp(now).to_string()));
     let before = table.get(&resource.plural, id).cloned().unwrap_or_default();
     let order = orders.of(table, &resource.plural);
     order.drop(id, &before);
     order.add(id, &object);
     table.put(&resource.plural, id, object);
     Ok(())
-}
-
-/// Gives a stamp that no write had before, unless a test wants another.
-fn next_stamp(table: &mut Table, now: Timestamp) -> Timestamp {
-    if let Some(wanted) = table.stamp(now) {
-        return wanted;
-    }
-    let last = table.fact(STAMP).and_then(|last| last.parse::<i64>().ok()).unwrap_or(i64::MIN);
-    let stamp = Timestamp(now.0.max(last.saturating_add(1)));
-    table.set_fact(STAMP, stamp.0.to_string());
-    stamp
 }

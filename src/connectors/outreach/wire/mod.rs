@@ -9,8 +9,8 @@ mod names;
 mod query;
 mod reply;
 
-pub use catalogue::{Kind, attributes_of, keys_of, kind_of};
 pub use super::super::rest::Members;
+pub use catalogue::{Kind, attributes_of, keys_of, kind_of};
 pub use document::{Decoder, Page, key_of};
 pub use encode::{encode, is_id};
 pub use names::{Field, Resource, relation_type};
