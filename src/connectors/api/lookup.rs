@@ -6,6 +6,7 @@ use std::sync::Arc;
 use reqwest::Method;
 use serde_json::value::RawValue;
 
+use super::super::rest::RawReply;
 use super::super::{Call, StreamSpec};
 use super::pages::Walk;
 use super::service::{Ask, Service, Target};
@@ -120,7 +121,7 @@ impl Lookup {
         for chunk in chunks(texts, max, find.items.is_some()) {
             let ask =
                 self.search_ask(find, &operation, chunk).map_err(|unfit| self.unfit(&operation, &unfit))?;
-            let Some(reply) = self.service.ask_for_one(&ask, call).await? else { continue };
+            let Some(reply) = self.answer(&ask, &find.path, call).await? else { continue };
             raws.extend(self.raws(&operation, &reply.body, &find.records)?);
         }
         let Some(place) = &find.id else { return self.decoded(&operation, &raws) };
@@ -243,13 +244,22 @@ impl Lookup {
                 headers: Vec::new(),
                 writes: false,
             };
-            let Some(reply) = self.service.ask_for_one(&ask, call).await? else { continue };
+            let Some(reply) = self.answer(&ask, &get.path, call).await? else { continue };
             match many {
                 true => raws.extend(self.raws(operation, &reply.body, &get.records)?),
                 false => raws.push(one_at(operation, &reply.body, &get.record)?),
             }
         }
         Ok(raws)
+    }
+
+    /// Asks for what a record fills into a path, where a 404 means that it is not there; of a path of its own,
+    /// it means that the path is wrong.
+    async fn answer(&self, ask: &Ask, path: &Template, call: &Call) -> Result<Option<RawReply>, Fault> {
+        match path.holes().next() {
+            Some(_) => self.service.ask_for_one(ask, call).await,
+            None => self.service.ask(ask, call).await.map(Some),
+        }
     }
 
     /// Reads the whole list for some of its records.

@@ -32,6 +32,7 @@ use lookup::Lookup;
 use service::Service;
 use settings::{Deletions, Settings, Stream};
 use source::ApiSource;
+use wire::Hole;
 
 /// Records in one `write` call where each costs a request.
 const SINGLES_MAX: usize = 50;
@@ -86,6 +87,18 @@ impl Api {
 
     /// Holds a link's key to what the description goes by.
     fn check_key(&self, spec: &StreamSpec, stream: &Stream) -> Result<(), Fault> {
+        let is_known = |hole: &Hole| match hole {
+            Hole::Key | Hole::Keys => spec.key.len() == 1,
+            Hole::KeyField(field) => spec.key.contains(field),
+            _ => true,
+        };
+        if let Some(hole) = stream.holes().iter().find(|hole| !is_known(hole)) {
+            return Err(self.wrong(
+                spec,
+                &format!("the description has {hole}, and the key is {}", spec.key.join(", ")),
+                "write {key} for a key of one field, and {key.FIELD} for each field of one that has more",
+            ));
+        }
         let searched = stream.find.as_ref().and_then(|find| find.field.as_deref());
         let upserted = stream.create.as_ref().and_then(|create| create.upsert.as_deref());
         match searched.or(upserted) {
@@ -96,6 +109,31 @@ impl Api {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Asks for what changed since the stamp of a record, and looks whether it comes as described.
+    async fn check_changes(
+        &self,
+        source: &mut ApiSource,
+        spec: &StreamSpec,
+        stream: &Stream,
+        record: &Record,
+        call: &Call,
+    ) -> Result<(), Fault> {
+        let (Some(changes), Some(from)) = (&stream.changes, record.meta.modified_at) else { return Ok(()) };
+        let turn = source.since(from.0, None, LOOK, call).await?;
+        let stamps = turn.listed.changes.iter().filter_map(|change| match change {
+            Change::Upsert(record) => record.meta.modified_at,
+            _ => None,
+        });
+        if changes.ordered && !stamps.is_sorted() {
+            return Err(self.wrong(
+                spec,
+                "`changes` does not show records in the order of their stamps",
+                "ask for that order in its parameters, or leave `ordered` out",
+            ));
+        }
+        Ok(())
     }
 
     /// Looks whether a record that a list shows is also found by its id and its key.
@@ -173,7 +211,7 @@ impl System for Api {
                 Change::Malformed(_) | Change::Delete(_) => {}
             }
         }
-        if let Some(record) = records.first() {
+        if let Some(record) = records.first().copied() {
             fields.extend(
                 record.schema.names().map(str::to_owned).filter(|name| !stream.fields.contains(name)),
             );
@@ -195,6 +233,7 @@ impl System for Api {
                     format!("write one of its fields as the key: {known}; or describe where it stands under `paths`"),
                 ));
             }
+            self.check_changes(&mut source, spec, &stream, record, call).await?;
             let lookup = Lookup::new(Arc::clone(&self.service), Arc::clone(&stream), spec);
             self.check_lookups(&lookup, spec, record, call).await?;
         } else {

@@ -76,14 +76,14 @@ impl ApiSource {
             operation,
             stamp: None,
         };
-        let mut turn = walk.page(step, limit, &mut self.decoder, call).await?;
+        let mut turn = or_anew(&walk, step, limit, &mut self.decoder, call).await?;
         // What is marked as deleted is not there.
         turn.listed.changes.retain(|change| !matches!(change, Change::Delete(_)));
         Ok(turn)
     }
 
     /// Reads one page of what changed.
-    async fn since(
+    pub(super) async fn since(
         &mut self,
         from: i64,
         step: Option<&Step>,
@@ -110,14 +110,7 @@ impl ApiSource {
             operation: &operation,
             stamp: Some(&stamp),
         };
-        let turn = walk.page(step, limit, &mut self.decoder, call).await;
-        match turn {
-            // A cursor that is no longer honoured: the pass begins anew, its records once more.
-            Err(fault) if step.is_some() && fault.code == FaultCode::Validation => {
-                walk.page(None, limit, &mut self.decoder, call).await
-            }
-            other => other,
-        }
+        or_anew(&walk, step, limit, &mut self.decoder, call).await
     }
 
     /// Returns a moment at the service that was not after the request to which this is the reply.
@@ -147,6 +140,22 @@ impl ApiSource {
         }
         position.from = to;
         Ok(())
+    }
+}
+
+/// Reads a page; where its cursor is no longer honoured, the first one: records are shown once more.
+async fn or_anew(
+    walk: &Walk<'_>,
+    step: Option<&Step>,
+    limit: usize,
+    decoder: &mut Decoder,
+    call: &Call,
+) -> Result<Turn, Fault> {
+    match walk.page(step, limit, decoder, call).await {
+        Err(fault) if step.is_some() && fault.code == FaultCode::Validation => {
+            walk.page(None, limit, decoder, call).await
+        }
+        other => other,
     }
 }
 

@@ -150,18 +150,22 @@ pub fn list(
         false => Ids::All,
     };
     // One more than shown tells that there is more.
-    let most = match page.style {
-        PageStyle::Cursor | PageStyle::Link | PageStyle::NextUrl => size.saturating_add(1),
-        _ => usize::MAX,
+    let (most, counts) = match page.style {
+        PageStyle::Cursor | PageStyle::Link | PageStyle::NextUrl => (size.saturating_add(1), false),
+        PageStyle::Offset | PageStyle::Page => (size, true),
+        PageStyle::None => (usize::MAX, true),
     };
-    let ids = ids.of(visit, order, after.transpose()?, most);
-    let total = if luck.empty_pages() { 0 } else { ids.len() };
-    let shown: Vec<&Cut> = match (luck.empty_pages(), page.style) {
-        (true, _) => Vec::new(),
-        (false, PageStyle::None) => ids.iter().collect(),
-        (false, _) => ids.iter().skip(usize::try_from(skipped).unwrap_or(usize::MAX)).take(size).collect(),
+    let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+    let window = Window { skipped, most, counts };
+    let (ids, total) = match luck.empty_pages() {
+        true => (Vec::new(), 0),
+        false => ids.of(visit, order, after.transpose()?, window),
     };
-    let reached = usize::try_from(skipped).unwrap_or(usize::MAX).saturating_add(shown.len());
+    let shown: Vec<&Cut> = match page.style {
+        PageStyle::None => ids.iter().collect(),
+        _ => ids.iter().take(size).collect(),
+    };
+    let reached = skipped.saturating_add(shown.len());
     let more = reached < total && page.style != PageStyle::None;
     let records = shown.iter().filter_map(|cut| {
         let object = table.get(visit.name, &cut.1.1)?;
@@ -205,14 +209,40 @@ enum Ids {
     ByStamp(i64),
 }
 
+/// Which part of an order is shown.
+#[derive(Clone, Copy)]
+struct Window {
+    skipped: usize,
+    most: usize,
+    /// All are counted, not only those that are shown.
+    counts: bool,
+}
+
+impl Window {
+    /// Takes the part out, and counts.
+    fn of<C>(self, all: impl Iterator<Item = C>, own: impl Fn(C) -> Cut) -> (Vec<Cut>, usize) {
+        let (mut shown, mut count) = (Vec::new(), 0);
+        for cut in all {
+            if count >= self.skipped && shown.len() < self.most {
+                shown.push(own(cut));
+            }
+            count += 1;
+            if !self.counts && shown.len() >= self.most {
+                break;
+            }
+        }
+        (shown, count)
+    }
+}
+
 impl Ids {
-    fn of(&self, visit: &Visit<'_>, order: &Order, after: Option<Cut>, most: usize) -> Vec<Cut> {
+    fn of(&self, visit: &Visit<'_>, order: &Order, after: Option<Cut>, window: Window) -> (Vec<Cut>, usize) {
         let is_shown = |id: &str| !order.deleted.contains(id);
         match self {
             Self::All => {
                 let from = after.map_or(Bound::Unbounded, |(_, id)| Bound::Excluded(id));
                 let ids = order.ids.range((from, Bound::Unbounded));
-                ids.filter(|(_, id)| is_shown(id)).take(most).map(|id| (0, id.clone())).collect()
+                window.of(ids.filter(|(_, id)| is_shown(id)), |id| (0, id.clone()))
             }
             Self::ByStamp(from) => {
                 let first = (*from, ranked(""));
@@ -222,7 +252,7 @@ impl Ids {
                 };
                 let tells = visit.stream.deleted.is_some();
                 let ids = order.by_stamp.range((from, Bound::Unbounded));
-                ids.filter(|(_, (_, id))| tells || is_shown(id)).take(most).cloned().collect()
+                window.of(ids.filter(|(_, (_, id))| tells || is_shown(id)), Cut::clone)
             }
         }
     }

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::super::wire::{Pointer, StampFormat, Template};
+use super::super::wire::{Hole, Pointer, StampFormat, Template, holes_in};
 use super::{Changes, List, Verb, Write};
+
+/// The members of a body.
+type Body = serde_json::Map<String, serde_json::Value>;
 
 /// What a stream's table may hold.
 #[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
@@ -165,6 +168,22 @@ impl Stream {
             (None, Some(_), Some(_)) => Deletions::Reported,
             (None, Some(_), None) => Deletions::Listed,
         }
+    }
+
+    /// Collects the places that records fill in the requests.
+    pub fn holes(&self) -> Vec<Hole> {
+        let mut holes = Vec::new();
+        let mut add = |path: &Template, query: &BTreeMap<String, Template>, bodies: [&Body; 2]| {
+            holes.extend(path.holes().chain(query.values().flat_map(Template::holes)).cloned());
+            holes.extend(bodies.into_iter().flat_map(|body| body.values()).flat_map(holes_in));
+        };
+        if let Some(find) = &self.find {
+            add(&find.path, &find.query, [&find.body, &find.item]);
+        }
+        for (_, write) in self.writes() {
+            add(&write.path, &write.query, [&write.body, &write.item]);
+        }
+        holes
     }
 
     /// Iterates over the requests that write, with their names.

@@ -20,5 +20,5 @@ pub use link::{Origin, next_link};
 pub use pointer::Pointer;
 pub use results::{Results, Sorted, name_of, sort_results};
 pub use stamp::StampFormat;
-pub use template::{Facts, Hole, Query, Template, Unfit};
+pub use template::{Facts, Hole, Query, Template, Unfit, holes_in};
 pub use tree::Tree;

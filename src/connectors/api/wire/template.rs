@@ -259,6 +259,18 @@ impl Template {
     }
 }
 
+/// Collects the places in the texts of a body; texts that are no template hold none.
+pub fn holes_in(body: &serde_json::Value) -> Vec<Hole> {
+    match body {
+        serde_json::Value::String(text) => {
+            Template::parse(text).map(|template| template.holes().cloned().collect()).unwrap_or_default()
+        }
+        serde_json::Value::Array(items) => items.iter().flat_map(holes_in).collect(),
+        serde_json::Value::Object(members) => members.values().flat_map(holes_in).collect(),
+        _ => Vec::new(),
+    }
+}
+
 fn wanted(hole: &Hole, facts: &Facts<'_>) -> Result<String, Unfit> {
     facts.get(hole).ok_or_else(|| Unfit { hole: hole.clone(), reason: "is not known here" })
 }
