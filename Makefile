@@ -15,7 +15,7 @@ export HISTORIES
 # Optimised a little, with all checks on: the proofs take minutes that way, and not an hour.
 BUILD := --locked --cargo-profile sim
 
-.PHONY: help run test lint fmt sim planted crash strace bench verify docker clean
+.PHONY: help run test lint fmt sim planted crash strace clients bench verify docker clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ run: ## Build, make the demo data where missing, sync it with the built-in mocks
 	@cargo run --release --locked --quiet -- --config $(CONFIG) demo insert --count 0
 	@exec cargo run --release --locked --quiet -- --config $(CONFIG) run $(ARGS)
 
-test: strace ## Install what the tests need, run every test and proof (HISTORIES=150 shortens the longest)
+test: strace clients ## Install what the tests need, run every test and proof (HISTORIES=150 shortens the longest)
 	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 	cargo nextest run $(BUILD) --profile $(PROFILE) $(ARGS)
 	cargo nextest run $(BUILD) --profile $(PROFILE) --features planted --test simulate planted_bugs
@@ -54,6 +54,14 @@ strace:
 	  as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 	  $$as_root apt-get install -y strace >/dev/null || { $$as_root apt-get update >/dev/null && $$as_root apt-get install -y strace >/dev/null; } \
 	    || { echo "*** strace can't be installed: install it, or set CRASH=skip to leave the kill points unproven ***" >&2; exit 1; }; \
+	fi
+
+# Other people's clients, in a Python of their own. Where they can't be had the tests fail and say so; CLIENTS=skip goes on without.
+clients: ## Install the clients of other people that the mocks are tested with
+	@if [ "$${CLIENTS:-}" != skip ] && ! cmp -s tests/clients/requirements.txt target/clients/installed; then \
+	  python3 -m venv target/clients && target/clients/bin/pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt \
+	    && cp tests/clients/requirements.txt target/clients/installed \
+	    || { echo "*** the clients can't be installed (python3 with venv and pip?): see above, or set CLIENTS=skip to leave the mocks unproven ***" >&2; exit 1; }; \
 	fi
 
 bench: ## Measure the stages and the whole path against a bare loop

@@ -10,6 +10,7 @@ mod no_bytes;
 pub mod outreach;
 pub mod rest;
 pub mod salesforce;
+pub mod servicenow;
 pub mod sqlite;
 
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ use crate::engine::record::{Change, Cursor, Key, Record, RemoteId, Revision, Sch
 
 /// Every connector that this build knows, in the order in which they are listed.
 pub const CONNECTORS: &[&Connector] =
-    &[&sqlite::CONNECTOR, &file::CONNECTOR, &salesforce::CONNECTOR, &outreach::CONNECTOR, &api::CONNECTOR];
+    &[&sqlite::CONNECTOR, &file::CONNECTOR, &salesforce::CONNECTOR, &outreach::CONNECTOR, &servicenow::CONNECTOR, &api::CONNECTOR];
 
 /// Finds a connector by the name that stands in the configuration.
 pub fn find(name: &str) -> Option<&'static Connector> {

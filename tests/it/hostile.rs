@@ -28,9 +28,10 @@ struct Victim {
     token_path: &'static str,
 }
 
-const VICTIMS: [Victim; 3] = [
+const VICTIMS: [Victim; 4] = [
     Victim { connector: "salesforce", stream: "Contact", token_path: "/services/oauth2/token" },
     Victim { connector: "outreach", stream: "prospects", token_path: "/oauth/token" },
+    Victim { connector: "servicenow", stream: "incident", token_path: "/oauth_token.do" },
     Victim { connector: "rest", stream: "people", token_path: "/oauth/token" },
 ];
 
@@ -116,7 +117,8 @@ impl Victim {
 
     /// Tells a read of records from a look at the stream or at the limits.
     fn is_read(&self, request: &Request) -> bool {
-        let aside = ["/describe", "/limits"].iter().any(|end| request.path.ends_with(end));
+        let aside = ["/describe", "/limits", "/sys_db_object", "/sys_dictionary"];
+        let aside = aside.iter().any(|end| request.path.ends_with(end));
         request.method == "GET" && !aside
     }
 

@@ -10,6 +10,7 @@
 
 #[macro_use]
 mod conformance;
+mod clients;
 mod config;
 mod file;
 mod hostile;
@@ -19,6 +20,7 @@ mod reconcile_table;
 mod rest;
 mod salesforce;
 mod scenario;
+mod servicenow;
 mod sqlite;
 mod store;
 mod values;

@@ -25,6 +25,7 @@ pub mod outside;
 mod push;
 mod restored;
 mod rings;
+mod servicenow;
 mod storm;
 mod story;
 mod tables;

@@ -124,6 +124,14 @@ impl Table {
             .flat_map(|stream| stream.rows.iter().map(|(id, object)| (id.as_str(), object)))
     }
 
+    /// Iterates over a stream's objects in the order of their ids, from this one on.
+    pub fn rows_from(&self, stream: &str, from: &str) -> impl Iterator<Item = (&str, &Object)> {
+        let from: CompactString = from.into();
+        let rows =
+            self.streams.get(stream).into_iter().flat_map(move |stream| stream.rows.range(from.clone()..));
+        rows.map(|(id, object)| (id.as_str(), object))
+    }
+
     /// Counts a stream's objects.
     pub fn count(&self, stream: &str) -> usize {
         self.streams.get(stream).map_or(0, |stream| stream.rows.len())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::super::rest::chunks_by;
 use super::super::{Call, StreamSpec};
 use super::service::Service;
 use super::wire::{self, Decoder, Field, Query, Resource};
@@ -88,7 +89,8 @@ impl Lookup {
     /// Finds records by key. `texts` are the key fields' texts of each record that is looked for.
     pub async fn find(&self, texts: &[Texts], fields: Option<&[&str]>, call: &Call) -> Result<Found, Fault> {
         let mut found = Found::new();
-        for chunk in chunks(texts) {
+        let bytes_of = |texts: &Texts| texts.iter().map(String::len).sum();
+        for chunk in chunks_by(texts, VALUES_MAX, VALUE_BYTES_MAX, bytes_of) {
             let mut clauses: Vec<(Field<'_>, Vec<&str>)> = Vec::with_capacity(self.key.len());
             for (at, name) in self.key.iter().enumerate() {
                 let mut values: Vec<&str> =
@@ -148,45 +150,5 @@ impl Lookup {
             }
         }
         Ok(found)
-    }
-}
-
-/// Cuts what is looked for into filters of a bearable length.
-fn chunks(texts: &[Texts]) -> Vec<&[Texts]> {
-    let (mut chunks, mut start, mut bytes) = (Vec::new(), 0, 0);
-    for (at, texts_here) in texts.iter().enumerate() {
-        let here: usize = texts_here.iter().map(String::len).sum();
-        if at > start && (at - start >= VALUES_MAX || bytes + here > VALUE_BYTES_MAX) {
-            chunks.extend(texts.get(start..at));
-            (start, bytes) = (at, 0);
-        }
-        bytes += here;
-    }
-    chunks.extend(texts.get(start..).filter(|rest| !rest.is_empty()));
-    chunks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_filter_stays_short_enough_for_a_url() {
-        let texts = |lengths: &[usize]| -> Vec<Texts> {
-            lengths.iter().map(|length| vec!["x".repeat(*length)]).collect()
-        };
-        // (lengths, chunk sizes, why)
-        let cases = [
-            (vec![], vec![], "nothing"),
-            (vec![1; 100], vec![100], "just as many as may be"),
-            (vec![1; 101], vec![100, 1], "one more"),
-            (vec![1_000, 1_000, 1], vec![1, 2], "long ones"),
-            (vec![5_000, 1], vec![1, 1], "one that is too long goes alone"),
-        ];
-        for (lengths, expected, why) in cases {
-            let texts = texts(&lengths);
-            let got: Vec<usize> = chunks(&texts).iter().map(|chunk| chunk.len()).collect();
-            assert_eq!(got, expected, "{why}");
-        }
     }
 }

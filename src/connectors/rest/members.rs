@@ -7,6 +7,17 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::engine::record::Malformed;
+
+/// Bytes of a malformed object that are kept.
+const RAW_BYTES_MAX: usize = 64 * 1024;
+
+/// Builds the report of an object that is no record; its key may be filled in.
+pub fn malformed(text: &str, reason: String) -> Malformed {
+    let end = (0..=RAW_BYTES_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    Malformed { key: None, raw: text.get(..end).unwrap_or_default().to_owned(), reason }
+}
+
 /// An object's members in the order in which they came.
 #[derive(Default)]
 pub struct Members<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);

@@ -4,19 +4,29 @@
 //! once, also where the caller gives up half-way.
 
 mod client;
+mod keyset;
+mod look_first;
 mod members;
+mod oauth;
+mod path;
 mod position;
 mod reply;
 mod retry_after;
+mod shown;
 mod token;
 mod word;
 mod write;
 
 pub use client::{RawRequest, RestClient, RestOptions};
-pub use members::Members;
+pub use keyset::{After, Keyset, Phase};
+pub use look_first::{ambiguous, chunks_by};
+pub use members::{Members, malformed};
+pub use oauth::{TokenReply, decode_token};
+pub use path::PathQuery;
 pub use position::{Position, ServerClock};
-pub use reply::RawReply;
+pub use reply::{RawReply, server_time};
 pub use retry_after::{RETRY_AFTER_MAX, parse_http_date, retry_after};
+pub use shown::Shown;
 pub use token::{Grant, Held, Tokens};
 pub use word::{BudgetHeaders, limits_quota, plain_report, quota, told_wait};
-pub use write::{Stopper, delivered, gone, standing};
+pub use write::{Stopper, delivered, gone, standing, standing_as};

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{DATE, HeaderMap};
+
+use super::retry_after::parse_http_date;
+use crate::engine::record::Timestamp;
 
 /// A reply, whole.
 #[derive(Clone, Default)]
@@ -38,6 +41,11 @@ impl fmt::Debug for RawReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "status {} with {} bytes", self.status, self.body.len())
     }
+}
+
+/// Returns the moment at the server by its own word, its `Date` header.
+pub fn server_time(reply: &RawReply) -> Option<Timestamp> {
+    reply.header(DATE.as_str()).and_then(parse_http_date)
 }
 
 #[cfg(test)]

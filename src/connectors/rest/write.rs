@@ -56,11 +56,23 @@ pub fn standing(
     record: &Record,
     is_ours: impl Fn(&str) -> bool,
 ) -> Outcome {
-    let same = shape
+    standing_as(shape, values, record, is_ours, Value::agrees)
+}
+
+/// The same for a service that holds values in a form of its own: `same` tells whether one stands there as it
+/// was to be written.
+pub fn standing_as(
+    shape: &Schema,
+    values: &[Value],
+    record: &Record,
+    is_ours: impl Fn(&str) -> bool,
+    same: impl Fn(&Value, &Value) -> bool,
+) -> Outcome {
+    let all = shape
         .names()
         .zip(values)
-        .all(|(name, value)| !is_ours(name) || value.is_missing() || record.get(name).agrees(value));
-    if !same {
+        .all(|(name, value)| !is_ours(name) || value.is_missing() || same(record.get(name), value));
+    if !all {
         return Outcome::Stale(Some(record.clone()));
     }
     delivered(record)

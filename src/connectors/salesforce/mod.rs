@@ -8,7 +8,6 @@
 //!
 //! Absent on purpose: the bulk API, composite trees, links to parents by external id.
 
-mod cursor;
 mod destination;
 mod forecast;
 mod keys;

@@ -259,11 +259,6 @@ pub fn protocol(operation: &str, error: &serde_json::Error) -> Fault {
     )
 }
 
-/// Returns the server's own time, by its `Date` header.
-pub fn server_time(reply: &RawReply) -> Option<Timestamp> {
-    reply.header("date").and_then(crate::connectors::rest::parse_http_date)
-}
-
 /// Returns the text that stands for a record among our footprints.
 pub fn key_text(record: &Record, key: &[String]) -> Option<String> {
     let [field] = key else { return None };

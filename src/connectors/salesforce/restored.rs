@@ -5,19 +5,19 @@
 
 use std::collections::HashMap;
 
-use super::cursor::{Phase, Position};
 use super::source::{Fetched, SalesforceSource};
 use super::wire;
 use crate::connectors::Call;
+use crate::connectors::rest::{Keyset, Phase};
 use crate::engine::fault::Fault;
-use crate::engine::reading::{WITNESSES, went_back};
+use crate::engine::reading::WITNESSES;
 use crate::engine::record::Timestamp;
 
 impl SalesforceSource {
     /// Refuses to go on in an org that stands before its cursor; `fetched` is the first page of a pass.
     pub(super) async fn check_restored(
         &self,
-        here: &mut Position,
+        here: &mut Keyset,
         fetched: &Fetched,
         call: &Call,
     ) -> Result<(), Fault> {
@@ -29,14 +29,11 @@ impl SalesforceSource {
         let now = self.fetch(&rest, true, WITNESSES + 1, call).await?;
         let stands: HashMap<&str, i64> =
             now.rows.iter().flatten().map(|row| (row.id.as_str(), seconds(row.stamp))).collect();
-        let overlap = here.overlap.length(self.org.settings.overlap);
-        let overlap = i64::try_from(overlap.as_secs()).unwrap_or(i64::MAX);
-        let fates = here.witnesses.fates(overlap, |id| stands.get(id).copied());
-        // Under a clock that stands behind, whatever is edited has an older stamp.
-        let newest = here.witnesses.newest().unwrap_or(i64::MIN);
-        let clock_is_right = fetched.server_time.is_none_or(|now| seconds(now) >= newest);
-        let what = match went_back(&fates, fetched.last.is_none()) {
-            Some(what) if clock_is_right && !self.is_empty(call).await? => Some(what),
+        let now_there = fetched.server_time.map(seconds);
+        let least = self.org.settings.overlap;
+        let is_empty = fetched.last.is_none();
+        let what = match here.went_back(|id| stands.get(id).copied(), now_there, is_empty, least) {
+            Some(what) if !self.is_empty(call).await? => Some(what),
             _ => None,
         };
         match what {
@@ -54,14 +51,10 @@ impl SalesforceSource {
     }
 }
 
-/// The page reaches beyond where a witness has to stand, and does not show it.
-fn is_one_missing(here: &Position, fetched: &Fetched) -> bool {
+fn is_one_missing(here: &Keyset, fetched: &Fetched) -> bool {
     let last = fetched.last.as_ref().map(|(stamp, id)| (seconds(*stamp), id.as_str()));
     let shown = |id: &str| fetched.rows.iter().flatten().any(|row| row.id == id);
-    here.witnesses
-        .iter()
-        .filter(|&place| place.0 >= here.stamp && (fetched.done || Some(place) <= last))
-        .any(|(_, id)| !shown(id))
+    here.misses_one(shown, last, fetched.done)
 }
 
 fn seconds(at: Timestamp) -> i64 {

@@ -4,38 +4,27 @@
 //! their order, so a page may end anywhere. Every pass reads the end of the last one again; what was
 //! shown and decided just so is not shown a second time.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use reqwest::Method;
 
-use super::cursor::{Phase, Position};
-use super::org::{Ask, CLOCK_SKEW, Org, key_text, protocol, server_time};
+use super::org::{Ask, CLOCK_SKEW, Org, key_text, protocol};
 use super::wire::{self, Columns, Row};
+use crate::connectors::rest::{Keyset, Phase, Shown, malformed, server_time};
 use crate::connectors::{Call, End, Page, Source, StreamSpec};
 use crate::engine::fault::Fault;
-use crate::engine::reading::{Overlap, Reach, Witnesses};
+use crate::engine::reading::{Overlap, Reach};
 use crate::engine::record::{Change, Cursor, Key, Malformed, Record, Timestamp, Tombstone};
-
-/// Rows that are remembered as shown; beyond that they are shown again, which costs time only.
-const SHOWN_MAX: usize = 100_000;
-/// Bytes of a malformed row that are kept.
-const RAW_MAX: usize = 64 * 1024;
 
 /// A reading end of one object type.
 pub struct SalesforceSource {
     pub(super) org: Arc<Org>,
     pub(super) stream: StreamSpec,
     pub(super) columns: Option<Columns>,
-    /// Rows within reach of the overlap that are decided: their stamps and hashes by id.
-    shown: HashMap<String, (Timestamp, u64)>,
-    /// Rows of the last page, until it is decided.
-    pending: Option<(Cursor, Vec<Shown>)>,
+    /// Rows within reach of the overlap that are decided.
+    shown: Shown,
 }
-
-/// A row that was shown: its id, stamp and hash.
-type Shown = (String, Timestamp, u64);
 
 /// A page as it came.
 pub(super) struct Fetched {
@@ -48,7 +37,7 @@ pub(super) struct Fetched {
 
 impl SalesforceSource {
     pub fn new(org: Arc<Org>, stream: StreamSpec) -> Self {
-        Self { org, stream, columns: None, shown: HashMap::new(), pending: None }
+        Self { org, stream, columns: None, shown: Shown::default() }
     }
 
     /// Asks for the rows that the end of a query names.
@@ -94,7 +83,7 @@ impl SalesforceSource {
         rows: Vec<Result<Row, Malformed>>,
         deleted_since: Option<i64>,
         user: &str,
-    ) -> (Vec<Change>, Vec<Shown>) {
+    ) -> (Vec<Change>, Vec<(String, i64, u64)>) {
         let mut changes = Vec::with_capacity(rows.len());
         let mut shown = Vec::with_capacity(rows.len());
         for row in rows {
@@ -105,10 +94,11 @@ impl SalesforceSource {
                     continue;
                 }
             };
-            if self.shown.get(&row.id) == Some(&(row.stamp, row.hash)) {
+            let seconds = row.stamp.0.div_euclid(1000);
+            if self.shown.is_known(&row.id, seconds, row.hash) {
                 continue;
             }
-            shown.push((row.id.clone(), row.stamp, row.hash));
+            shown.push((row.id.clone(), seconds, row.hash));
             if let Some((reason, raw)) = row.problem {
                 let key = key_of(&row.record, &self.stream.key);
                 changes.push(Change::Malformed(Malformed { key, ..malformed(&raw, reason) }));
@@ -143,7 +133,7 @@ impl SalesforceSource {
 #[async_trait]
 impl Source for SalesforceSource {
     async fn read(&mut self, after: Option<&Cursor>, limit: usize, call: &Call) -> Result<Page, Fault> {
-        let position = after.map(Position::decode).transpose()?;
+        let position = after.map(Keyset::decode).transpose()?;
         if position.is_none() {
             self.shown.clear();
         }
@@ -156,7 +146,7 @@ impl Source for SalesforceSource {
         let limit = limit.clamp(1, self.org.settings.page_size);
         // The first read is about what there is; what went before it is nobody's business.
         let first = position.as_ref().is_none_or(|position| position.phase == Phase::First);
-        let rest = wire::keyset(position.as_ref().map(Position::after), limit);
+        let rest = wire::keyset(position.as_ref().map(Keyset::after), limit);
         let fetched = match self.fetch(&rest, !first, limit, call).await {
             Ok(fetched) => fetched,
             Err(fault) => {
@@ -168,16 +158,7 @@ impl Source for SalesforceSource {
         let user = self.org.user_id(call).await?;
         let seconds = |at: Timestamp| at.0.div_euclid(1000);
         let now = fetched.server_time.map(seconds);
-        let skew = i64::try_from(CLOCK_SKEW.as_secs()).unwrap_or(0);
-        let mut here = position.unwrap_or(Position {
-            phase: Phase::First,
-            stamp: 0,
-            id: None,
-            began: None,
-            deleted_since: now.map(|now| now.saturating_sub(skew)),
-            witnesses: Witnesses::default(),
-            overlap: Overlap::default(),
-        });
+        let mut here = position.unwrap_or_else(|| Keyset::first(now, CLOCK_SKEW));
         // The first page of a pass tells when it began.
         if here.id.is_none() {
             here.began = now;
@@ -201,7 +182,7 @@ impl Source for SalesforceSource {
         };
         let (changes, shown) = self.changes(fetched.rows, here.deleted_since, &user);
         let cursor = next.encode();
-        self.pending = Some((cursor.clone(), shown));
+        self.shown.stage(cursor.clone(), shown);
         Ok(Page { changes, cursor: Some(cursor), end })
     }
 
@@ -240,44 +221,25 @@ impl Source for SalesforceSource {
     }
 
     fn reach(&self, cursor: &Cursor) -> Option<Reach> {
-        Position::decode(cursor).ok()?.reach(self.org.settings.overlap)
+        Keyset::decode(cursor).ok()?.reach(self.org.settings.overlap)
     }
 
     fn with_overlap(&self, cursor: &Cursor, overlap: Overlap) -> Option<Cursor> {
-        Some(Position { overlap, ..Position::decode(cursor).ok()? }.encode())
+        Some(Keyset { overlap, ..Keyset::decode(cursor).ok()? }.encode())
     }
 
     async fn ack(&mut self, through: &Cursor) -> Result<(), Fault> {
-        let Some((_, shown)) = self.pending.take_if(|(cursor, _)| cursor == through) else {
-            return Ok(());
-        };
-        let position = Position::decode(through)?;
+        let position = Keyset::decode(through)?;
+        let at_rest = position.phase == Phase::Rest;
         // Older rows are out of the next pass's reach.
-        let from = match position.phase {
-            Phase::Rest => position.stamp,
-            _ => position.at_rest(self.org.settings.overlap).stamp,
-        };
-        let in_reach = |stamp: Timestamp| stamp.0.div_euclid(1000) >= from;
-        if position.phase == Phase::Rest {
-            self.shown.retain(|_, (stamp, _)| in_reach(*stamp));
-        }
-        for (id, stamp, hash) in shown.into_iter().filter(|(_, stamp, _)| in_reach(*stamp)) {
-            if self.shown.len() >= SHOWN_MAX {
-                self.shown.clear();
-            }
-            self.shown.insert(id, (stamp, hash));
-        }
+        let from = if at_rest { position.stamp } else { position.at_rest(self.org.settings.overlap).stamp };
+        self.shown.ack(through, at_rest, |_, stamp| stamp >= from);
         Ok(())
     }
 }
 
 fn key_of(record: &Record, key: &[String]) -> Option<Key> {
     Key::from_values(key.iter().map(|field| record.get(field))).ok()
-}
-
-fn malformed(text: &str, reason: String) -> Malformed {
-    let end = (0..=RAW_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    Malformed { key: None, raw: text.get(..end).unwrap_or_default().to_owned(), reason }
 }
 
 fn defect() -> Fault {

@@ -60,6 +60,18 @@ pub async fn push_outreach(
     push(&app, query.id(), "outreach", &fields)
 }
 
+/// Puts a record into the customer's mock ServiceNow, as if someone had edited it there.
+#[utoipa::path(post, path = "/v1/crms/mock/servicenow/push", tag = "crms", params(CustomerQuery),
+    request_body = serde_json::Value,
+    responses((status = 201, description = "stored"), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub async fn push_servicenow(
+    State(app): State<App>,
+    Query(query): Query<CustomerQuery>,
+    Body(fields): Body<Fields>,
+) -> Result<(axum::http::StatusCode, Json<serde_json::Value>), Problem> {
+    push(&app, query.id(), "servicenow", &fields)
+}
+
 fn push(
     app: &App,
     customer_id: &str,

@@ -59,6 +59,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(crms::schema))
         .routes(routes!(crms::push_salesforce))
         .routes(routes!(crms::push_outreach))
+        .routes(routes!(crms::push_servicenow))
         .routes(routes!(links::list))
         .routes(routes!(links::pause))
         .routes(routes!(links::resume))

@@ -58,8 +58,13 @@ async fn a_refused_login_pauses_outreach_and_fills_no_dead_letters() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_login_pauses_a_described_system_and_fills_no_dead_letters() {
+async fn a_refused_login_pauses_servicenow_and_fills_no_dead_letters() {
     pauses(VICTIMS[2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_login_pauses_a_described_system_and_fills_no_dead_letters() {
+    pauses(VICTIMS[3]).await;
 }
 
 async fn pauses(victim: super::Victim) {

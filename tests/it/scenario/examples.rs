@@ -116,3 +116,40 @@ async fn a_table_and_outreach() {
     let daemon = Daemon::start(&home);
     assert_eq!(daemon.records("default", "outreach", "prospects").await.len(), active);
 }
+
+#[tokio::test]
+async fn a_table_and_servicenow() {
+    let home = Home::example("sqlite-servicenow");
+    with_people(&home);
+    home.once("sqlite-to-servicenow");
+    assert_eq!(
+        home.once("sqlite-to-servicenow")["synced"],
+        0,
+        "the mock keeps its data, and nothing is to do"
+    );
+    let daemon = Daemon::start(&home);
+    let users = async || {
+        let mut users = daemon.records("default", "servicenow", "sys_user").await;
+        users.retain(|user| user["employee_number"].is_string());
+        users
+    };
+    let active = "SELECT count(*) FROM users WHERE status = 'active'";
+    let active: usize = home.app().query_row(active, [], |row| row.get::<_, u32>(0)).unwrap() as usize;
+    assert_eq!(users().await.len(), active);
+    let there = users().await;
+    let first = with(&there, "employee_number", 101).expect("the first of the demo");
+    let path =
+        format!("/mock/default/servicenow/api/now/table/sys_user/{}", first["sys_id"].as_str().unwrap());
+    let renamed = daemon
+        .request("PATCH", &path)
+        .basic_auth("sync@example.test", Some("pa55word"))
+        .header("content-type", "application/json")
+        .body(json!({"name": "Renamed There"}).to_string());
+    assert_eq!(daemon.send(renamed).await.status, 200);
+    let name = async || person(&home.app(), 101).unwrap().0;
+    until("the new name", name, |name| name == "Renamed There").await;
+    home.app().execute("DELETE FROM users WHERE record_id = 102", []).unwrap();
+    until("the deletion", async || users().await.len(), |&count| count == active - 1).await;
+    assert!(daemon.terminate().success());
+    assert_eq!(home.once("sqlite-to-servicenow")["synced"], 0);
+}

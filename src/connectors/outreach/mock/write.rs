@@ -4,8 +4,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::super::mock::{Luck, Object, Reply, Table};
+use super::super::super::rest::Members;
 use super::super::service::MEDIA_TYPE;
-use super::super::wire::{Field, Kind, Members, Resource, is_id, kind_of};
+use super::super::wire::{Field, Kind, Resource, is_id, kind_of};
 use super::list::single;
 use super::order::{Orders, emails_of};
 use super::refusal::Refused;

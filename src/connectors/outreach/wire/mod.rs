@@ -9,10 +9,10 @@ mod names;
 mod query;
 mod reply;
 
-pub use super::super::rest::Members;
+pub use super::super::rest::server_time;
 pub use catalogue::{Kind, attributes_of, keys_of, kind_of};
 pub use document::{Decoder, Page, key_of};
 pub use encode::{encode, is_id};
 pub use names::{Field, Resource, relation_type};
 pub use query::{Query, query_of_link};
-pub use reply::{check, decode_token, is_not_found, server_time};
+pub use reply::{check, decode_token, is_not_found};

@@ -1,28 +1,19 @@
 //! Requests as text: paths with filter, sort, page and sparse fields.
 //!
-//! Invariant: every name and every value is percent-encoded down to the unreserved characters, so
-//! that no value can end its parameter or begin another. Pure.
+//! Invariant: names and values go through [`PathQuery`], so that no value can end its parameter or begin
+//! another. Pure.
 
-use std::fmt::Write;
-
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
+use super::super::super::rest::PathQuery;
 use super::names::{Field, Resource};
-
-/// Everything but the unreserved characters of RFC 3986 §2.3.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Builds one path with its query.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Query {
-    text: String,
-    separator: char,
-}
+pub struct Query(PathQuery);
 
 impl Query {
     /// Starts with a path of our own making.
     pub fn new(path: impl Into<String>) -> Self {
-        Self { text: path.into(), separator: '?' }
+        Self(PathQuery::new(path))
     }
 
     /// Follows the query of a `links.next` on a path of our own, with another page size.
@@ -35,17 +26,8 @@ impl Query {
 
     /// Adds one parameter.
     #[must_use]
-    pub fn with(mut self, name: &str, value: &str) -> Self {
-        // Writing into a string can't fail.
-        let _ = write!(
-            self.text,
-            "{}{}={}",
-            self.separator,
-            utf8_percent_encode(name, RESERVED),
-            utf8_percent_encode(value, RESERVED)
-        );
-        self.separator = '&';
-        self
+    pub fn with(self, name: &str, value: &str) -> Self {
+        Self(self.0.with(name, value))
     }
 
     /// Asks for these fields only, and for `always` beside them.
@@ -85,7 +67,7 @@ impl Query {
 
     /// Returns the finished text.
     pub fn into_text(self) -> String {
-        self.text
+        self.0.into_text()
     }
 }
 

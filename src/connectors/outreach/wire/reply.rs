@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::super::super::rest::{RawReply, parse_http_date, told_wait};
+use super::super::super::rest::{self, RawReply, TokenReply, told_wait};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::record::Timestamp;
 
@@ -114,57 +114,18 @@ fn describe(status: u16, errors: &[ErrorObject]) -> String {
     text
 }
 
-/// Returns the moment at the server by its own word.
-pub fn server_time(reply: &RawReply) -> Option<Timestamp> {
-    reply.header("date").and_then(parse_http_date)
-}
-
-/// The reply to a token request.
-#[derive(Deserialize)]
-pub struct Token {
-    pub access_token: String,
-    /// Seconds.
-    #[serde(default)]
-    pub expires_in: Option<u64>,
-    /// The next refresh token, where the service rotates them.
-    #[serde(default)]
-    pub refresh_token: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct TokenError {
-    error: Option<String>,
-    error_description: Option<String>,
-}
-
 /// Reads the reply to a token request.
-pub fn decode_token(reply: &RawReply, now: Timestamp) -> Result<Token, Fault> {
+pub fn decode_token(reply: &RawReply, now: Timestamp) -> Result<TokenReply, Fault> {
     const OPERATION: &str = "refresh the access token";
-    if reply.is_success() {
-        // The reason would quote the body, which holds tokens.
-        return serde_json::from_slice(&reply.body).map_err(|_| {
-            Fault::transient(FaultCode::Protocol, format!("{OPERATION}: the reply holds no access_token"))
-        });
-    }
-    let error: TokenError = serde_json::from_slice(&reply.body).unwrap_or_default();
-    let word = error.error.unwrap_or_default();
-    if !matches!(reply.status, 400 | 401 | 403) {
-        return Err(check(OPERATION, false, reply, now).err().unwrap_or_else(|| {
-            Fault::transient(FaultCode::Protocol, format!("{OPERATION}: HTTP {}", reply.status))
-        }));
-    }
-    let message = match error.error_description {
-        Some(text) => {
-            format!("{OPERATION}: {word}: {}", text.chars().take(DETAIL_CHARS_MAX).collect::<String>())
-        }
-        None => format!("{OPERATION}: HTTP {} {word}", reply.status),
-    };
-    let remedy = match word.as_str() {
+    let remedy = |word: &str| match word {
         "invalid_client" => "check client_id and client_secret",
         _ => "mint a new refresh_token for this app and user: one lives for 14 days",
     };
-    Err(Fault::fatal(FaultCode::Auth, message, remedy))
+    rest::decode_token(OPERATION, reply, remedy).unwrap_or_else(|| {
+        Err(check(OPERATION, false, reply, now).err().unwrap_or_else(|| {
+            Fault::transient(FaultCode::Protocol, format!("{OPERATION}: HTTP {}", reply.status))
+        }))
+    })
 }
 
 #[cfg(test)]

@@ -11,5 +11,5 @@ pub use classify::{Refusal, classify, item_fault, report};
 pub use describe::{Described, Kind, is_name};
 pub use rows::{Columns, Row, decode_page, decode_rows};
 pub use save::{SaveItem, decode_saves, flag_of, push_member, save_body};
-pub use soql::{After, in_conditions, keyset, quoted, select};
+pub use soql::{in_conditions, keyset, quoted, select};
 pub use time::{format_datetime, parse_datetime};

@@ -1,15 +1,13 @@
 //! Rows of query pages and of reads by id.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::describe::Described;
 use super::time::parse_datetime;
+use crate::connectors::rest::Members;
 use crate::engine::record::{Meta, Record, Schema, Timestamp, Value, value_from_raw};
 
 /// A page of a query, its rows still raw.
@@ -102,7 +100,7 @@ impl Columns {
 
     /// Reads a row; the error says why it has no place in the stream.
     pub fn decode(&self, whole: &RawValue) -> Result<Row, String> {
-        let members: Members = serde_json::from_str(whole.get()).map_err(|error| error.to_string())?;
+        let members: Members<'_> = serde_json::from_str(whole.get()).map_err(|error| error.to_string())?;
         let mut values = vec![Value::Absent; self.schema.len()];
         let mut row = Row {
             record: Record { schema: Arc::clone(&self.schema), values: Vec::new(), meta: Meta::default() },
@@ -156,29 +154,6 @@ impl Columns {
             ours: false,
         };
         Ok(row)
-    }
-}
-
-/// The members of an object in their order.
-struct Members<'b>(Vec<(Cow<'b, str>, &'b RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Members<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(map.size_hint().unwrap_or(16));
-                while let Some(member) = map.next_entry::<Cow<'de, str>, &'de RawValue>()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(InOrder)
     }
 }
 

@@ -2,16 +2,8 @@
 
 use super::describe::Kind;
 use super::time::soql_datetime;
-use crate::engine::record::{Number, Timestamp};
-
-/// Where a keyset read goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After<'p> {
-    /// From this moment on, it included.
-    From(Timestamp),
-    /// Behind this row.
-    Row(Timestamp, &'p str),
-}
+use crate::connectors::rest::After;
+use crate::engine::record::Number;
 
 /// Writes text as a literal.
 pub fn quoted(text: &str) -> String {
@@ -90,6 +82,7 @@ pub fn in_conditions(field: &str, kind: Kind, texts: &[String], bytes_max: usize
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::record::Timestamp;
 
     #[test]
     fn no_text_breaks_out_of_its_quotes() {

@@ -1,4 +1,4 @@
-//! Where a read goes on.
+//! Where a read by (stamp, id) goes on, for services whose stamps have a grain of a second.
 //!
 //! Invariant: every moment in it comes from the service, never from the local clock.
 
@@ -6,11 +6,19 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::wire::After;
 use crate::connectors::End;
 use crate::engine::fault::{Fault, FaultCode};
-use crate::engine::reading::{Overlap, Reach, Witnesses};
+use crate::engine::reading::{Overlap, Reach, Witnesses, went_back};
 use crate::engine::record::{Cursor, Timestamp};
+
+/// Where a keyset read goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After<'p> {
+    /// From this moment on, it included.
+    From(Timestamp),
+    /// Behind this row.
+    Row(Timestamp, &'p str),
+}
 
 /// A read in three phases: the first one shows live records only; later passes begin a little
 /// before the end of the last one and show deletions, too; between passes it rests.
@@ -18,7 +26,7 @@ use crate::engine::record::{Cursor, Timestamp};
 /// Moments are seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Position {
+pub struct Keyset {
     pub phase: Phase,
     /// The stamp of the last row; at rest, the moment from which the next pass reads.
     pub stamp: i64,
@@ -46,13 +54,27 @@ pub enum Phase {
     Rest,
 }
 
-impl Position {
+impl Keyset {
+    /// Starts a first read; `now` is the service's time. Deletions that happened `skew` before it are still told.
+    pub fn first(now: Option<i64>, skew: Duration) -> Self {
+        let skew = i64::try_from(skew.as_secs()).unwrap_or(0);
+        Self {
+            phase: Phase::First,
+            stamp: 0,
+            id: None,
+            began: None,
+            deleted_since: now.map(|now| now.saturating_sub(skew)),
+            witnesses: Witnesses::default(),
+            overlap: Overlap::default(),
+        }
+    }
+
     /// Reads a cursor.
     pub fn decode(cursor: &Cursor) -> Result<Self, Fault> {
         serde_json::from_str(&cursor.0).map_err(|_| {
             Fault::fatal(
                 FaultCode::Protocol,
-                "the stored cursor is not one of the Salesforce connector",
+                "the stored cursor is none of this connector",
                 "read the stream from the beginning",
             )
         })
@@ -103,6 +125,31 @@ impl Position {
         Some(Reach { newest: moment(newest), from: moment(self.stamp), overlap: self.overlap, least })
     }
 
+    /// Tells whether a page reaches beyond where a witness has to stand, and does not show it. `last` is the
+    /// page's last row; `done` says that there is none behind it.
+    pub fn misses_one(&self, shown: impl Fn(&str) -> bool, last: Option<(i64, &str)>, done: bool) -> bool {
+        self.witnesses
+            .iter()
+            .filter(|&place| place.0 >= self.stamp && (done || Some(place) <= last))
+            .any(|(_, id)| !shown(id))
+    }
+
+    /// Says why the service looks put back to an older state; `None` where it does not. `stands` gives the
+    /// stamps under which witnesses stand now, `now` is the service's time, `is_empty`: the pass shows nothing.
+    pub fn went_back(
+        &self,
+        stands: impl Fn(&str) -> Option<i64>,
+        now: Option<i64>,
+        is_empty: bool,
+        least: Duration,
+    ) -> Option<&'static str> {
+        let overlap = i64::try_from(self.overlap.length(least).as_secs()).unwrap_or(i64::MAX);
+        let fates = self.witnesses.fates(overlap, stands);
+        // Under a clock that stands behind, whatever is edited has an older stamp.
+        let newest = self.witnesses.newest().unwrap_or(i64::MIN);
+        went_back(&fates, is_empty).filter(|_| now.is_none_or(|now| now >= newest))
+    }
+
     /// Ends the pass. The next one begins at the last row's second, and the overlap before the
     /// moment at which this one began where that is earlier: a save that began before may show later
     /// under an older stamp. It never begins behind the last row, whatever the server's clock says,
@@ -122,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_pass_begins_where_nothing_can_be_missed() {
-        let row = |stamp, began| Position {
+        let row = |stamp, began| Keyset {
             phase: Phase::Pass,
             stamp,
             id: Some("003".into()),
@@ -141,10 +188,10 @@ mod tests {
         for (stamp, began, next, why) in cases {
             let rest = row(stamp, began).at_rest(Duration::from_secs(60));
             assert_eq!((rest.stamp, &rest.id, rest.phase), (next, &None, Phase::Rest), "{why}");
-            assert_eq!(Position::decode(&rest.encode()), Ok(rest));
+            assert_eq!(Keyset::decode(&rest.encode()), Ok(rest));
         }
         for text in ["", "}{", "\0", "{\"foreign\":1}", "null", "[]"] {
-            assert!(Position::decode(&Cursor(text.into())).is_err(), "{text:?}");
+            assert!(Keyset::decode(&Cursor(text.into())).is_err(), "{text:?}");
         }
     }
 }

@@ -1,0 +1,146 @@
+//! Who we are to an instance: user and password with every request, or a token.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::settings::{Auth, Settings};
+use super::wire;
+use crate::connectors::Call;
+use crate::connectors::rest::{Grant, RawRequest, RestClient, Tokens};
+use crate::engine::fault::{Fault, FaultKind};
+use crate::engine::record::Timestamp;
+
+/// What the built-in mock knows.
+const MOCK_USER: &str = "sync@example.test";
+const MOCK_PASSWORD: &str = "pa55word";
+
+/// A token this close to its end is renewed before it is used.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
+/// Half an hour is what the service gives.
+const LIFE: Duration = Duration::from_secs(1_800);
+
+/// How requests are authorised.
+pub enum Login {
+    /// The header's value, whole.
+    Basic(SecretString),
+    Token(Box<Tokens<OAuth>>),
+}
+
+impl Login {
+    /// Prepares the login; calls nobody.
+    pub fn new(rest: Arc<RestClient>, base_url: &str, settings: &Settings) -> Self {
+        let user = settings.username.clone().unwrap_or_else(|| MOCK_USER.to_owned());
+        let password = settings.password.clone().unwrap_or_else(|| MOCK_PASSWORD.into());
+        if settings.auth() == Auth::Basic {
+            let pair = STANDARD.encode(format!("{user}:{}", password.expose_secret()));
+            return Self::Basic(format!("Basic {pair}").into());
+        }
+        let client_id = settings.client_id.clone().unwrap_or_else(|| "client-id".to_owned());
+        let client_secret = settings.client_secret.clone().unwrap_or_else(|| "client-secret".into());
+        Self::Token(Box::new(Tokens::new(
+            OAuth {
+                rest,
+                url: format!("{base_url}/oauth_token.do"),
+                auth: settings.auth(),
+                user,
+                password,
+                client_id,
+                client_secret,
+                refresh_token: settings.refresh_token.clone(),
+            },
+            None,
+        )))
+    }
+}
+
+/// The token endpoint and what is shown there.
+pub struct OAuth {
+    rest: Arc<RestClient>,
+    url: String,
+    auth: Auth,
+    user: String,
+    password: SecretString,
+    client_id: String,
+    client_secret: SecretString,
+    refresh_token: Option<SecretString>,
+}
+
+/// An access token and what comes after it.
+pub struct AccessToken {
+    pub access: SecretString,
+    /// The refresh token that came with it. Kept in memory only.
+    next: Option<SecretString>,
+    expires_at: Timestamp,
+}
+
+impl OAuth {
+    async fn trade(&self, grant: &[(&str, &str)], call: &Call) -> Result<AccessToken, Fault> {
+        let mut form = vec![
+            ("client_id", self.client_id.as_str()),
+            ("client_secret", self.client_secret.expose_secret()),
+        ];
+        form.extend_from_slice(grant);
+        let request = RawRequest::new("log in to ServiceNow", Method::POST, &self.url)
+            .header("accept", "application/json")
+            .form(&form);
+        let reply = self.rest.send(request, call).await?;
+        let now = self.rest.now();
+        let token = wire::decode_token(&reply, now)?;
+        let life = token.expires_in.map_or(LIFE, Duration::from_secs);
+        Ok(AccessToken {
+            access: token.access_token.into(),
+            next: token.refresh_token.map(SecretString::from),
+            expires_at: now.plus(life.saturating_sub(EXPIRY_MARGIN)),
+        })
+    }
+
+    async fn refresh(&self, token: &SecretString, call: &Call) -> Result<AccessToken, Fault> {
+        let token = token.expose_secret();
+        let mut fresh =
+            self.trade(&[("grant_type", "refresh_token"), ("refresh_token", token)], call).await?;
+        // One that lives on need not be told again.
+        fresh.next.get_or_insert_with(|| token.into());
+        Ok(fresh)
+    }
+
+    /// Logs in with what is configured.
+    async fn begin(&self, call: &Call) -> Result<AccessToken, Fault> {
+        match (self.auth, &self.refresh_token) {
+            (Auth::RefreshToken, Some(token)) => self.refresh(token, call).await,
+            (Auth::ClientCredentials, _) => self.trade(&[("grant_type", "client_credentials")], call).await,
+            _ => {
+                let (user, password) = (self.user.as_str(), self.password.expose_secret());
+                let grant = [("grant_type", "password"), ("username", user), ("password", password)];
+                self.trade(&grant, call).await
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Grant for OAuth {
+    type Token = AccessToken;
+
+    async fn fetch(&self, previous: Option<&AccessToken>, call: &Call) -> Result<AccessToken, Fault> {
+        let next = previous.and_then(|token| token.next.as_ref());
+        let known = |next: &SecretString| {
+            self.refresh_token.as_ref().is_some_and(|token| token.expose_secret() == next.expose_secret())
+        };
+        let Some(next) = next.filter(|next| !known(next)) else { return self.begin(call).await };
+        match self.refresh(next, call).await {
+            // It may have ended, or a person may have given us others since.
+            Err(fault) if fault.kind == FaultKind::Fatal => self.begin(call).await,
+            other => other,
+        }
+    }
+
+    fn expired(&self, token: &AccessToken) -> bool {
+        self.rest.now() >= token.expires_at
+    }
+}
