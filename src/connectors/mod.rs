@@ -26,8 +26,14 @@ use crate::engine::reading::{Overlap, Reach};
 use crate::engine::record::{Change, Cursor, Key, Record, RemoteId, Revision, Schema, Timestamp, Value};
 
 /// Every connector that this build knows, in the order in which they are listed.
-pub const CONNECTORS: &[&Connector] =
-    &[&sqlite::CONNECTOR, &file::CONNECTOR, &salesforce::CONNECTOR, &outreach::CONNECTOR, &servicenow::CONNECTOR, &api::CONNECTOR];
+pub const CONNECTORS: &[&Connector] = &[
+    &sqlite::CONNECTOR,
+    &file::CONNECTOR,
+    &salesforce::CONNECTOR,
+    &outreach::CONNECTOR,
+    &servicenow::CONNECTOR,
+    &api::CONNECTOR,
+];
 
 /// Finds a connector by the name that stands in the configuration.
 pub fn find(name: &str) -> Option<&'static Connector> {
