@@ -396,7 +396,7 @@ impl Row {
     /// Tells whether the job says how its pair stands: what was asked for beside the planner does not, it has a
     /// state of its own that is shown.
     fn speaks(&self) -> bool {
-        !self.job.origin.is_kept() || self.sync_after || planted(Bug::AskedSpeaks)
+        self.job.origin != Origin::Asked || self.sync_after || planted(Bug::AskedSpeaks)
     }
 
     fn mark(&self, status: Status) -> Mark {
