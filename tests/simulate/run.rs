@@ -57,8 +57,8 @@ impl Wanted {
 /// told like all others, and do not fail the run; one that holds its promises again has to go from this list.
 const OPEN: &[(u64, &str)] = &[(
     10_809,
-    "both sides come to hold the same value while an older write of ours is on its way: the settlement takes \
-     what we wrote for an edit",
+    "a batch that goes out in several calls is settled after the last one, which may wait long for its window: \
+     a process that dies meanwhile does not know what the first ones wrote",
 )];
 
 /// One history in so many is played twice and compared.
