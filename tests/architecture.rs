@@ -94,6 +94,8 @@ const FLOORS: &[Floor] = &[
             "csv",
             "futures_util",
             "jiff",
+            // Logins by a signed assertion, at both ends of the wire.
+            "jsonwebtoken",
             "metrics",
             "percent_encoding",
             "reqwest",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use serde_json::json;
 
-use super::ids;
+use super::{ids, jwt};
 use crate::connectors::mock::{Reply, Request, query_pairs};
 use crate::engine::record::Timestamp;
 
@@ -15,6 +15,8 @@ pub const USERNAME: &str = "sync@example.test";
 pub const PASSWORD: &str = "pa55word";
 pub const SECURITY_TOKEN: &str = "sectoken";
 pub const REFRESH_TOKEN: &str = "sf-refresh-1";
+
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// Milliseconds that a session lasts, as the real default of two hours.
 const SESSION_MS: i64 = 2 * 60 * 60 * 1000;
@@ -87,6 +89,12 @@ impl Sessions {
             None => (of("client_id").to_owned(), of("client_secret").to_owned()),
         };
         let grant = of("grant_type");
+        if grant == JWT_BEARER {
+            return match jwt::user(of("assertion"), &request.base_url, now) {
+                Ok(user) => self.granted(user, &request.base_url, seed, now),
+                Err((error, description)) => refused(error, description),
+            };
+        }
         if !matches!(grant, "client_credentials" | "password" | "refresh_token") {
             return refused("unsupported_grant_type", "grant type not supported");
         }
@@ -105,11 +113,15 @@ impl Sessions {
             }
             _ => return refused("invalid_grant", "authentication failure"),
         };
+        self.granted(user, &request.base_url, seed, now)
+    }
+
+    fn granted(&mut self, user: User, base_url: &str, seed: u64, now: Timestamp) -> Reply {
         let token = self.open(user, seed, now);
-        let id = format!("{}/id/{}/{}", request.base_url, organization_id(), user.id());
+        let id = format!("{base_url}/id/{}/{}", organization_id(), user.id());
         let answer = json!({
             "access_token": token, "signature": "bm90IGNoZWNrZWQ=", "scope": "api refresh_token",
-            "instance_url": request.base_url, "id": id, "token_type": "Bearer",
+            "instance_url": base_url, "id": id, "token_type": "Bearer",
             "issued_at": now.0.to_string(),
         });
         Reply::json(200, answer.to_string())

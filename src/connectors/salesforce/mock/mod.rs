@@ -8,6 +8,7 @@ mod auth;
 mod collections;
 mod errors;
 mod ids;
+mod jwt;
 mod objects;
 mod query;
 mod replication;
