@@ -1,6 +1,7 @@
 //! The Salesforce connector against its mock, over real HTTP on loopback.
 
 mod api;
+mod bulk;
 mod cursors;
 mod faults;
 mod streams;

@@ -5,6 +5,7 @@
 //! `objects.rs`, and nothing else.
 
 mod auth;
+mod bulk;
 mod collections;
 mod errors;
 mod ids;
@@ -23,6 +24,7 @@ use serde_json::json;
 
 pub use auth::{CLIENT_ID, CLIENT_SECRET};
 use auth::{Sessions, User, organization_id};
+use bulk::Jobs;
 use errors::ApiError;
 use objects::ObjectType;
 use query::Locators;
@@ -55,6 +57,7 @@ struct Org {
     strict: bool,
     sessions: Mutex<Sessions>,
     locators: Mutex<Locators>,
+    jobs: Mutex<Jobs>,
     calls: AtomicU64,
 }
 
@@ -135,6 +138,7 @@ impl Org {
             strict: settings.strict,
             sessions: Mutex::default(),
             locators: Mutex::default(),
+            jobs: Mutex::default(),
             calls: AtomicU64::new(0),
         }
     }
@@ -243,6 +247,7 @@ impl Org {
         let result = if used > daily_max {
             Err(ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."))
         } else {
+            visit.work_on_jobs();
             visit.route(rest, daily_max.saturating_sub(used), daily_max)
         };
         let reply = result.unwrap_or_else(|error| error.reply());
@@ -277,12 +282,13 @@ impl Visit<'_> {
     fn route(&mut self, rest: &[&str], remaining: u64, daily_max: u64) -> Result<Reply, ApiError> {
         match (self.request.method.as_str(), rest) {
             ("GET", []) => Ok(self.resources()),
-            ("GET", ["limits"]) => Ok(limits(remaining, daily_max)),
+            ("GET", ["limits"]) => Ok(self.limits(remaining, daily_max)),
             ("GET", ["query"]) => self.query(false),
             ("GET", ["queryAll"]) => self.query(true),
             ("GET", ["query" | "queryAll", locator]) => self.query_more(locator),
             (_, ["sobjects", rest @ ..]) => self.sobjects(rest),
             (_, ["composite", "sobjects", rest @ ..]) => self.collections(rest),
+            (_, ["jobs", rest @ ..]) => self.jobs(rest),
             (_, [] | ["limits"] | ["query" | "queryAll", ..]) => Err(ApiError::method("GET")),
             _ => Err(ApiError::not_found()),
         }
@@ -291,12 +297,24 @@ impl Visit<'_> {
     fn resources(&self) -> Reply {
         let root = self.root();
         let mut answer = serde_json::Map::new();
-        for name in ["sobjects", "query", "queryAll", "limits", "composite"] {
+        for name in ["sobjects", "query", "queryAll", "limits", "composite", "jobs"] {
             answer.insert(name.to_owned(), json!(format!("{root}/{name}")));
         }
         let identity = format!("{}/id/{}/{}", self.request.base_url, organization_id(), self.user);
         answer.insert("identity".to_owned(), json!(identity));
         Reply::json(200, serde_json::Value::Object(answer).to_string())
+    }
+
+    fn limits(&self, remaining: u64, max: u64) -> Reply {
+        let of = |max: u64, used: u64| json!({ "Max": max, "Remaining": max.saturating_sub(used) });
+        let jobs = lock(&self.org.jobs);
+        let answer = json!({
+            "DailyApiRequests": { "Max": max, "Remaining": remaining },
+            "DailyBulkApiBatches": of(bulk::BATCHES_MAX, jobs.batches),
+            "DailyBulkV2QueryJobs": of(bulk::QUERY_JOBS_MAX, jobs.queries),
+            "DailyBulkV2QueryFileStorageMB": of(976_562, 0),
+        });
+        Reply::json(200, answer.to_string())
     }
 
     /// Returns what paths in answers begin with: root-relative, the mount path included.
@@ -321,16 +339,6 @@ fn versions() -> String {
         })
         .collect();
     json!(list).to_string()
-}
-
-fn limits(remaining: u64, max: u64) -> Reply {
-    let full = |max: u64| json!({ "Max": max, "Remaining": max });
-    let answer = json!({
-        "DailyApiRequests": { "Max": max, "Remaining": remaining },
-        "DailyBulkApiBatches": full(15_000), "DailyBulkV2QueryJobs": full(10_000),
-        "DailyBulkV2QueryFileStorageMB": full(976_562),
-    });
-    Reply::json(200, answer.to_string())
 }
 
 /// Adds the server's own time, by which clients reckon.

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::errors::ApiError;
 use super::objects::ObjectType;
-use super::soql::{self, Select};
+use super::soql::{self, Plan, Query, Select};
 use super::{Visit, lock, rows};
-use crate::connectors::mock::{Object, Reply};
+use crate::connectors::mock::{Object, Reply, Table};
 use crate::engine::record::{Timestamp, Value, write_json};
 
 /// Milliseconds that a locator lives.
@@ -41,25 +41,11 @@ impl Visit<'_> {
         let query = soql::parse(&text)?;
         let object = self.object(&query.from).ok_or_else(|| ApiError::unknown_object(&query.from))?;
         let plan = soql::plan(&query, &object, self.now)?;
-        let with_deleted = with_deleted || query.all_rows;
-        let mut found: Vec<(&str, &Object)> = self
-            .table
-            .rows(&object.name)
-            .filter(|(_, row)| (with_deleted || !rows::is_deleted(row)) && plan.matches(row))
-            .collect();
-        if self.luck.empty_pages() {
-            found.clear();
-        }
-        let wanted = query.limit.unwrap_or(usize::MAX).saturating_add(query.offset);
-        if plan.is_ordered() {
-            if wanted > 0 && wanted < found.len() {
-                found.select_nth_unstable_by(wanted - 1, |left, right| plan.compare(left.1, right.1));
-                found.truncate(wanted);
-            }
-            found.sort_by(|left, right| plan.compare(left.1, right.1));
-        }
-        let ids: Vec<String> =
-            found.into_iter().take(wanted).skip(query.offset).map(|(id, _)| id.to_owned()).collect();
+        let found = match self.luck.empty_pages() {
+            true => Vec::new(),
+            false => found_rows(self.table, &object, &plan, &query, with_deleted),
+        };
+        let ids: Vec<String> = found.into_iter().map(|(id, _)| id.to_owned()).collect();
         if query.select == Select::Count {
             let answer = json!({ "totalSize": ids.len(), "done": true, "records": [] });
             return Ok(Reply::json(200, answer.to_string()));
@@ -127,6 +113,30 @@ impl Locators {
         self.open.insert(name.clone(), found);
         name
     }
+}
+
+/// Finds the rows of a query, in its order and within its limit.
+pub(super) fn found_rows<'t>(
+    table: &'t Table,
+    object: &ObjectType,
+    plan: &Plan,
+    query: &Query,
+    with_deleted: bool,
+) -> Vec<(&'t str, &'t Object)> {
+    let with_deleted = with_deleted || query.all_rows;
+    let mut found: Vec<(&str, &Object)> = table
+        .rows(&object.name)
+        .filter(|(_, row)| (with_deleted || !rows::is_deleted(row)) && plan.matches(row))
+        .collect();
+    let wanted = query.limit.unwrap_or(usize::MAX).saturating_add(query.offset);
+    if plan.is_ordered() {
+        if wanted > 0 && wanted < found.len() {
+            found.select_nth_unstable_by(wanted - 1, |left, right| plan.compare(left.1, right.1));
+            found.truncate(wanted);
+        }
+        found.sort_by(|left, right| plan.compare(left.1, right.1));
+    }
+    found.into_iter().take(wanted).skip(query.offset).collect()
 }
 
 /// Writes a row as the API does, with its attributes; what it lacks is null.

@@ -6,5 +6,5 @@ mod lexer;
 mod like;
 mod parser;
 
-pub use eval::plan;
+pub use eval::{Plan, plan};
 pub use parser::{Comparison, Condition, Literal, Query, Select, parse};
