@@ -1,7 +1,7 @@
 //! `record-sync check`: configuration, rules and every system, before anything runs.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use clap::Args;
 use serde_json::json;
@@ -11,8 +11,12 @@ use super::{Exit, Globals, output};
 use crate::config::Customer;
 use crate::connectors::{Call, Class};
 use crate::engine::rules::{Flow, RulesFile, restless};
+use crate::runtime::link::lock;
 use crate::runtime::open;
 use crate::runtime::supervisor::Runtime;
+use crate::runtime::vault::VaultStore;
+use crate::store::Store;
+use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::telemetry::Stderr;
 
 /// Checks configuration and rules, and connects to every system.
@@ -51,10 +55,11 @@ impl Check {
                 Err(error) => return output::failed(format!("no temporary folder can be made: {error}")),
             };
             let mut config = config;
+            let vault = Some(vault(config.service.state_path()));
             config.service.state = format!("sqlite:{}", folder.path().join("check.sqlite").display());
             config.service.log_dir = folder.path().to_owned();
             let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-            match service::open(globals, config, Wanted { listen, stderr: Stderr::Nothing }).await {
+            match service::open(globals, config, Wanted { listen, stderr: Stderr::Nothing, vault }).await {
                 Ok(opened) => {
                     let findings = self.look(opened).await;
                     report(globals, &findings)
@@ -91,6 +96,20 @@ impl Check {
         runtime.drain(std::time::Duration::from_secs(5)).await;
         findings
     }
+}
+
+/// Opens the real state where a system has a refresh token in it: the check's own login may use that up, and
+/// the next one has to be there for the daemon.
+fn vault(path: PathBuf) -> VaultStore {
+    let opened: Mutex<Option<Arc<dyn Store>>> = Mutex::default();
+    Arc::new(move || {
+        let mut opened = lock(&opened);
+        if let Some(store) = &*opened {
+            return Ok(Arc::clone(store));
+        }
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, SqliteOptions::default())?);
+        Ok(Arc::clone(opened.insert(store)))
+    })
 }
 
 async fn look_at(runtime: &Arc<Runtime>, customer: &Customer, findings: &mut Findings) {

@@ -71,6 +71,9 @@ struct FaultFlags {
     /// Store text trimmed and in lower case
     #[arg(long)]
     normalise_text: bool,
+    /// Take each refresh token once, where the service gives another one with every use
+    #[arg(long)]
+    single_use_tokens: bool,
 }
 
 impl From<&FaultFlags> for Faults {
@@ -84,6 +87,7 @@ impl From<&FaultFlags> for Faults {
             latency_ms: flags.latency_ms,
             empty_pages: flags.empty_pages,
             normalise_text: flags.normalise_text,
+            single_use_tokens: flags.single_use_tokens,
             ..Self::default()
         }
     }

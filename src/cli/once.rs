@@ -49,7 +49,7 @@ impl Once {
         let stderr = if globals.quiet { Stderr::Nothing } else { Stderr::HumanWarnings };
         runtime.block_on(async {
             let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-            match service::open(globals, config, Wanted { listen, stderr }).await {
+            match service::open(globals, config, Wanted { listen, stderr, vault: None }).await {
                 Ok(opened) => self.pass(opened, globals).await,
                 Err(exit) => exit,
             }

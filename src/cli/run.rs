@@ -36,7 +36,7 @@ impl Run {
         let listen = config.service.listen;
         let stderr = if globals.quiet { Stderr::HumanWarnings } else { Stderr::Human };
         runtime.block_on(async {
-            match service::open(globals, config, Wanted { listen, stderr }).await {
+            match service::open(globals, config, Wanted { listen, stderr, vault: None }).await {
                 Ok(opened) => serve(opened, globals, &flags).await,
                 Err(exit) => exit,
             }

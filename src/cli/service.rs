@@ -15,6 +15,7 @@ use crate::runtime::clock;
 use crate::runtime::gate::{Gates, StoredTails};
 use crate::runtime::overrides::Overrides;
 use crate::runtime::supervisor::{Runtime, RuntimeParts};
+use crate::runtime::vault::VaultStore;
 use crate::runtime::watch::FileWatcher;
 use crate::store::Store;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
@@ -35,6 +36,8 @@ pub(super) struct Service {
 pub(super) struct Wanted {
     pub listen: SocketAddr,
     pub stderr: Stderr,
+    /// Where refresh tokens stand; in the state where left out.
+    pub vault: Option<VaultStore>,
 }
 
 /// Opens everything that a service needs; prints why where it can't.
@@ -72,6 +75,7 @@ pub(super) async fn open(globals: &Globals, config: Config, wanted: Wanted) -> R
             let mocked = find(connector).is_some_and(|connector| connector.mock.is_some());
             mocked.then(|| Mocks::url(&origin, customer, system))
         }),
+        vault: wanted.vault,
         watcher: FileWatcher::new(),
         overrides,
         stop,

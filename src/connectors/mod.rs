@@ -12,6 +12,7 @@ pub mod rest;
 pub mod salesforce;
 pub mod servicenow;
 pub mod sqlite;
+mod vault;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use no_bytes::NoBytes;
+pub use vault::{MemoryVault, Vault};
 
 use crate::engine::fault::Fault;
 use crate::engine::reading::{Overlap, Reach};
@@ -81,6 +83,8 @@ pub struct Open {
     pub mock_url: Option<String>,
     pub gate: Arc<dyn Gate>,
     pub clock: Clock,
+    /// Where a secret is kept that the service changes, such as a refresh token that is good once.
+    pub vault: Arc<dyn Vault>,
 }
 
 /// The time, for whoever is not pure; the runtime hands out the only real one.

@@ -44,6 +44,7 @@ pub mod supervisor;
 mod tell;
 mod twins;
 pub mod undo;
+pub mod vault;
 mod verdict;
 mod wanted;
 pub mod watch;

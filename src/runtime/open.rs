@@ -18,6 +18,7 @@ use super::page::storage;
 use super::poller::Poller;
 use super::presence::measure;
 use super::supervisor::{LinkKey, OpenedSystem, Running, Runtime};
+use super::vault::StoredVault;
 use super::worker;
 use crate::config::{Customer, EndConfig, LinkConfig};
 use crate::connectors::{self, Call, Class, Open, StreamInfo, StreamSpec, System};
@@ -416,6 +417,13 @@ impl Runtime {
             mock_url: (self.mock_url)(&customer.id, &end.system, &wanted.connector),
             gate: self.gate(customer, &end.system, wanted),
             clock: Arc::clone(&self.clock),
+            vault: Arc::new(StoredVault::new(
+                Arc::clone(&self.vault),
+                Arc::clone(&self.clock),
+                self.tracker.clone(),
+                &customer.id,
+                &end.system,
+            )),
         })?;
         systems.insert(key, OpenedSystem { made_from, system: Arc::clone(&system) });
         Ok(system)

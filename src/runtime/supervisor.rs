@@ -18,6 +18,7 @@ use super::gate::Gates;
 use super::link::{LinkContext, LinkView, Phase, Sums, Tuning, lock};
 use super::open;
 use super::overrides::Overrides;
+use super::vault::VaultStore;
 use super::watch::FileWatcher;
 use crate::config::Config;
 use crate::connectors::{Clock, Connector, System};
@@ -42,6 +43,7 @@ pub struct Runtime {
     pub(super) config_problem: Mutex<Option<String>>,
     pub(super) rules_override: Option<PathBuf>,
     pub(super) mock_url: MockUrl,
+    pub(super) vault: VaultStore,
     pub(super) watcher: FileWatcher,
     pub(super) books: tokio::sync::Mutex<BTreeMap<PathBuf, Arc<RuleBook>>>,
     pub(super) systems: Mutex<BTreeMap<LinkKey, OpenedSystem>>,
@@ -89,6 +91,8 @@ pub struct RuntimeParts {
     /// `--rules`: instead of what the configuration names for all customers.
     pub rules: Option<PathBuf>,
     pub mock_url: MockUrl,
+    /// Where secrets stand that services change; in the state where left out.
+    pub vault: Option<VaultStore>,
     pub watcher: FileWatcher,
     pub overrides: Overrides,
     pub stop: CancellationToken,
@@ -110,8 +114,13 @@ pub enum StartError {
 impl Runtime {
     /// Puts the runtime together; nothing runs yet.
     pub fn new(parts: RuntimeParts) -> Arc<Self> {
+        let vault = parts.vault.unwrap_or_else(|| {
+            let store = Arc::clone(&parts.store);
+            Arc::new(move || Ok(Arc::clone(&store)))
+        });
         Arc::new(Self {
             started_at: (parts.clock)(),
+            vault,
             store: parts.store,
             clock: parts.clock,
             gates: parts.gates,

@@ -397,6 +397,11 @@ pub trait Store: Send + Sync {
         value: &str,
         expires_at: Option<Timestamp>,
     ) -> Result<(), StoreError>;
+    /// Stores one for ever, so that it outlives a power failure once this returns; the others survive the
+    /// process at once, and the machine a little later.
+    async fn put_for_good(&self, space: &str, key: &str, value: &str) -> Result<(), StoreError> {
+        self.put(space, key, value, None).await
+    }
     /// Lists a space by key, expired ones left out.
     async fn list(&self, space: &str, now: Timestamp) -> Result<Vec<(String, String)>, StoreError>;
     /// Removes one; gives whether it was there.

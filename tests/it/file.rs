@@ -53,6 +53,7 @@ fn open(settings: serde_json::Value, base_dir: &Path) -> Arc<dyn System> {
         mock_url: None,
         gate: Arc::new(NoGate),
         clock: Arc::new(now),
+        vault: Arc::new(record_sync::connectors::MemoryVault::default()),
     };
     (connector.open)(open).expect("a system")
 }

@@ -107,6 +107,7 @@ impl Victim {
             mock_url: None,
             gate: Arc::new(FreeGate),
             clock,
+            vault: Arc::new(record_sync::connectors::MemoryVault::default()),
         };
         (find(self.connector).unwrap().open)(open).unwrap()
     }

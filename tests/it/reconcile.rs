@@ -94,6 +94,7 @@ impl Place {
             connectors: record_sync::connectors::CONNECTORS,
             config,
             rules: None,
+            vault: None,
             mock_url: Arc::new(|_, _, _| None),
             watcher: FileWatcher::new(),
             stop,

@@ -230,6 +230,7 @@ impl World {
             mock_url: Some(self.url.clone()),
             gate: Arc::new(FreeGate) as Arc<dyn Gate>,
             clock: clock(&self.now),
+            vault: Arc::new(record_sync::connectors::MemoryVault::default()),
         };
         (find("rest").unwrap().open)(open).unwrap()
     }

@@ -111,6 +111,7 @@ impl World {
             mock_url: Some(self.url.clone()),
             gate: Arc::clone(&self.gate) as Arc<dyn Gate>,
             clock: clock(&self.now),
+            vault: Arc::new(record_sync::connectors::MemoryVault::default()),
         };
         (find("salesforce").unwrap().open)(open).unwrap()
     }

@@ -25,6 +25,7 @@ pub mod outside;
 mod push;
 mod restored;
 mod rings;
+mod rotation;
 mod servicenow;
 mod storm;
 mod story;

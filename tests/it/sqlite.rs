@@ -95,6 +95,7 @@ fn open(
         mock_url: None,
         gate: Arc::new(FreeGate),
         clock: Arc::new(now),
+        vault: Arc::new(record_sync::connectors::MemoryVault::default()),
     })
 }
 

@@ -267,6 +267,7 @@ async fn start(world: &Arc<World>, path: &Path) -> Result<Arc<Runtime>, String> 
         connectors: CONNECTORS,
         config,
         rules: None,
+        vault: None,
         mock_url: Arc::new(|_, _, _| None),
         watcher: FileWatcher::still(),
         stop,

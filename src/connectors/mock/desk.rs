@@ -63,6 +63,11 @@ impl Luck {
         self.faults.empty_pages
     }
 
+    /// Tells whether a refresh token is good once.
+    pub fn takes_tokens_once(&self) -> bool {
+        self.faults.single_use_tokens
+    }
+
     /// Changes a value as the system would on storing it.
     pub fn stored(&self, value: Value) -> Value {
         match value {

@@ -46,6 +46,8 @@ pub struct Faults {
     pub empty_pages: bool,
     /// Stores text trimmed and in lower case.
     pub normalise_text: bool,
+    /// A refresh token is good once, where the service gives another one with each use.
+    pub single_use_tokens: bool,
     /// The service's clock is off by so much, in milliseconds; stamps may go back with it.
     pub clock_ms: i64,
     /// Every save carries this stamp, in milliseconds since 1970: a late commit, an import.

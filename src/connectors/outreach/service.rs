@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::super::rest::{Grant, RawReply, RawRequest, RestClient, RestOptions, Tokens};
-use super::super::{Call, Open};
+use super::super::rest::{
+    Grant, RawReply, RawRequest, RefreshTokens, RestClient, RestOptions, Tokens, Traded,
+};
+use super::super::{Call, MemoryVault, Open, Vault};
 use super::settings::Settings;
 use super::wire::{self, Query};
-use crate::engine::fault::{Fault, FaultCode, FaultKind};
+use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::record::Timestamp;
 
 /// What bodies are and what is asked for.
@@ -49,7 +52,9 @@ impl Service {
         };
         let rest =
             Arc::new(RestClient::new(&base_url, Arc::clone(&open.gate), Arc::clone(&open.clock), options)?);
-        let grant = Refresh::new(Arc::clone(&rest), &base_url, &settings);
+        let vault: Arc<dyn Vault> =
+            if settings.is_mock() { Arc::new(MemoryVault::default()) } else { Arc::clone(&open.vault) };
+        let grant = Refresh::new(Arc::clone(&rest), &base_url, &settings, vault);
         Ok(Self { rest, tokens: Tokens::new(grant, None), base_url, settings })
     }
 
@@ -101,40 +106,46 @@ impl Service {
 
 /// The login by refresh token.
 pub struct Refresh {
+    app: Arc<App>,
+    tokens: Arc<RefreshTokens>,
+}
+
+/// Who we are to the token endpoint.
+struct App {
     rest: Arc<RestClient>,
     url: String,
     client_id: String,
     client_secret: SecretString,
-    refresh_token: SecretString,
     redirect_uri: Option<String>,
 }
 
-/// An access token and what comes after it.
+/// An access token and its end.
 pub struct AccessToken {
     access: SecretString,
-    /// The refresh token that came with it, where the service rotates them. Kept in memory only.
-    next: Option<SecretString>,
     expires_at: Timestamp,
 }
 
 impl Refresh {
-    fn new(rest: Arc<RestClient>, base_url: &str, settings: &Settings) -> Self {
+    fn new(rest: Arc<RestClient>, base_url: &str, settings: &Settings, vault: Arc<dyn Vault>) -> Self {
         // What the built-in mock knows.
         let or = |given: &Option<SecretString>, mock: &str| match given {
             Some(secret) => secret.clone(),
             None => SecretString::from(mock),
         };
-        Self {
+        let app = App {
             rest,
             url: format!("{base_url}/oauth/token"),
             client_id: settings.client_id.clone().unwrap_or_else(|| "client-id".to_owned()),
             client_secret: or(&settings.client_secret, "client-secret"),
-            refresh_token: or(&settings.refresh_token, "or-refresh-1"),
             redirect_uri: settings.redirect_uri.clone(),
-        }
+        };
+        let configured = or(&settings.refresh_token, "or-refresh-1");
+        Self { app: Arc::new(app), tokens: Arc::new(RefreshTokens::new(configured, vault)) }
     }
+}
 
-    async fn trade(&self, refresh_token: &SecretString, call: &Call) -> Result<AccessToken, Fault> {
+impl App {
+    async fn trade(&self, refresh_token: &SecretString, call: &Call) -> Traded<AccessToken> {
         let mut form = vec![
             ("grant_type", "refresh_token"),
             ("client_id", self.client_id.as_str()),
@@ -150,11 +161,9 @@ impl Refresh {
         let token = wire::decode_token(&reply, now)?;
         // Two hours are what the service gives.
         let life = Duration::from_secs(token.expires_in.unwrap_or(7200));
-        Ok(AccessToken {
-            access: token.access_token.into(),
-            next: token.refresh_token.map(SecretString::from),
-            expires_at: now.plus(life.saturating_sub(EXPIRY_MARGIN)),
-        })
+        let expires_at = now.plus(life.saturating_sub(EXPIRY_MARGIN));
+        let next = token.refresh_token.map(SecretString::from);
+        Ok((AccessToken { access: token.access_token.into(), expires_at }, next))
     }
 }
 
@@ -162,19 +171,16 @@ impl Refresh {
 impl Grant for Refresh {
     type Token = AccessToken;
 
-    async fn fetch(&self, previous: Option<&AccessToken>, call: &Call) -> Result<AccessToken, Fault> {
-        let newest = previous.and_then(|token| token.next.as_ref()).unwrap_or(&self.refresh_token);
-        let known = newest.expose_secret() == self.refresh_token.expose_secret();
-        match self.trade(newest, call).await {
-            // The configured one may have been renewed by a person since.
-            Err(fault) if fault.kind == FaultKind::Fatal && !known => {
-                self.trade(&self.refresh_token, call).await
-            }
-            other => other,
-        }
+    async fn fetch(&self, _previous: Option<&AccessToken>, call: &Call) -> Result<AccessToken, Fault> {
+        let (app, call) = (Arc::clone(&self.app), call.clone());
+        let ask = move |token: SecretString| {
+            let (app, call) = (Arc::clone(&app), call.clone());
+            Box::pin(async move { app.trade(&token, &call).await }) as BoxFuture<'static, _>
+        };
+        self.tokens.trade(ask).await
     }
 
     fn expired(&self, token: &AccessToken) -> bool {
-        self.rest.now() >= token.expires_at
+        self.app.rest.now() >= token.expires_at
     }
 }

@@ -11,6 +11,7 @@
 mod destination;
 mod forecast;
 mod keys;
+mod login;
 mod mock;
 mod org;
 mod restored;

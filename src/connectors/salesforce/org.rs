@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use reqwest::Method;
-use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use secrecy::ExposeSecret;
 
-use super::settings::{Auth, Settings};
+use super::login::{Login, Token};
+use super::settings::Settings;
 use super::wire::{self, Columns, Described};
-use crate::connectors::rest::{Grant, RawReply, RawRequest, RestClient, RestOptions, Tokens};
+use crate::connectors::rest::{RawReply, RawRequest, RestClient, RestOptions, Tokens};
 use crate::connectors::{Call, Open, StreamSpec};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::record::{Record, Timestamp};
@@ -31,13 +30,6 @@ pub struct Org {
     footprints: Mutex<HashMap<(String, String), Option<Timestamp>>>,
     /// When `/limits` was asked last, in milliseconds since 1970.
     limits_asked_at: AtomicI64,
-}
-
-/// A token with what came along.
-pub struct Token {
-    secret: SecretString,
-    instance_url: String,
-    user_id: String,
 }
 
 /// What a request is about, apart from where and who.
@@ -61,7 +53,7 @@ impl Org {
             RestOptions { timeout: settings.timeout, report: wire::report, ..RestOptions::default() };
         let (gate, clock) = (Arc::clone(&open.gate), Arc::clone(&open.clock));
         let rest = Arc::new(RestClient::new(&settings.base_url, gate, clock, options)?);
-        let login = Login { rest: Arc::clone(&rest), settings: Arc::clone(&settings) };
+        let login = Login::new(Arc::clone(&rest), Arc::clone(&settings), Arc::clone(&open.vault));
         let tokens = Tokens::new(login, None);
         let limits_asked_at = AtomicI64::new(0);
         Ok(Self {
@@ -192,61 +184,6 @@ impl Org {
             Some(Some(seen)) => *seen == stamp,
             None => false,
         }
-    }
-}
-
-/// How tokens are got.
-struct Login {
-    rest: Arc<RestClient>,
-    settings: Arc<Settings>,
-}
-
-/// Not to be printed: it holds a token.
-#[derive(Deserialize)]
-struct TokenReply {
-    access_token: String,
-    instance_url: String,
-    /// A URL that ends in `/{organization}/{user}`.
-    #[serde(default)]
-    id: String,
-}
-
-#[async_trait]
-impl Grant for Login {
-    type Token = Token;
-
-    async fn fetch(&self, _previous: Option<&Token>, call: &Call) -> Result<Token, Fault> {
-        let operation = "log in to Salesforce";
-        let settings = &*self.settings;
-        let mut form = vec![("client_id", settings.client_id.as_str())];
-        let secret = settings.client_secret.expose_secret();
-        if !secret.is_empty() {
-            form.push(("client_secret", secret));
-        }
-        match &settings.auth {
-            Auth::ClientCredentials => form.push(("grant_type", "client_credentials")),
-            Auth::Password { username, password } => form.extend([
-                ("grant_type", "password"),
-                ("username", username),
-                ("password", password.expose_secret()),
-            ]),
-            Auth::RefreshToken(token) => {
-                form.extend([("grant_type", "refresh_token"), ("refresh_token", token.expose_secret())]);
-            }
-        }
-        let url = format!("{}/services/oauth2/token", settings.login_url);
-        let request = RawRequest::new(operation, Method::POST, url).form(&form);
-        let reply = self.rest.send(request, call).await?;
-        if !reply.is_success() {
-            return Err(wire::classify(operation, &reply, false, self.rest.now()));
-        }
-        let told: TokenReply =
-            serde_json::from_slice(&reply.body).map_err(|error| protocol(operation, &error))?;
-        Ok(Token {
-            secret: told.access_token.into(),
-            instance_url: told.instance_url.trim_end_matches('/').to_owned(),
-            user_id: told.id.rsplit('/').next().unwrap_or_default().to_owned(),
-        })
     }
 }
 

@@ -53,7 +53,7 @@ impl Instance {
         };
         let rest =
             Arc::new(RestClient::new(&base_url, Arc::clone(&open.gate), Arc::clone(&open.clock), options)?);
-        let login = Login::new(Arc::clone(&rest), &base_url, &settings);
+        let login = Login::new(Arc::clone(&rest), &base_url, &settings, &open.vault);
         Ok(Self {
             rest,
             login,

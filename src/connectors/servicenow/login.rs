@@ -6,13 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::future::BoxFuture;
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::settings::{Auth, Settings};
 use super::wire;
-use crate::connectors::Call;
-use crate::connectors::rest::{Grant, RawRequest, RestClient, Tokens};
+use crate::connectors::rest::{Grant, RawRequest, RefreshTokens, RestClient, Tokens};
+use crate::connectors::{Call, Vault};
 use crate::engine::fault::{Fault, FaultKind};
 use crate::engine::record::Timestamp;
 
@@ -34,7 +35,7 @@ pub enum Login {
 
 impl Login {
     /// Prepares the login; calls nobody.
-    pub fn new(rest: Arc<RestClient>, base_url: &str, settings: &Settings) -> Self {
+    pub fn new(rest: Arc<RestClient>, base_url: &str, settings: &Settings, vault: &Arc<dyn Vault>) -> Self {
         let user = settings.username.clone().unwrap_or_else(|| MOCK_USER.to_owned());
         let password = settings.password.clone().unwrap_or_else(|| MOCK_PASSWORD.into());
         if settings.auth() == Auth::Basic {
@@ -43,43 +44,48 @@ impl Login {
         }
         let client_id = settings.client_id.clone().unwrap_or_else(|| "client-id".to_owned());
         let client_secret = settings.client_secret.clone().unwrap_or_else(|| "client-secret".into());
-        Self::Token(Box::new(Tokens::new(
-            OAuth {
-                rest,
-                url: format!("{base_url}/oauth_token.do"),
-                auth: settings.auth(),
-                user,
-                password,
-                client_id,
-                client_secret,
-                refresh_token: settings.refresh_token.clone(),
-            },
-            None,
-        )))
+        let app = Arc::new(App { rest, url: format!("{base_url}/oauth_token.do"), client_id, client_secret });
+        let way = match (settings.auth(), &settings.refresh_token) {
+            (Auth::RefreshToken, Some(token)) => {
+                Way::Refresh(Arc::new(RefreshTokens::new(token.clone(), Arc::clone(vault))))
+            }
+            (Auth::ClientCredentials, _) => Way::Client,
+            _ => Way::Password { user, password },
+        };
+        Self::Token(Box::new(Tokens::new(OAuth { app, way }, None)))
     }
 }
 
-/// The token endpoint and what is shown there.
+/// A login by token.
 pub struct OAuth {
+    app: Arc<App>,
+    way: Way,
+}
+
+/// What is shown for a token.
+enum Way {
+    Client,
+    Password { user: String, password: SecretString },
+    Refresh(Arc<RefreshTokens>),
+}
+
+/// Who we are to the token endpoint.
+struct App {
     rest: Arc<RestClient>,
     url: String,
-    auth: Auth,
-    user: String,
-    password: SecretString,
     client_id: String,
     client_secret: SecretString,
-    refresh_token: Option<SecretString>,
 }
 
 /// An access token and what comes after it.
 pub struct AccessToken {
     pub access: SecretString,
-    /// The refresh token that came with it. Kept in memory only.
+    /// The refresh token that came with it, in place of the password.
     next: Option<SecretString>,
     expires_at: Timestamp,
 }
 
-impl OAuth {
+impl App {
     async fn trade(&self, grant: &[(&str, &str)], call: &Call) -> Result<AccessToken, Fault> {
         let mut form = vec![
             ("client_id", self.client_id.as_str()),
@@ -108,19 +114,6 @@ impl OAuth {
         fresh.next.get_or_insert_with(|| token.into());
         Ok(fresh)
     }
-
-    /// Logs in with what is configured.
-    async fn begin(&self, call: &Call) -> Result<AccessToken, Fault> {
-        match (self.auth, &self.refresh_token) {
-            (Auth::RefreshToken, Some(token)) => self.refresh(token, call).await,
-            (Auth::ClientCredentials, _) => self.trade(&[("grant_type", "client_credentials")], call).await,
-            _ => {
-                let (user, password) = (self.user.as_str(), self.password.expose_secret());
-                let grant = [("grant_type", "password"), ("username", user), ("password", password)];
-                self.trade(&grant, call).await
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -128,19 +121,38 @@ impl Grant for OAuth {
     type Token = AccessToken;
 
     async fn fetch(&self, previous: Option<&AccessToken>, call: &Call) -> Result<AccessToken, Fault> {
-        let next = previous.and_then(|token| token.next.as_ref());
-        let known = |next: &SecretString| {
-            self.refresh_token.as_ref().is_some_and(|token| token.expose_secret() == next.expose_secret())
-        };
-        let Some(next) = next.filter(|next| !known(next)) else { return self.begin(call).await };
-        match self.refresh(next, call).await {
-            // It may have ended, or a person may have given us others since.
-            Err(fault) if fault.kind == FaultKind::Fatal => self.begin(call).await,
-            other => other,
+        match &self.way {
+            Way::Client => self.app.trade(&[("grant_type", "client_credentials")], call).await,
+            Way::Password { user, password } => {
+                let next = previous.and_then(|token| token.next.as_ref());
+                if let Some(next) = next {
+                    match self.app.refresh(next, call).await {
+                        // It may have ended.
+                        Err(fault) if fault.kind == FaultKind::Fatal => {}
+                        other => return other,
+                    }
+                }
+                let password = password.expose_secret();
+                let grant = [("grant_type", "password"), ("username", user), ("password", password)];
+                self.app.trade(&grant, call).await
+            }
+            Way::Refresh(tokens) => {
+                let (app, call) = (Arc::clone(&self.app), call.clone());
+                let ask = move |token: SecretString| {
+                    let (app, call) = (Arc::clone(&app), call.clone());
+                    let asked = async move {
+                        let fresh = app.refresh(&token, &call).await?;
+                        let next = fresh.next.clone();
+                        Ok((fresh, next))
+                    };
+                    Box::pin(asked) as BoxFuture<'static, _>
+                };
+                tokens.trade(ask).await
+            }
         }
     }
 
     fn expired(&self, token: &AccessToken) -> bool {
-        self.rest.now() >= token.expires_at
+        self.app.rest.now() >= token.expires_at
     }
 }

@@ -399,6 +399,16 @@ impl Store for SqliteStore {
         self.write(1, move |session| kv::put(&session.db, &space, &key, &value, expires_at)).await
     }
 
+    async fn put_for_good(&self, space: &str, key: &str, value: &str) -> Result<(), StoreError> {
+        let (space, key, value) = (space.to_owned(), key.to_owned(), value.to_owned());
+        self.write(1, move |session| {
+            // Before a checkpoint moves anything, it syncs the WAL.
+            session.checkpoint.get_or_insert(false);
+            kv::put(&session.db, &space, &key, &value, None)
+        })
+        .await
+    }
+
     async fn list(&self, space: &str, now: Timestamp) -> Result<Vec<(String, String)>, StoreError> {
         let space = space.to_owned();
         self.read(move |session| kv::list(&session.db, &space, now)).await

@@ -46,6 +46,9 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Store
     let path = resolved(path);
     let lock = lock(&path, &shown)?;
     let is_new = is_new(&path, &shown)?;
+    if is_new {
+        make_private(&path).map_err(|error| io("can't make it", error))?;
+    }
     let mut writer = connect(&path, false).map_err(|trouble| trouble.into_error(&shown))?;
     if !is_new {
         check(&writer, &path, &shown)?;
@@ -108,6 +111,16 @@ fn is_new(path: &Path, shown: &str) -> Result<bool, StoreError> {
         return Err(corrupt("it is not a SQLite database".into()));
     }
     Ok(false)
+}
+
+/// Makes the file for our user alone, since records and tokens stand in it; SQLite gives the files beside it
+/// the same rights. One that is there keeps those that a person gave it.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    let mut options = File::options();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
 }
 
 fn connect(path: &Path, reads_only: bool) -> Result<Connection, Trouble> {

@@ -88,7 +88,7 @@ impl OutreachMock {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let method = request.method.as_str();
         if let ("POST", ["oauth", "token"]) = (method, segments.as_slice()) {
-            return Ok(token::grant(request, table, self.seed, now));
+            return Ok(token::grant(request, table, luck, self.seed, now));
         }
         let ["api", "v2", plural, rest @ ..] = segments.as_slice() else { return Err(Refused::route()) };
         if !token::is_live(request, self.seed, now) {

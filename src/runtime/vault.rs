@@ -1,0 +1,68 @@
+//! Secrets of systems that change while they are in use, in the state.
+//!
+//! Invariant: what is saved outlives a power failure, and is told to nobody but the system that saved it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use secrecy::{ExposeSecret, SecretString};
+use tokio_util::task::TaskTracker;
+
+use super::page::storage;
+use crate::connectors::{Clock, Vault};
+use crate::engine::fault::{Fault, FaultCode};
+use crate::store::{Store, StoreError};
+
+/// The store's space for them; nothing lists it.
+const SPACE: &str = "vault";
+
+/// Gives the state that the secrets stand in. A check opens it only where a system has any.
+pub type VaultStore = Arc<dyn Fn() -> Result<Arc<dyn Store>, StoreError> + Send + Sync>;
+
+/// The secret of one customer's system.
+pub struct StoredVault {
+    store: VaultStore,
+    clock: Clock,
+    tracker: TaskTracker,
+    key: String,
+}
+
+impl StoredVault {
+    /// Names the place; nothing is opened yet.
+    pub fn new(store: VaultStore, clock: Clock, tracker: TaskTracker, customer: &str, system: &str) -> Self {
+        // No customer's id holds a slash.
+        Self { store, clock, tracker, key: format!("{customer}/{system}") }
+    }
+
+    /// Where the daemon has the state, it has the only good token, too.
+    fn closed(&self, error: StoreError) -> Fault {
+        match error {
+            StoreError::Locked { .. } => Fault::fatal(
+                FaultCode::Storage,
+                format!("the refresh token of {} is in use by a record-sync that runs", self.key),
+                "ask that one how the system is (GET /v1/sync/status), or stop it for the check",
+            ),
+            error => storage(error),
+        }
+    }
+}
+
+#[async_trait]
+impl Vault for StoredVault {
+    async fn load(&self) -> Result<Option<SecretString>, Fault> {
+        let store = (self.store)().map_err(|error| self.closed(error))?;
+        let found = store.get(SPACE, &self.key, (self.clock)()).await.map_err(storage)?;
+        Ok(found.map(SecretString::from))
+    }
+
+    async fn save(&self, secret: &SecretString) -> Result<(), Fault> {
+        let store = (self.store)().map_err(|error| self.closed(error))?;
+        store.put_for_good(SPACE, &self.key, secret.expose_secret()).await.map_err(storage)
+    }
+
+    fn carry(&self, exchange: BoxFuture<'static, ()>) {
+        // The drain waits for it.
+        self.tracker.spawn(exchange);
+    }
+}
