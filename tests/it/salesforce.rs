@@ -4,6 +4,7 @@ mod api;
 mod bulk;
 mod cursors;
 mod faults;
+mod logins;
 mod streams;
 
 use std::collections::BTreeMap;

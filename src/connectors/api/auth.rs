@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::super::Call;
-use super::super::rest::{Grant, RawReply, RawRequest, RestClient, Tokens};
+use super::super::rest::{Grant, RawReply, RawRequest, RestClient, Tokens, basic};
 use super::settings::{Auth, AuthKind, CredentialsIn, Settings};
 use super::wire::{self, Pointer, Query};
 use crate::engine::fault::{Fault, FaultCode};
@@ -30,11 +28,6 @@ pub const MOCK_CLIENT_SECRET: &str = "client-secret";
 /// Gives a credential, or the mock's.
 pub fn secret_or(given: &Option<SecretString>, mock: &str) -> SecretString {
     given.clone().unwrap_or_else(|| SecretString::from(mock))
-}
-
-/// Writes user name and password as HTTP does.
-pub fn basic(username: &str, password: &SecretString) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{username}:{}", password.expose_secret())))
 }
 
 /// What goes out with every request.

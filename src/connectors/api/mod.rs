@@ -24,6 +24,7 @@ use async_trait::async_trait;
 
 use super::{
     Call, Connector, Deletes, Destination, Features, NoBytes, Open, Source, StreamInfo, StreamSpec, System,
+    rest,
 };
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::record::{Change, Record};
@@ -60,13 +61,7 @@ struct Api {
 
 impl Api {
     fn open(open: &Open) -> Result<Self, Fault> {
-        let settings = Settings::parse(&open.settings).map_err(|error| {
-            Fault::fatal(
-                FaultCode::Configuration,
-                format!("system {}: {}", open.system, error.path.join(".")),
-                error.message,
-            )
-        })?;
+        let settings = Settings::parse(&open.settings).map_err(|error| rest::wrong_settings(open, error))?;
         Ok(Self { system: open.system.clone(), service: Arc::new(Service::open(settings, open)?) })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Method;
 use secrecy::ExposeSecret;
 
-use super::super::rest::{BudgetHeaders, RawReply, RawRequest, RestClient, RestOptions};
+use super::super::rest::{self, BudgetHeaders, RawReply, RawRequest, RestClient, RestOptions};
 use super::super::{Call, Open};
 use super::auth::Login;
 use super::settings::{Settings, Stream};
@@ -49,21 +49,9 @@ pub struct Service {
 impl Service {
     /// Makes the client without calling out.
     pub fn open(mut settings: Settings, open: &Open) -> Result<Self, Fault> {
-        let base_url = match (settings.is_mock(), &open.mock_url) {
-            (false, _) => settings.base_url.clone(),
-            (true, Some(url)) => url.trim_end_matches('/').to_owned(),
-            (true, None) => {
-                return Err(Fault::fatal(
-                    FaultCode::Configuration,
-                    format!("system {}: no built-in mock is being served here", open.system),
-                    "start the daemon, or write the URL of a mock that runs as a server of its own",
-                ));
-            }
-        };
+        let base_url = rest::address(&settings.base_url, open)?;
         let rate = &settings.rate;
         let options = RestOptions {
-            timeout: Duration::from_millis(settings.timeout_ms),
-            connect_timeout: Duration::from_millis(settings.timeout_ms.min(10_000)),
             budget: Some(BudgetHeaders {
                 limit: rate.limit.clone(),
                 remaining: rate.remaining.clone(),
@@ -72,8 +60,7 @@ impl Service {
             }),
             ..RestOptions::default()
         };
-        let rest =
-            Arc::new(RestClient::new(&base_url, Arc::clone(&open.gate), Arc::clone(&open.clock), options)?);
+        let rest = rest::client(&base_url, settings.timeout_ms, options, open)?;
         let login = Login::new(&settings, &base_url, &rest);
         let origin = Origin::of(&base_url, Login::secret_parameter(&settings)).ok_or_else(|| {
             Fault::fatal(

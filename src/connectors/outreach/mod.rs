@@ -21,6 +21,7 @@ use async_trait::async_trait;
 
 use super::{
     Call, Connector, Deletes, Destination, Features, NoBytes, Open, Source, StreamInfo, StreamSpec, System,
+    rest,
 };
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::record::Change;
@@ -58,13 +59,7 @@ struct Outreach {
 
 impl Outreach {
     fn open(open: &Open) -> Result<Self, Fault> {
-        let settings = Settings::parse(&open.settings).map_err(|error| {
-            Fault::fatal(
-                FaultCode::Configuration,
-                format!("system {}: {}", open.system, error.path.join(".")),
-                error.message,
-            )
-        })?;
+        let settings = Settings::parse(&open.settings).map_err(|error| rest::wrong_settings(open, error))?;
         Ok(Self { service: Arc::new(Service::open(settings, open)?) })
     }
 

@@ -9,12 +9,12 @@ use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::super::rest::{
-    Grant, RawReply, RawRequest, RefreshTokens, RestClient, RestOptions, Tokens, Traded,
+    self, Grant, RawReply, RawRequest, RefreshTokens, RestClient, RestOptions, Tokens, Traded,
 };
 use super::super::{Call, MemoryVault, Open, Vault};
 use super::settings::Settings;
 use super::wire::{self, Query};
-use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::fault::Fault;
 use crate::engine::record::Timestamp;
 
 /// What bodies are and what is asked for.
@@ -34,24 +34,8 @@ pub struct Service {
 impl Service {
     /// Makes the client without calling out.
     pub fn open(settings: Settings, open: &Open) -> Result<Self, Fault> {
-        let base_url = match (settings.is_mock(), &open.mock_url) {
-            (false, _) => settings.base_url.clone(),
-            (true, Some(url)) => url.trim_end_matches('/').to_owned(),
-            (true, None) => {
-                return Err(Fault::fatal(
-                    FaultCode::Configuration,
-                    format!("system {}: no built-in mock is being served here", open.system),
-                    "start the daemon, or write the URL of a mock that runs as a server of its own",
-                ));
-            }
-        };
-        let options = RestOptions {
-            timeout: Duration::from_millis(settings.timeout_ms),
-            connect_timeout: Duration::from_millis(settings.timeout_ms.min(10_000)),
-            ..RestOptions::default()
-        };
-        let rest =
-            Arc::new(RestClient::new(&base_url, Arc::clone(&open.gate), Arc::clone(&open.clock), options)?);
+        let base_url = rest::address(&settings.base_url, open)?;
+        let rest = rest::client(&base_url, settings.timeout_ms, RestOptions::default(), open)?;
         let vault: Arc<dyn Vault> =
             if settings.is_mock() { Arc::new(MemoryVault::default()) } else { Arc::clone(&open.vault) };
         let grant = Refresh::new(Arc::clone(&rest), &base_url, &settings, vault);

@@ -28,21 +28,22 @@ struct TokenError {
 }
 
 /// Reads the reply to a token request: the token, or why the credentials are refused. `remedy` says what to do
-/// about an error word. `None` for a reply that says nothing of the credentials.
+/// about an error word, `check` what a reply means that says nothing of the credentials.
 pub fn decode_token(
     operation: &str,
     reply: &RawReply,
     remedy: impl Fn(&str) -> &'static str,
-) -> Option<Result<TokenReply, Fault>> {
+    check: impl FnOnce() -> Result<(), Fault>,
+) -> Result<TokenReply, Fault> {
     if reply.is_success() {
         // The reason would quote the body, which holds tokens.
-        let token = serde_json::from_slice(&reply.body).map_err(|_| {
+        return serde_json::from_slice(&reply.body).map_err(|_| {
             Fault::transient(FaultCode::Protocol, format!("{operation}: the reply holds no access_token"))
         });
-        return Some(token);
     }
     if !matches!(reply.status, 400 | 401 | 403) {
-        return None;
+        let unknown = || Fault::transient(FaultCode::Protocol, format!("{operation}: HTTP {}", reply.status));
+        return Err(check().err().unwrap_or_else(unknown));
     }
     let error: TokenError = serde_json::from_slice(&reply.body).unwrap_or_default();
     let word = error.error.unwrap_or_default();
@@ -53,5 +54,5 @@ pub fn decode_token(
         }
         None => format!("{operation}: HTTP {} {word}", reply.status),
     };
-    Some(Err(Fault::fatal(FaultCode::Auth, message, remedy(&word))))
+    Err(Fault::fatal(FaultCode::Auth, message, remedy(&word)))
 }

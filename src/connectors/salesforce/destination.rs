@@ -13,6 +13,7 @@ use reqwest::Method;
 use super::forecast::forecast;
 use super::keys::Keys;
 use super::org::{Ask, Org, no_field, protocol};
+use super::rights::{check_fields, check_upsert};
 use super::wire::{self, Columns, Described, Kind, SaveItem};
 use crate::connectors::{Batch, Call, Delivery, Destination, Outcome, StreamSpec, Wanted, Write};
 use crate::engine::fault::{Fault, FaultCode};
@@ -87,6 +88,12 @@ impl SalesforceDestination {
         let described = self.org.described(object, false, call).await?;
         let names = spellings(&described, shape, object)?;
         let external = described.spelling(external_field).ok_or_else(|| no_field(object, external_field))?;
+        if road == Road::Upsert {
+            check_upsert(&described, object, &external)?;
+        }
+        check_fields(&described, object, &names, deliveries, |name| {
+            is_of_key(road, name, &external, key_field)
+        })?;
         let mut records = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             let key = key_text(&delivery.key)?;
@@ -102,9 +109,7 @@ impl SalesforceDestination {
             }
             let (Write::Create(values) | Write::Update(values)) = &delivery.write else { continue };
             for (name, value) in names.iter().zip(values) {
-                let of_key = name.eq_ignore_ascii_case(&external)
-                    || road == Road::Update && name.eq_ignore_ascii_case(key_field);
-                if !value.is_missing() && !of_key {
+                if !value.is_missing() && !is_of_key(road, name, &external, key_field) {
                     wire::push_member(&mut members, name, kind(&described, name), value);
                 }
             }
@@ -347,6 +352,11 @@ impl ByKey {
         let other = || self.exact.get(self.folded.get(&key.to_string().to_lowercase())?);
         self.exact.get(key).or_else(other).cloned()
     }
+}
+
+/// Tells whether a field goes out as the record's key, if at all.
+fn is_of_key(road: Road, name: &str, external: &str, key_field: &str) -> bool {
+    name.eq_ignore_ascii_case(external) || road == Road::Update && name.eq_ignore_ascii_case(key_field)
 }
 
 fn road(delivery: &Delivery) -> Road {

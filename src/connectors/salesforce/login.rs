@@ -1,21 +1,29 @@
 //! Who we are to an org: the logins, and the token that they all end in.
+//!
+//! The key of the login by assertion is read anew for each: one that is replaced on the disk needs no restart.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::org::protocol;
 use super::settings::{Auth, Settings};
 use super::wire;
 use crate::connectors::rest::{Grant, RawRequest, RefreshTokens, RestClient};
 use crate::connectors::{Call, Vault};
-use crate::engine::fault::Fault;
+use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::record::Timestamp;
 
 const OPERATION: &str = "log in to Salesforce";
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+const PEM_BEGINS: &str = "-----BEGIN ";
+/// How long an assertion is good for; the service takes some minutes, and clocks differ.
+const ASSERTION_SECONDS: i64 = 180;
 
 /// How tokens are got.
 pub struct Login {
@@ -80,6 +88,60 @@ impl App {
     }
 }
 
+impl App {
+    /// Gives the private key in PEM form, from its file where that is what is configured.
+    async fn key(&self, configured: &SecretString) -> Result<SecretString, Fault> {
+        let text = configured.expose_secret();
+        if text.contains(PEM_BEGINS) {
+            // Many a secret store hands line ends on as two characters.
+            return Ok(text.replace("\\n", "\n").into());
+        }
+        let path = self.settings.base_dir.join(text);
+        tokio::fs::read_to_string(&path).await.map(SecretString::from).map_err(|error| {
+            // What stands there may be a key after all, in another form: it is not repeated.
+            unfit(&format!(
+                "it is no text in PEM form, and no file of that name can be read ({})",
+                error.kind()
+            ))
+        })
+    }
+}
+
+/// Signs that we are this user's app, for a few minutes.
+fn assertion(
+    key: &SecretString,
+    client_id: &str,
+    username: &str,
+    audience: &str,
+    now: Timestamp,
+) -> Result<SecretString, Fault> {
+    #[derive(Serialize)]
+    struct Claims<'c> {
+        iss: &'c str,
+        sub: &'c str,
+        aud: &'c str,
+        exp: i64,
+    }
+    let pem = key.expose_secret();
+    if pem.contains("-----BEGIN ENCRYPTED") || pem.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(unfit("it is locked by a passphrase"));
+    }
+    let key = EncodingKey::from_rsa_pem(pem.as_bytes()).map_err(|_| unfit("it is no RSA key"))?;
+    let exp = now.0.div_euclid(1000).saturating_add(ASSERTION_SECONDS);
+    let claims = Claims { iss: client_id, sub: username, aud: audience, exp };
+    let signed = encode(&Header::new(Algorithm::RS256), &claims, &key);
+    signed.map(SecretString::from).map_err(|_| unfit("nothing can be signed with it"))
+}
+
+fn unfit(what: &str) -> Fault {
+    Fault::fatal(
+        FaultCode::Configuration,
+        format!("{OPERATION}: private_key: {what}"),
+        "write the path of the RSA private key in PEM form (-----BEGIN PRIVATE KEY-----), without a passphrase, that \
+         belongs to the certificate of the connected app",
+    )
+}
+
 impl TokenReply {
     fn into_token(self) -> Token {
         Token {
@@ -113,6 +175,13 @@ impl Grant for Login {
             Auth::Password { username, password } => {
                 let password = password.expose_secret();
                 let grant = [("grant_type", "password"), ("username", username), ("password", password)];
+                self.app.trade(&grant, call).await?
+            }
+            Auth::Jwt { username, private_key, audience } => {
+                let key = self.app.key(private_key).await?;
+                let client_id = &self.app.settings.client_id;
+                let assertion = assertion(&key, client_id, username, audience, self.app.rest.now())?;
+                let grant = [("grant_type", JWT_BEARER), ("assertion", assertion.expose_secret())];
                 self.app.trade(&grant, call).await?
             }
             Auth::ClientCredentials | Auth::RefreshToken(_) => {

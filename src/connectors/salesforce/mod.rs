@@ -15,6 +15,7 @@ mod login;
 mod mock;
 mod org;
 mod restored;
+mod rights;
 mod settings;
 mod source;
 mod wire;

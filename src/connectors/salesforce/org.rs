@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 use super::login::{Login, Token};
 use super::settings::Settings;
 use super::wire::{self, Columns, Described};
-use crate::connectors::rest::{RawReply, RawRequest, RestClient, RestOptions, Tokens};
+use crate::connectors::rest::{self, RawReply, RawRequest, RestClient, RestOptions, Tokens};
 use crate::connectors::{Call, Open, StreamSpec};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::record::{Record, Timestamp};
@@ -26,6 +26,8 @@ pub struct Org {
     rest: Arc<RestClient>,
     tokens: Tokens<Login>,
     pub settings: Arc<Settings>,
+    /// Of the API.
+    version: Mutex<String>,
     described: Mutex<HashMap<String, Arc<Described>>>,
     footprints: Mutex<HashMap<(String, String), Option<Timestamp>>>,
     /// When `/limits` was asked last, in milliseconds since 1970.
@@ -33,6 +35,7 @@ pub struct Org {
 }
 
 /// What a request is about, apart from where and who.
+#[derive(Clone)]
 pub struct Ask<'a> {
     /// In the words of messages: `query Contact`.
     pub operation: &'a str,
@@ -49,16 +52,16 @@ impl Org {
     /// Makes the client; calls nobody.
     pub fn new(open: &Open) -> Result<Self, Fault> {
         let settings = Arc::new(Settings::open(open)?);
-        let options =
-            RestOptions { timeout: settings.timeout, report: wire::report, ..RestOptions::default() };
-        let (gate, clock) = (Arc::clone(&open.gate), Arc::clone(&open.clock));
-        let rest = Arc::new(RestClient::new(&settings.base_url, gate, clock, options)?);
+        let options = RestOptions { report: wire::report, ..RestOptions::default() };
+        let rest = rest::client(&settings.base_url, settings.timeout_ms, options, open)?;
         let login = Login::new(Arc::clone(&rest), Arc::clone(&settings), Arc::clone(&open.vault));
         let tokens = Tokens::new(login, None);
         let limits_asked_at = AtomicI64::new(0);
+        let version = settings.api_version.clone().unwrap_or_else(|| wire::API_VERSION.to_owned());
         Ok(Self {
             rest,
             tokens,
+            version: Mutex::new(version),
             settings,
             described: Mutex::default(),
             footprints: Mutex::default(),
@@ -72,8 +75,7 @@ impl Org {
         let mut held = self.tokens.get(call).await?;
         loop {
             let token = held.token();
-            let url =
-                format!("{}/services/data/v{}/{}", token.instance_url, self.settings.api_version, ask.path);
+            let url = format!("{}/services/data/v{}/{}", token.instance_url, lock(&self.version), ask.path);
             let mut request = RawRequest::new(ask.operation, ask.method.clone(), url)
                 .bearer(token.secret.expose_secret())
                 .header("accept", "application/json");
@@ -109,7 +111,7 @@ impl Org {
             self.limits_asked_at.compare_exchange(asked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         };
         if due && mine() {
-            let url = format!("{}/services/data/v{}/limits", token.instance_url, self.settings.api_version);
+            let url = format!("{}/services/data/v{}/limits", token.instance_url, lock(&self.version));
             let request = RawRequest::new("read the limits", Method::GET, url)
                 .bearer(token.secret.expose_secret())
                 .header("accept", "application/json");
@@ -141,7 +143,15 @@ impl Org {
             batch_size: None,
             write: false,
         };
-        let reply = self.ask(ask, call).await.map_err(|fault| {
+        let reply = match self.ask(ask.clone(), call).await {
+            // The same refusal stands for an unknown object and for an unknown version.
+            Err(fault) if fault.code == FaultCode::Configuration => match self.find_version(call).await? {
+                true => self.ask(ask, call).await,
+                false => Err(fault),
+            },
+            asked => asked,
+        };
+        let reply = reply.map_err(|fault| {
             let unknown = fault.code == FaultCode::Configuration;
             if unknown { no_object(object) } else { fault }
         })?;
@@ -149,6 +159,31 @@ impl Org {
         let described = Arc::new(described);
         lock(&self.described).insert(object.to_owned(), Arc::clone(&described));
         Ok(described)
+    }
+
+    /// Looks which versions of the API the org offers; tells whether another one than before is used from now on.
+    async fn find_version(&self, call: &Call) -> Result<bool, Fault> {
+        let operation = "look which API versions the org offers";
+        let url = format!("{}/services/data/", self.tokens.get(call).await?.token().instance_url);
+        let request = RawRequest::new(operation, Method::GET, url).header("accept", "application/json");
+        let reply = self.rest.send(request, call).await?;
+        if !reply.is_success() {
+            // Then the object is to blame.
+            return Ok(false);
+        }
+        let used = lock(&self.version).clone();
+        let nearest =
+            wire::nearest_version(&reply.body, &used).map_err(|error| protocol(operation, &error))?;
+        match nearest {
+            Some(nearest) if nearest != used => match &self.settings.api_version {
+                Some(version) => Err(no_version(version, &nearest)),
+                None => {
+                    *lock(&self.version) = nearest;
+                    Ok(true)
+                }
+            },
+            _ => Ok(false),
+        }
     }
 
     /// Resolves what a stream reads; asks once more where a field seems to be missing. `anew` asks
@@ -204,6 +239,14 @@ pub fn key_text(record: &Record, key: &[String]) -> Option<String> {
 
 /// How long tombstones count back from the first read: hosts of one service agree within this.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(5);
+
+fn no_version(version: &str, nearest: &str) -> Fault {
+    Fault::fatal(
+        FaultCode::Configuration,
+        format!("the org does not offer version {version} of the API"),
+        format!("leave api_version out, or write api_version = \"{nearest}\""),
+    )
+}
 
 fn no_object(object: &str) -> Fault {
     Fault::fatal(

@@ -1,15 +1,17 @@
 //! The settings of a Salesforce system.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::mock;
 use super::wire::is_name;
+use crate::connectors::rest::{MOCK, read_settings, secret, wrong_settings};
 use crate::connectors::{Open, SettingsError};
-use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::fault::Fault;
 
 /// The largest page that the service gives, and more than it takes in one write.
 pub const PAGE_MAX: usize = 2_000;
@@ -24,6 +26,14 @@ pub enum Auth {
         password: SecretString,
     },
     RefreshToken(SecretString),
+    /// An assertion that the private key signs.
+    Jwt {
+        username: String,
+        /// The key in PEM form, or the path of its file.
+        private_key: SecretString,
+        /// Whom the assertion is meant for.
+        audience: String,
+    },
 }
 
 /// The settings, checked.
@@ -34,13 +44,15 @@ pub struct Settings {
     pub client_id: String,
     pub client_secret: SecretString,
     pub auth: Auth,
-    /// `61.0`.
-    pub api_version: String,
+    /// As configured, `61.0`; what the org offers decides where left out.
+    pub api_version: Option<String>,
+    /// Where the paths of files begin.
+    pub base_dir: PathBuf,
     /// The field by which records are upserted, where it is not the link's key field.
     pub external_id_field: Option<String>,
     pub page_size: usize,
     pub overlap: Duration,
-    pub timeout: Duration,
+    pub timeout_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +70,9 @@ struct Raw {
     security_token: Option<SecretString>,
     #[serde(default, deserialize_with = "secret")]
     refresh_token: Option<SecretString>,
+    #[serde(default, deserialize_with = "secret")]
+    private_key: Option<SecretString>,
+    audience: Option<String>,
     auth: Option<Wish>,
     api_version: Option<String>,
     external_id_field: Option<String>,
@@ -66,16 +81,13 @@ struct Raw {
     timeout_ms: Option<u64>,
 }
 
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.map(Into::into))
-}
-
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 enum Wish {
     ClientCredentials,
     Password,
     RefreshToken,
+    Jwt,
 }
 
 /// Returns the JSON Schema of the settings.
@@ -90,15 +102,20 @@ pub fn schema() -> Json {
             "login_url": text("Where tokens are got; base_url where left out"),
             "client_id": text("The consumer key of the connected app"),
             "client_secret": text("The consumer secret of the connected app"),
-            "username": text("With password: log in as this user"),
+            "username": text("With password or private_key: log in as this user"),
             "password": text("The user's password"),
             "security_token": text("The user's security token, sent behind the password"),
             "refresh_token": text("Log in with this refresh token"),
+            "private_key": text("Log in with assertions that this RSA key signs: the path of its PEM file, or its text"),
+            "audience": text("Whom the assertions are meant for; the login host where left out"),
             "auth": {
-                "enum": ["client_credentials", "password", "refresh_token"],
+                "enum": ["client_credentials", "password", "refresh_token", "jwt"],
                 "description": "Found from the other settings where left out",
             },
-            "api_version": { "type": "string", "pattern": "^[0-9]+\\.0$", "default": "61.0" },
+            "api_version": {
+                "type": "string", "pattern": "^[0-9]+\\.0$",
+                "description": "61.0 where left out and offered, else the nearest that the org offers",
+            },
             "external_id_field": text("The field by which records are upserted; the link's key field where left out"),
             "page_size": { "type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_MAX },
             "overlap_seconds": {
@@ -112,30 +129,20 @@ pub fn schema() -> Json {
 
 /// Checks the settings without opening anything.
 pub fn check(settings: &Json) -> Result<(), SettingsError> {
-    resolve(settings, Some("http://localhost")).map(|_| ())
+    resolve(settings, Some("http://localhost"), Path::new("")).map(|_| ())
 }
 
 impl Settings {
     /// Takes the settings of a system that is opened.
     pub fn open(open: &Open) -> Result<Self, Fault> {
-        resolve(&open.settings, open.mock_url.as_deref()).map_err(|error| {
-            let place = error.path.join(".");
-            Fault::fatal(
-                FaultCode::Configuration,
-                format!("the system {}: {place}: {}", open.system, error.message),
-                "correct customer_settings.toml",
-            )
-        })
+        resolve(&open.settings, open.mock_url.as_deref(), &open.base_dir)
+            .map_err(|error| wrong_settings(open, error))
     }
 }
 
-fn resolve(settings: &Json, mock_url: Option<&str>) -> Result<Settings, SettingsError> {
-    let raw: Raw = serde_path_to_error::deserialize(settings).map_err(|error| {
-        let path = error.path().to_string();
-        let path = if path == "." { Vec::new() } else { path.split('.').map(str::to_owned).collect() };
-        wrong_at(path, error.inner().to_string())
-    })?;
-    let mocked = raw.base_url == "mock";
+fn resolve(settings: &Json, mock_url: Option<&str>, base_dir: &Path) -> Result<Settings, SettingsError> {
+    let raw: Raw = read_settings(settings)?;
+    let mocked = raw.base_url == MOCK;
     let base_url = match (mocked, mock_url) {
         (false, _) => raw.base_url.trim_end_matches('/').to_owned(),
         (true, Some(url)) => url.trim_end_matches('/').to_owned(),
@@ -146,15 +153,15 @@ fn resolve(settings: &Json, mock_url: Option<&str>) -> Result<Settings, Settings
     check_url("base_url", &base_url)?;
     let login_url = raw.login_url.as_deref().unwrap_or(&base_url).trim_end_matches('/').to_owned();
     check_url("login_url", &login_url)?;
-    let auth = auth(&raw)?;
+    let auth = auth(&raw, &login_url)?;
     let known = |text: &str| mocked.then(|| text.to_owned());
     let client_id = raw.client_id.or_else(|| known(mock::CLIENT_ID));
     let client_id = client_id.ok_or_else(|| wrong("client_id", "write the connected app's consumer key"))?;
     let client_secret = raw.client_secret.or_else(|| known(mock::CLIENT_SECRET).map(Into::into));
     let client_secret = match (client_secret, &auth) {
         (Some(secret), _) => secret,
-        // A public app has none.
-        (None, Auth::RefreshToken(_)) => SecretString::default(),
+        // A public app has none; a signature says enough.
+        (None, Auth::RefreshToken(_) | Auth::Jwt { .. }) => SecretString::default(),
         (None, _) => {
             return Err(wrong(
                 "client_secret",
@@ -162,8 +169,9 @@ fn resolve(settings: &Json, mock_url: Option<&str>) -> Result<Settings, Settings
             ));
         }
     };
-    let api_version = raw.api_version.unwrap_or_else(|| "61.0".to_owned());
-    if api_version.strip_suffix(".0").is_none_or(|number| number.parse::<u16>().is_err()) {
+    if let Some(version) = &raw.api_version
+        && version.strip_suffix(".0").is_none_or(|number| number.parse::<u16>().is_err())
+    {
         return Err(wrong("api_version", "write a version such as \"61.0\""));
     }
     if let Some(field) = raw.external_id_field.as_deref().filter(|field| !is_name(field)) {
@@ -177,22 +185,24 @@ fn resolve(settings: &Json, mock_url: Option<&str>) -> Result<Settings, Settings
         client_id,
         client_secret,
         auth,
-        api_version,
+        api_version: raw.api_version,
+        base_dir: base_dir.to_owned(),
         external_id_field: raw.external_id_field,
         page_size: bounded("page_size", raw.page_size.unwrap_or(PAGE_MAX) as u64, 1, PAGE_MAX as u64)?
             as usize,
         overlap: Duration::from_secs(bounded("overlap_seconds", overlap_seconds, 0, 86_400)?),
-        timeout: Duration::from_millis(bounded("timeout_ms", raw.timeout_ms.unwrap_or(60_000), 1, 600_000)?),
+        timeout_ms: bounded("timeout_ms", raw.timeout_ms.unwrap_or(60_000), 1, 600_000)?,
     })
 }
 
 /// Finds how to log in: by what is asked for, else by what is there.
-fn auth(raw: &Raw) -> Result<Auth, SettingsError> {
+fn auth(raw: &Raw, login_url: &str) -> Result<Auth, SettingsError> {
     use secrecy::ExposeSecret;
-    let wish = raw.auth.unwrap_or(match (&raw.refresh_token, &raw.username) {
-        (Some(_), _) => Wish::RefreshToken,
-        (None, Some(_)) => Wish::Password,
-        (None, None) => Wish::ClientCredentials,
+    let wish = raw.auth.unwrap_or(match (&raw.refresh_token, &raw.private_key, &raw.username) {
+        (Some(_), ..) => Wish::RefreshToken,
+        (None, Some(_), _) => Wish::Jwt,
+        (None, None, Some(_)) => Wish::Password,
+        (None, None, None) => Wish::ClientCredentials,
     });
     match wish {
         Wish::ClientCredentials => Ok(Auth::ClientCredentials),
@@ -200,6 +210,17 @@ fn auth(raw: &Raw) -> Result<Auth, SettingsError> {
             Some(token) => Ok(Auth::RefreshToken(token.clone())),
             None => Err(wrong("refresh_token", "auth = \"refresh_token\" needs it")),
         },
+        Wish::Jwt => {
+            let private_key = raw.private_key.clone().ok_or_else(|| {
+                wrong("private_key", "auth = \"jwt\" needs it: the path of the PEM file, or \"${NAME}\"")
+            })?;
+            let username = raw
+                .username
+                .clone()
+                .ok_or_else(|| wrong("username", "private_key needs a user to log in as"))?;
+            let audience = raw.audience.clone().unwrap_or_else(|| audience_of(login_url).to_owned());
+            Ok(Auth::Jwt { username, private_key, audience })
+        }
         Wish::Password => {
             let username = raw.username.clone().ok_or_else(|| wrong("username", "password needs it"))?;
             let password = raw.password.as_ref().ok_or_else(|| wrong("password", "username needs it"))?;
@@ -207,6 +228,18 @@ fn auth(raw: &Raw) -> Result<Auth, SettingsError> {
             let glued = format!("{}{token}", password.expose_secret());
             Ok(Auth::Password { username, password: glued.into() })
         }
+    }
+}
+
+/// Tells whom an assertion is meant for: the service takes its own login hosts by name, also where an org's own
+/// address is asked.
+fn audience_of(login_url: &str) -> &str {
+    let host = url::Url::parse(login_url).ok().and_then(|url| url.host_str().map(str::to_lowercase));
+    let host = host.unwrap_or_default();
+    match host.ends_with(".salesforce.com") {
+        true if host == "test.salesforce.com" || host.contains(".sandbox.") => "https://test.salesforce.com",
+        true => "https://login.salesforce.com",
+        false => login_url,
     }
 }
 
@@ -247,6 +280,17 @@ mod tests {
             (json!({ "base_url": "mock" }), None, "the mock needs nothing"),
             (json!({ "base_url": real, "client_id": "i", "client_secret": "s" }), None, "the common case"),
             (json!({ "base_url": real, "client_id": "i", "refresh_token": "r" }), None, "a public app"),
+            (
+                json!({ "base_url": real, "client_id": "i", "username": "u", "private_key": "key.pem" }),
+                None,
+                "a signature needs no secret",
+            ),
+            (
+                json!({ "base_url": real, "client_id": "i", "private_key": "key.pem" }),
+                Some("username"),
+                "a signature for whom?",
+            ),
+            (json!({ "base_url": "mock", "auth": "jwt" }), Some("private_key"), "what to sign with?"),
             (json!({}), Some(""), "base_url is missing"),
             (json!({ "base_url": real }), Some("client_id"), "a real org needs credentials"),
             (json!({ "base_url": real, "client_id": "i" }), Some("client_secret"), "and the secret"),
@@ -271,7 +315,28 @@ mod tests {
             "base_url": "https://x", "client_id": "i", "client_secret": "hidden1", "username": "u",
             "password": "hidden2", "security_token": "hidden3",
         });
-        let printed = format!("{:?}", resolve(&settings, None).expect("settings"));
-        assert!(!printed.contains("hidden"), "{printed}");
+        let signed = json!({
+            "base_url": "https://x", "client_id": "i", "username": "u", "private_key": "hidden4",
+        });
+        for settings in [settings, signed] {
+            let settings = resolve(&settings, None, Path::new("")).expect("settings");
+            let printed = format!("{settings:?}");
+            assert!(!printed.contains("hidden"), "{printed}");
+        }
+    }
+
+    #[test]
+    fn an_assertion_is_meant_for_the_login_host() {
+        // (login_url, audience, why)
+        let cases = [
+            ("https://login.salesforce.com", "https://login.salesforce.com", "itself"),
+            ("https://acme.my.salesforce.com", "https://login.salesforce.com", "the host behind an org"),
+            ("https://test.salesforce.com", "https://test.salesforce.com", "sandboxes have their own"),
+            ("https://acme--dev.sandbox.my.salesforce.com", "https://test.salesforce.com", "by their name"),
+            ("http://127.0.0.1:8100", "http://127.0.0.1:8100", "a mock is its own"),
+        ];
+        for (login_url, audience, why) in cases {
+            assert_eq!(audience_of(login_url), audience, "{why}");
+        }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use reqwest::Method;
 use secrecy::ExposeSecret;
@@ -10,7 +9,7 @@ use secrecy::ExposeSecret;
 use super::login::Login;
 use super::settings::Settings;
 use super::wire::{self, Answers, Asked, Decoder, Dictionary, Encoded};
-use crate::connectors::rest::{PathQuery, RawReply, RawRequest, RestClient, RestOptions};
+use crate::connectors::rest::{self, PathQuery, RawReply, RawRequest, RestClient, RestOptions};
 use crate::connectors::{Call, Open};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::record::Record;
@@ -35,24 +34,8 @@ pub struct Instance {
 impl Instance {
     /// Makes the client without calling out.
     pub fn open(settings: Settings, open: &Open) -> Result<Self, Fault> {
-        let base_url = match (settings.is_mock(), &open.mock_url) {
-            (false, _) => settings.base_url.clone(),
-            (true, Some(url)) => url.trim_end_matches('/').to_owned(),
-            (true, None) => {
-                return Err(Fault::fatal(
-                    FaultCode::Configuration,
-                    format!("system {}: no built-in mock is being served here", open.system),
-                    "start the daemon, or write the URL of a mock that runs as a server of its own",
-                ));
-            }
-        };
-        let options = RestOptions {
-            timeout: Duration::from_millis(settings.timeout_ms),
-            connect_timeout: Duration::from_millis(settings.timeout_ms.min(10_000)),
-            ..RestOptions::default()
-        };
-        let rest =
-            Arc::new(RestClient::new(&base_url, Arc::clone(&open.gate), Arc::clone(&open.clock), options)?);
+        let base_url = rest::address(&settings.base_url, open)?;
+        let rest = rest::client(&base_url, settings.timeout_ms, RestOptions::default(), open)?;
         let login = Login::new(Arc::clone(&rest), &base_url, &settings, &open.vault);
         Ok(Self {
             rest,

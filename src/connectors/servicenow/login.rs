@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::settings::{Auth, Settings};
 use super::wire;
-use crate::connectors::rest::{Grant, RawRequest, RefreshTokens, RestClient, Tokens};
+use crate::connectors::rest::{Grant, RawRequest, RefreshTokens, RestClient, Tokens, basic};
 use crate::connectors::{Call, Vault};
 use crate::engine::fault::{Fault, FaultKind};
 use crate::engine::record::Timestamp;
@@ -39,8 +37,7 @@ impl Login {
         let user = settings.username.clone().unwrap_or_else(|| MOCK_USER.to_owned());
         let password = settings.password.clone().unwrap_or_else(|| MOCK_PASSWORD.into());
         if settings.auth() == Auth::Basic {
-            let pair = STANDARD.encode(format!("{user}:{}", password.expose_secret()));
-            return Self::Basic(format!("Basic {pair}").into());
+            return Self::Basic(basic(&user, &password).into());
         }
         let client_id = settings.client_id.clone().unwrap_or_else(|| "client-id".to_owned());
         let client_secret = settings.client_secret.clone().unwrap_or_else(|| "client-secret".into());

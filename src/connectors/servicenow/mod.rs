@@ -28,6 +28,7 @@ use async_trait::async_trait;
 
 use super::{
     Call, Connector, Deletes, Destination, Features, NoBytes, Open, Source, StreamInfo, StreamSpec, System,
+    rest,
 };
 use crate::engine::fault::{Fault, FaultCode};
 use destination::ServiceNowDestination;
@@ -61,13 +62,7 @@ struct ServiceNow {
 
 impl ServiceNow {
     fn open(open: &Open) -> Result<Self, Fault> {
-        let settings = Settings::parse(&open.settings).map_err(|error| {
-            Fault::fatal(
-                FaultCode::Configuration,
-                format!("system {}: {}", open.system, error.path.join(".")),
-                error.message,
-            )
-        })?;
+        let settings = Settings::parse(&open.settings).map_err(|error| rest::wrong_settings(open, error))?;
         Ok(Self { instance: Arc::new(Instance::open(settings, open)?) })
     }
 

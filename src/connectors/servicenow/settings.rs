@@ -6,9 +6,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::connectors::SettingsError;
-
-/// The base URL that stands for the built-in mock.
-const MOCK: &str = "mock";
+use crate::connectors::rest::{MOCK, read_settings, secret};
 
 /// A page's size at most, as the service gives.
 const PAGE_SIZE_MAX: usize = 10_000;
@@ -77,10 +75,7 @@ impl Default for Settings {
 impl Settings {
     /// Reads and checks a system's table.
     pub fn parse(table: &serde_json::Value) -> Result<Self, SettingsError> {
-        let mut settings: Self = serde_path_to_error::deserialize(table).map_err(|error| SettingsError {
-            path: error.path().to_string().split('.').filter(|key| *key != "?").map(str::to_owned).collect(),
-            message: error.inner().to_string(),
-        })?;
+        let mut settings: Self = read_settings(table)?;
         while settings.base_url.ends_with('/') {
             settings.base_url.pop();
         }
@@ -172,11 +167,6 @@ impl Settings {
         }
         Ok(())
     }
-}
-
-/// Reads a secret so that it never shows in a `Debug` text.
-fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use secrecy::ExposeSecret;
 
 use super::super::super::mock::{Reply, Request, query_pairs};
+use super::super::super::rest::basic;
 use super::super::auth::{
-    MOCK_CLIENT_ID, MOCK_CLIENT_SECRET, MOCK_PASSWORD, MOCK_TOKEN, MOCK_USERNAME, basic, secret_or,
-    token_path,
+    MOCK_CLIENT_ID, MOCK_CLIENT_SECRET, MOCK_PASSWORD, MOCK_TOKEN, MOCK_USERNAME, secret_or, token_path,
 };
 use super::super::settings::{AuthKind, CredentialsIn, Settings};
 use super::refusal::Refused;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::super::super::rest::secret;
+
 /// How requests are told to be ours.
 #[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -66,9 +68,4 @@ pub enum CredentialsIn {
     Body,
     /// As user name and password.
     Header,
-}
-
-/// Reads a secret so that it never shows in a `Debug` text.
-fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))
 }

@@ -14,14 +14,12 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::super::SettingsError;
+use super::super::rest::{MOCK, read_settings};
 use super::wire::Pointer;
 pub use auth::{Auth, AuthKind, CredentialsIn};
 pub use list::{Changes, List, Page, PageStyle};
 pub use stream::{Deletions, Find, Get, Stream};
 pub use write::{Batch, MatchBy, Verb, Write};
-
-/// The base URL that stands for the built-in mock.
-const MOCK: &str = "mock";
 
 /// What the table of a REST system may hold.
 #[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
@@ -79,23 +77,12 @@ impl Default for Settings {
 impl Settings {
     /// Reads and checks a system's table.
     pub fn parse(table: &serde_json::Value) -> Result<Self, SettingsError> {
-        let mut settings = Self::read(table)?;
+        let mut settings: Self = read_settings(table)?;
         while settings.base_url.ends_with('/') {
             settings.base_url.pop();
         }
         check::check(&settings)?;
         Ok(settings)
-    }
-
-    fn read(table: &serde_json::Value) -> Result<Self, SettingsError> {
-        serde_path_to_error::deserialize(table).map_err(|error| {
-            let keys = error.path().iter().filter_map(|segment| match segment {
-                serde_path_to_error::Segment::Map { key } => Some(key.clone()),
-                serde_path_to_error::Segment::Enum { variant } => Some(variant.clone()),
-                _ => None,
-            });
-            SettingsError { path: keys.collect(), message: error.inner().to_string() }
-        })
     }
 
     /// Tells whether the system is the built-in mock.

@@ -121,11 +121,7 @@ pub fn decode_token(reply: &RawReply, now: Timestamp) -> Result<TokenReply, Faul
         "invalid_client" => "check client_id and client_secret",
         _ => "mint a new refresh_token for this app and user: one lives for 14 days",
     };
-    rest::decode_token(OPERATION, reply, remedy).unwrap_or_else(|| {
-        Err(check(OPERATION, false, reply, now).err().unwrap_or_else(|| {
-            Fault::transient(FaultCode::Protocol, format!("{OPERATION}: HTTP {}", reply.status))
-        }))
-    })
+    rest::decode_token(OPERATION, reply, remedy, || check(OPERATION, false, reply, now))
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ pub fn classify(operation: &str, reply: &RawReply, write: bool, now: Timestamp) 
             configuration("take the field out of the rules, or give the user access to it")
         }
         (_, "INVALID_QUERY_LOCATOR") => Fault::transient(FaultCode::Protocol, said),
-        (404, _) => configuration("check the stream, the external id field, and api_version"),
+        (404 | 410, _) => configuration("check the stream, the external id field, and api_version"),
         (300..=399, _) => {
             configuration("write the org's own address as base_url, https://NAME.my.salesforce.com")
         }

@@ -20,6 +20,10 @@ pub struct FieldInfo {
     pub kind: Kind,
     /// Values that differ in case are different; the service says so of unique fields only.
     pub case_sensitive: bool,
+    /// Records can be upserted by it.
+    pub external_id: bool,
+    /// Our user may set it, on a new record at least.
+    pub writable: bool,
 }
 
 /// An object type as describe shows it.
@@ -38,6 +42,8 @@ impl Described {
             kind: kind(&field.r#type),
             name: field.name,
             case_sensitive: field.case_sensitive,
+            external_id: field.external_id || field.id_lookup,
+            writable: field.createable || field.updateable,
         });
         Ok(Self { fields: fields.collect(), open: answer.own.is_some_and(|own| own.open) })
     }
@@ -69,6 +75,19 @@ struct AnswerField {
     r#type: String,
     #[serde(default, rename = "caseSensitive")]
     case_sensitive: bool,
+    #[serde(default, rename = "externalId")]
+    external_id: bool,
+    #[serde(default, rename = "idLookup")]
+    id_lookup: bool,
+    // Whoever leaves these out forbids nothing.
+    #[serde(default = "yes")]
+    createable: bool,
+    #[serde(default = "yes")]
+    updateable: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Deserialize)]

@@ -6,6 +6,7 @@ mod rows;
 mod save;
 mod soql;
 mod time;
+mod version;
 
 pub use classify::{Refusal, classify, item_fault, report};
 pub use describe::{Described, Kind, is_name};
@@ -13,3 +14,4 @@ pub use rows::{Columns, Row, decode_page, decode_rows};
 pub use save::{SaveItem, decode_saves, flag_of, push_member, save_body};
 pub use soql::{in_conditions, keyset, quoted, select};
 pub use time::{format_datetime, parse_datetime};
+pub use version::{API_VERSION, nearest_version};

@@ -167,11 +167,7 @@ pub fn decode_token(reply: &RawReply, now: Timestamp) -> Result<TokenReply, Faul
         "invalid_grant" => "check username and password, or mint a new refresh_token: one lives for 100 days",
         _ => "check client_id, client_secret and the user of the OAuth application",
     };
-    rest::decode_token(OPERATION, reply, remedy).unwrap_or_else(|| {
-        Err(check(OPERATION, false, reply, now).err().unwrap_or_else(|| {
-            Fault::transient(FaultCode::Protocol, format!("{OPERATION}: HTTP {}", reply.status))
-        }))
-    })
+    rest::decode_token(OPERATION, reply, remedy, || check(OPERATION, false, reply, now))
 }
 
 #[cfg(test)]
