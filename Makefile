@@ -56,12 +56,18 @@ strace:
 	    || { echo "*** strace can't be installed: install it, or set CRASH=skip to leave the kill points unproven ***" >&2; exit 1; }; \
 	fi
 
-# Other people's clients, in a Python of their own. Where they can't be had the tests fail and say so; CLIENTS=skip goes on without.
+# Other people's clients, in a Python and a Node of their own. Where they can't be had the tests fail and say so; CLIENTS=skip goes on without.
+WANTED := tests/clients/requirements.txt tests/clients/package-lock.json
 clients: ## Install the clients of other people that the mocks are tested with
-	@if [ "$${CLIENTS:-}" != skip ] && ! cmp -s tests/clients/requirements.txt target/clients/installed; then \
-	  python3 -m venv target/clients && target/clients/bin/pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt \
-	    && cp tests/clients/requirements.txt target/clients/installed \
-	    || { echo "*** the clients can't be installed (python3 with venv and pip?): see above, or set CLIENTS=skip to leave the mocks unproven ***" >&2; exit 1; }; \
+	@if [ "$${CLIENTS:-}" != skip ] && ! cat $(WANTED) | cmp -s - target/clients/installed; then \
+	  { { command -v node && command -v npm; } >/dev/null || { \
+	      as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	      $$as_root apt-get install -y nodejs npm >/dev/null || { $$as_root apt-get update >/dev/null && $$as_root apt-get install -y nodejs npm >/dev/null; }; } ; } \
+	    && python3 -m venv target/clients && target/clients/bin/pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt \
+	    && cp tests/clients/package.json tests/clients/package-lock.json target/clients/ \
+	    && npm ci --prefix target/clients --silent --ignore-scripts --no-audit --no-fund \
+	    && cat $(WANTED) > target/clients/installed \
+	    || { echo "*** the clients can't be installed (python3 with venv and pip, node from 18 on with npm?): see above, or set CLIENTS=skip to leave the mocks unproven ***" >&2; exit 1; }; \
 	fi
 
 bench: ## Measure the stages and the whole path against a bare loop

@@ -6,38 +6,21 @@ Usage: servicenow.py http://127.0.0.1:PORT
 import sys
 
 import pysnc
-import requests
 from oauthlib.oauth2 import LegacyApplicationClient
 from pysnc import ServiceNowClient
 from pysnc.exceptions import AuthenticationException, RequestException
-from requests.adapters import HTTPAdapter
 from requests_oauthlib import OAuth2Session
+from without_tls import WithoutTls, raises, session
 
 MOCK = sys.argv[1]
-# The client takes https only; what it sends is sent on without TLS, as a proxy in front would.
+# The client takes https only.
 INSTANCE = MOCK.replace("http://", "https://", 1)
 
 
-class WithoutTls(HTTPAdapter):
-    def send(self, request, **kwargs):
-        request.url = request.url.replace("https://", "http://", 1)
-        return super().send(request, **kwargs)
-
-
 def client(user, password):
-    session = requests.Session()
-    session.trust_env = False
-    session.auth = (user, password)
-    session.mount("https://", WithoutTls())
-    return ServiceNowClient(INSTANCE, session, auto_retry=False)
-
-
-def raises(kind, work):
-    try:
-        work()
-    except kind:
-        return
-    raise AssertionError(f"{kind.__name__} was expected")
+    known = session(MOCK)
+    known.auth = (user, password)
+    return ServiceNowClient(INSTANCE, known, auto_retry=False)
 
 
 def insert(snow, **fields):
@@ -136,7 +119,7 @@ raises(RequestException, lambda: snow.GlideRecord("no_such_table").query())
 # OAuth: the password grant, through requests-oauthlib.
 oauth = OAuth2Session(client=LegacyApplicationClient(client_id="client-id"))
 oauth.trust_env = False
-oauth.mount("https://", WithoutTls())
+oauth.mount("https://", WithoutTls(MOCK))
 oauth.fetch_token(
     token_url=f"{INSTANCE}/oauth_token.do", username="sync@example.test", password="pa55word",
     client_id="client-id", client_secret="client-secret",

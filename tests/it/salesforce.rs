@@ -5,6 +5,7 @@ mod bulk;
 mod cursors;
 mod faults;
 mod logins;
+mod soap;
 mod streams;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::super::super::mock::{Luck, Object, Reply, Table, query_pairs};
 use super::super::wire::{Field, Query, Resource};
 use super::filter::{Filter, Term, Test, order_keys, parse_sort, time};
+use super::include::Wanted;
 use super::order::{Order, Orders};
 use super::refusal::Refused;
 use super::render::{push_resource, sparse_of};
@@ -31,14 +32,25 @@ struct Asked {
 pub fn get(visit: &Visit<'_>, table: &Table, id: &str) -> Result<Reply, Refused> {
     let object =
         table.get(&visit.resource.plural, id).ok_or_else(|| Refused::record(&visit.resource.singular, id))?;
-    Ok(single(visit, 200, object))
+    let pairs = query_pairs(&visit.request.query);
+    let mut included = String::new();
+    if let Some(mut wanted) = Wanted::parse(visit, &pairs)? {
+        wanted.note(object);
+        wanted.push(visit, &pairs, table, &mut included);
+    }
+    Ok(document(visit, 200, object, &included))
 }
 
 /// Builds the document of one record.
 pub fn single(visit: &Visit<'_>, status: u16, object: &Object) -> Reply {
+    document(visit, status, object, "")
+}
+
+fn document(visit: &Visit<'_>, status: u16, object: &Object, beside: &str) -> Reply {
     let sparse = sparse_of(&query_pairs(&visit.request.query), &visit.resource);
     let mut body = String::from("{\"data\":");
     push_resource(&visit.resource, object, &sparse, &visit.request.base_url, &mut body);
+    body.push_str(beside);
     body.push('}');
     document_reply(status, body)
 }
@@ -52,6 +64,7 @@ pub fn list(
 ) -> Result<Reply, Refused> {
     let pairs = query_pairs(&visit.request.query);
     let asked = Asked::parse(visit, &pairs)?;
+    let mut wanted = Wanted::parse(visit, &pairs)?;
     let order = orders.of(table, &visit.resource.plural);
     let counted = pairs.iter().any(|(name, value)| name == "count" && value == "true");
     // Not for look-ups by a field: an answer of "not there" would be a lie of another kind.
@@ -72,6 +85,9 @@ pub fn list(
             body.push(',');
         }
         push_resource(&visit.resource, object, &sparse, &visit.request.base_url, &mut body);
+        if let Some(wanted) = &mut wanted {
+            wanted.note(object);
+        }
         last = Some(object);
     }
     body.push_str("],\"meta\":{");
@@ -80,6 +96,9 @@ pub fn list(
         body.push_str(&format!("\"count\":{count},\"count_truncated\":false"));
     }
     body.push('}');
+    if let Some(wanted) = &wanted {
+        wanted.push(visit, &pairs, table, &mut body);
+    }
     if let (true, Some(last)) = (more, last) {
         push_links(visit, &pairs, &asked, last, &mut body);
     }

@@ -5,6 +5,7 @@
 //! so that no two writes have the same stamp.
 
 mod filter;
+mod include;
 mod list;
 mod order;
 mod refusal;

@@ -19,7 +19,7 @@ pub const REFRESH_TOKEN: &str = "sf-refresh-1";
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// Milliseconds that a session lasts, as the real default of two hours.
-const SESSION_MS: i64 = 2 * 60 * 60 * 1000;
+pub const SESSION_MS: i64 = 2 * 60 * 60 * 1000;
 /// Sessions that are remembered; the oldest go first.
 const SESSIONS_MAX: usize = 1000;
 

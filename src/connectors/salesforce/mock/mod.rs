@@ -14,6 +14,7 @@ mod objects;
 mod query;
 mod replication;
 mod rows;
+mod soap;
 mod sobjects;
 mod soql;
 
@@ -104,6 +105,7 @@ impl Service for Org {
         let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
         let reply = match parts.as_slice() {
             ["services", "oauth2", rest @ ..] => self.oauth(request, rest, now),
+            ["services", "Soap", rest @ ..] => self.soap(request, rest, now),
             ["id", _, _] => self.identity(request, now),
             ["services", "data"] => return Reply::json(200, versions()),
             ["services", "data", version, rest @ ..] => {
