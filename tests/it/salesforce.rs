@@ -2,6 +2,7 @@
 
 mod api;
 mod bulk;
+mod composite;
 mod cursors;
 mod faults;
 mod logins;

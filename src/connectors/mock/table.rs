@@ -46,9 +46,11 @@ pub struct Table {
     disk: Option<Disk>,
     /// How saves are stamped, where a test says so.
     stamping: Stamping,
-    /// Objects as they were at the last [`Self::mark`], by stream and id.
-    undo: Option<BTreeMap<(CompactString, CompactString), Option<Object>>>,
+    /// Objects as they were at each [`Self::mark`] that is not released yet, by stream and id.
+    undo: Vec<Before>,
 }
+
+type Before = BTreeMap<(CompactString, CompactString), Option<Object>>;
 
 #[derive(Clone, Copy, Default)]
 enum Stamping {
@@ -209,14 +211,15 @@ impl Table {
         stamp
     }
 
-    /// Keeps a way back: from here on every first change of an object is remembered.
+    /// Keeps a way back: from here on every first change of an object is remembered. Marks may be set within
+    /// each other; each is released once.
     pub fn mark(&mut self) {
-        self.undo = Some(BTreeMap::new());
+        self.undo.push(Before::new());
     }
 
-    /// Forgets the way back, or goes it.
+    /// Forgets the way back to the last mark, or goes it.
     pub fn release(&mut self, go_back: bool) {
-        let Some(undo) = self.undo.take().filter(|_| go_back) else { return };
+        let Some(undo) = self.undo.pop().filter(|_| go_back) else { return };
         for ((stream, id), before) in undo {
             match before {
                 Some(object) => self.put(&stream, &id, object),
@@ -228,12 +231,12 @@ impl Table {
     }
 
     fn remember(&mut self, stream: &str, id: &str) {
-        if self.undo.is_none() {
+        if self.undo.is_empty() {
             return;
         }
         let before = self.get(stream, id).cloned();
-        if let Some(undo) = &mut self.undo {
-            undo.entry((stream.into(), id.into())).or_insert(before);
+        for undo in &mut self.undo {
+            undo.entry((stream.into(), id.into())).or_insert_with(|| before.clone());
         }
     }
 
@@ -293,6 +296,28 @@ mod tests {
         assert_eq!(found.as_deref(), Some(r#"{"d":0.10000000000000000001,"n":9007199254740993}"#));
         assert_eq!(table.count("Contact"), 1);
         assert_eq!(table.fact("serial"), Some("7"));
+    }
+
+    #[test]
+    fn marks_within_each_other_lead_back_to_their_own_moments() {
+        let mut table = Table::default();
+        let told = |table: &Table| {
+            table.rows("s").map(|(id, it)| format!("{id}{}", object_json(it))).collect::<String>()
+        };
+        table.put("s", "1", object("{}"));
+        table.mark();
+        table.put("s", "2", object("{}"));
+        table.mark();
+        table.remove("s", "1");
+        table.put("s", "2", object(r#"{"k":1}"#));
+        table.release(true);
+        assert_eq!(told(&table), "1{}2{}", "back to the inner mark");
+        table.mark();
+        table.remove("s", "1");
+        table.release(false);
+        assert_eq!(told(&table), "2{}", "the inner change stands so far");
+        table.release(true);
+        assert_eq!(told(&table), "1{}", "back to the outer mark");
     }
 
     #[test]

@@ -106,6 +106,13 @@ async fn every_row_has_its_own_result() {
         (&ann["LastName"], &ann["Email"], &ann["DoNotCall"]),
         (&"Ann".into(), &serde_json::Value::Null, &true.into())
     );
+    // Parents are named by their external ids.
+    org.api("POST", "sobjects/Account", r#"{"Name": "Acme", "External_Id__c": "acme"}"#);
+    let id = load(&org, upsert, "External_Id__c,LastName,Account.External_Id__c\na,,ACME\nx,X,nobody\n");
+    wait(&org, "ingest", &id);
+    assert!(org.standing()[0]["AccountId"].as_str().unwrap().starts_with("001"));
+    let told = &results(&org, &id, "failedResults")[1][1];
+    assert!(told.contains("Foreign key external ID: nobody not found"), "{told}");
     // No two results are in the order of the upload.
     let many: String = (0..50).map(|number| format!("m{number},Many\n")).collect();
     let id = load(&org, upsert, &format!("External_Id__c,LastName\n{many}"));

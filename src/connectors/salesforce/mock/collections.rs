@@ -53,7 +53,9 @@ impl Visit<'_> {
             results.push(self.save_one(verb, record));
         }
         let roll_back = all_or_none && results.iter().any(|(_, result)| result.is_err());
-        self.table.release(roll_back);
+        if all_or_none {
+            self.table.release(roll_back);
+        }
         if roll_back {
             for (_, result) in results.iter_mut().filter(|(_, result)| result.is_ok()) {
                 let message = "Record rolled back because not all records were valid and the request was using AllOrNone header";

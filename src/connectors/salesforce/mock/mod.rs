@@ -7,11 +7,13 @@
 mod auth;
 mod bulk;
 mod collections;
+mod composite;
 mod errors;
 mod ids;
 mod jwt;
 mod objects;
 mod query;
+mod relations;
 mod replication;
 mod rows;
 mod soap;
@@ -71,6 +73,8 @@ struct Visit<'v> {
     now: Timestamp,
     user: String,
     version: u32,
+    /// Calls of the day that are left, and all of them.
+    budget: (u64, u64),
 }
 
 impl Mock for SalesforceMock {
@@ -232,10 +236,7 @@ impl Org {
         now: Timestamp,
         (version, rest): (&str, &[&str]),
     ) -> Reply {
-        let number = version.strip_prefix('v').and_then(|text| text.strip_suffix(".0"));
-        let Some(version) =
-            number.and_then(|text| text.parse().ok()).filter(|number| VERSIONS.contains(number))
-        else {
+        let Some(version) = version_of(version) else {
             return dated(ApiError::not_found().reply(), now);
         };
         let Some(user) = lock(&self.sessions).user(request, now) else {
@@ -245,12 +246,21 @@ impl Org {
         let daily_max = if self.strict { DAILY_MAX_STRICT } else { DAILY_MAX_OPEN };
         let used = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let usage = format!("api-usage={}/{daily_max}", used.min(daily_max));
-        let mut visit = Visit { org: self, request, table, luck, now, user: user.id(), version };
+        let mut visit = Visit {
+            org: self,
+            request,
+            table,
+            luck,
+            now,
+            user: user.id(),
+            version,
+            budget: (daily_max.saturating_sub(used), daily_max),
+        };
         let result = if used > daily_max {
             Err(ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."))
         } else {
             visit.work_on_jobs();
-            visit.route(rest, daily_max.saturating_sub(used), daily_max)
+            visit.route(rest)
         };
         let reply = result.unwrap_or_else(|error| error.reply());
         dated(reply, now).with_header("sforce-limit-info", usage)
@@ -281,15 +291,15 @@ impl Org {
 }
 
 impl Visit<'_> {
-    fn route(&mut self, rest: &[&str], remaining: u64, daily_max: u64) -> Result<Reply, ApiError> {
+    fn route(&mut self, rest: &[&str]) -> Result<Reply, ApiError> {
         match (self.request.method.as_str(), rest) {
             ("GET", []) => Ok(self.resources()),
-            ("GET", ["limits"]) => Ok(self.limits(remaining, daily_max)),
+            ("GET", ["limits"]) => Ok(self.limits()),
             ("GET", ["query"]) => self.query(false),
             ("GET", ["queryAll"]) => self.query(true),
             ("GET", ["query" | "queryAll", locator]) => self.query_more(locator),
             (_, ["sobjects", rest @ ..]) => self.sobjects(rest),
-            (_, ["composite", "sobjects", rest @ ..]) => self.collections(rest),
+            (_, ["composite", rest @ ..]) => self.composite(rest),
             (_, ["jobs", rest @ ..]) => self.jobs(rest),
             (_, [] | ["limits"] | ["query" | "queryAll", ..]) => Err(ApiError::method("GET")),
             _ => Err(ApiError::not_found()),
@@ -307,7 +317,8 @@ impl Visit<'_> {
         Reply::json(200, serde_json::Value::Object(answer).to_string())
     }
 
-    fn limits(&self, remaining: u64, max: u64) -> Reply {
+    fn limits(&self) -> Reply {
+        let (remaining, max) = self.budget;
         let of = |max: u64, used: u64| json!({ "Max": max, "Remaining": max.saturating_sub(used) });
         let jobs = lock(&self.org.jobs);
         let answer = json!({
@@ -329,6 +340,12 @@ impl Visit<'_> {
     fn object(&self, name: &str) -> Option<ObjectType> {
         ObjectType::find(self.table, self.org.strict, name)
     }
+}
+
+/// Reads `v59.0`; `None` for a version that does not answer.
+fn version_of(text: &str) -> Option<u32> {
+    let number = text.strip_prefix('v').and_then(|text| text.strip_suffix(".0"));
+    number.and_then(|text| text.parse().ok()).filter(|number| VERSIONS.contains(number))
 }
 
 fn versions() -> String {

@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::errors::ApiError;
+use super::relations::{by_field, children_of};
 use crate::connectors::mock::Table;
 use crate::engine::record::Value;
 
@@ -238,7 +239,10 @@ impl ObjectType {
         let mut answer = self.summary(root);
         if let Some(members) = answer.as_object_mut() {
             members.insert("fields".to_owned(), json!(fields));
-            members.insert("childRelationships".to_owned(), json!([]));
+            let children = children_of(&self.name).map(|(child, field, name)| {
+                json!({ "childSObject": child, "field": field, "relationshipName": name, "cascadeDelete": false })
+            });
+            members.insert("childRelationships".to_owned(), children.collect());
             members.insert("recordTypeInfos".to_owned(), json!([]));
             if self.open {
                 // Not of the real API: tells our own client that SELECT may name any field.
@@ -265,6 +269,7 @@ impl ObjectType {
 
 impl Field {
     fn describe(&self, owner: &ObjectType) -> Json {
+        let leads = by_field(&owner.name, &self.name);
         let writable = !self.flags.read_only;
         let length = match self.kind {
             Kind::Id | Kind::Reference => 18,
@@ -293,7 +298,9 @@ impl Field {
             "idLookup": self.flags.external_id || self.kind == Kind::Id,
             "unique": self.flags.external_id, "caseSensitive": false,
             "custom": self.name.ends_with("__c"), "calculated": false,
-            "defaultedOnCreate": !writable, "picklistValues": [], "referenceTo": [], "relationshipName": null,
+            "defaultedOnCreate": !writable, "picklistValues": [],
+            "referenceTo": leads.map(|(_, to)| to).into_iter().collect::<Vec<_>>(),
+            "relationshipName": leads.map(|(name, _)| name),
         })
     }
 

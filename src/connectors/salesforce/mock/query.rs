@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::errors::ApiError;
 use super::objects::ObjectType;
-use super::soql::{self, Plan, Query, Select};
+use super::soql::{self, Column, Plan, Query, Select, push_columns};
 use super::{Visit, lock, rows};
 use crate::connectors::mock::{Object, Reply, Table};
 use crate::engine::record::{Timestamp, Value, write_json};
@@ -28,7 +28,7 @@ pub struct Locators {
 #[derive(Clone)]
 struct Found {
     object: String,
-    columns: Vec<String>,
+    columns: Vec<Column>,
     ids: Vec<String>,
     page: usize,
     at: Timestamp,
@@ -40,7 +40,7 @@ impl Visit<'_> {
         let text = self.request.query_value("q").ok_or_else(soql_missing)?;
         let query = soql::parse(&text)?;
         let object = self.object(&query.from).ok_or_else(|| ApiError::unknown_object(&query.from))?;
-        let plan = soql::plan(&query, &object, self.now)?;
+        let plan = soql::plan(&query, &object, self.table, self.now)?;
         let found = match self.luck.empty_pages() {
             true => Vec::new(),
             false => found_rows(self.table, &object, &plan, &query, with_deleted),
@@ -95,7 +95,7 @@ impl Visit<'_> {
             if at > 0 {
                 body.push(',');
             }
-            push_row(&mut body, &root, &found.object, id, row, &found.columns);
+            push_columns(&mut body, &root, (&found.object, id, row), &found.columns, self.table);
         }
         body.push_str("]}");
         Reply::json(200, body)
@@ -126,15 +126,15 @@ pub(super) fn found_rows<'t>(
     let with_deleted = with_deleted || query.all_rows;
     let mut found: Vec<(&str, &Object)> = table
         .rows(&object.name)
-        .filter(|(_, row)| (with_deleted || !rows::is_deleted(row)) && plan.matches(row))
+        .filter(|(_, row)| (with_deleted || !rows::is_deleted(row)) && plan.matches(row, table))
         .collect();
     let wanted = query.limit.unwrap_or(usize::MAX).saturating_add(query.offset);
     if plan.is_ordered() {
         if wanted > 0 && wanted < found.len() {
-            found.select_nth_unstable_by(wanted - 1, |left, right| plan.compare(left.1, right.1));
+            found.select_nth_unstable_by(wanted - 1, |left, right| plan.compare(left.1, right.1, table));
             found.truncate(wanted);
         }
-        found.sort_by(|left, right| plan.compare(left.1, right.1));
+        found.sort_by(|left, right| plan.compare(left.1, right.1, table));
     }
     found.into_iter().take(wanted).skip(query.offset).collect()
 }

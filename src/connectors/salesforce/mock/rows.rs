@@ -1,8 +1,8 @@
 //! What a save does to a row, and when it is refused.
 
 use super::errors::ApiError;
-use super::ids;
 use super::objects::{Field, Kind, ObjectType};
+use super::{ids, relations};
 use crate::connectors::mock::{Luck, Object, Table};
 use crate::connectors::salesforce::wire::{format_datetime, parse_datetime};
 use crate::engine::record::{Timestamp, Value};
@@ -196,6 +196,7 @@ fn checked(
     actor: &Actor,
 ) -> Result<Object, ApiError> {
     let mut changes = Object::new();
+    let incoming = &relations::resolved(table, object, incoming)?;
     for (name, value) in incoming {
         if name == "attributes" {
             continue;

@@ -7,11 +7,11 @@ use serde_json::Value as Json;
 use super::form::Form;
 use super::results::shuffled;
 use super::{Job, QUERY_JOBS_MAX, State, Work, invalid_value, not_ready};
-use crate::connectors::mock::{Object, Reply};
+use crate::connectors::mock::{Object, Reply, Table};
 use crate::connectors::salesforce::mock::errors::ApiError;
-use crate::connectors::salesforce::mock::objects::{Kind, ObjectType};
+use crate::connectors::salesforce::mock::objects::Kind;
 use crate::connectors::salesforce::mock::query::found_rows;
-use crate::connectors::salesforce::mock::soql::{self, Query, Select};
+use crate::connectors::salesforce::mock::soql::{self, Column, Query, Select};
 use crate::connectors::salesforce::mock::{Visit, lock};
 use crate::engine::record::Value;
 
@@ -69,7 +69,7 @@ impl Visit<'_> {
             let message = "Offset is not supported in Bulk Query";
             return Err(ApiError::new(400, "API_ERROR", message));
         }
-        soql::plan(&query, &object, self.now)?;
+        soql::plan(&query, &object, self.table, self.now)?;
         {
             let mut jobs = lock(&self.org.jobs);
             if jobs.queries >= QUERY_JOBS_MAX {
@@ -90,7 +90,7 @@ impl Visit<'_> {
         let Work::Extract(extract) = &mut job.work else { return };
         let read = object.ok_or_else(ApiError::not_found).and_then(|object| {
             let query = &extract.query;
-            let plan = soql::plan(query, &object, self.now)?;
+            let plan = soql::plan(query, &object, self.table, self.now)?;
             let mut found = found_rows(self.table, &object, &plan, query, with_deleted);
             if !plan.is_ordered() {
                 let mut numbered: Vec<_> = found.into_iter().enumerate().collect();
@@ -98,7 +98,7 @@ impl Visit<'_> {
                 found = numbered.into_iter().map(|(_, row)| row).collect();
             }
             let rows = found.into_iter().map(|(_, row)| row);
-            written(form, &object, &plan.columns, rows)
+            written(form, self.table, &plan.columns, rows)
                 .map_err(|error| ApiError::new(500, "UNKNOWN_EXCEPTION", error.to_string()))
         });
         match read {
@@ -162,19 +162,17 @@ fn offset(locator: &str) -> Option<usize> {
 /// Writes header and rows; gives the length of the header and where each row ends.
 fn written<'r>(
     form: Form,
-    object: &ObjectType,
-    columns: &[String],
+    table: &'r Table,
+    columns: &[Column],
     rows: impl Iterator<Item = &'r Object>,
 ) -> csv::Result<(Vec<u8>, usize, Vec<usize>)> {
-    let kinds: Vec<Option<Kind>> =
-        columns.iter().map(|name| object.field(name).map(|field| field.kind)).collect();
     let mut writer = form.writer();
-    writer.write_record(columns)?;
+    writer.write_record(columns.iter().map(Column::label))?;
     writer.flush()?;
     let header = writer.get_ref().len();
     let mut ends = Vec::new();
     for row in rows {
-        let cells = columns.iter().zip(&kinds).map(|(name, kind)| cell(row.get(name.as_str()), *kind));
+        let cells = columns.iter().map(|column| cell(column, column.value(row, table)));
         writer.write_record(cells)?;
         writer.flush()?;
         ends.push(writer.get_ref().len());
@@ -183,9 +181,9 @@ fn written<'r>(
     Ok((body, header, ends))
 }
 
-fn cell(value: Option<&Value>, kind: Option<Kind>) -> String {
-    let text = String::from(value.and_then(Value::to_plain).unwrap_or_default());
-    match (kind, text.strip_suffix("+0000")) {
+fn cell(column: &Column, value: &Value) -> String {
+    let text = String::from(value.to_plain().unwrap_or_default());
+    match (column.field.as_ref().map(|field| field.kind), text.strip_suffix("+0000")) {
         // In CSV moments end in Z.
         (Some(Kind::Datetime), Some(moment)) => format!("{moment}Z"),
         _ => text,

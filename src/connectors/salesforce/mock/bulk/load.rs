@@ -9,6 +9,7 @@ use super::{BATCH_ROWS, BATCHES_MAX, Job, State, Work};
 use crate::connectors::mock::Object;
 use crate::connectors::salesforce::mock::errors::ApiError;
 use crate::connectors::salesforce::mock::objects::{Kind, ObjectType, is_name};
+use crate::connectors::salesforce::mock::relations::by_name;
 use crate::connectors::salesforce::mock::rows::{self, Actor, Saved};
 use crate::connectors::salesforce::mock::{Visit, ids, lock};
 use crate::engine::record::{Number, Value};
@@ -218,7 +219,10 @@ fn check_header(columns: &[String], object: &ObjectType, operation: &str) -> Res
             false => Err("InvalidBatch : The 'delete' batch must contain only ids".to_owned()),
         };
     }
-    let known = |name: &String| object.field(name).is_some() || object.open && is_name(name);
+    let known = |name: &String| match name.split_once('.') {
+        Some((relation, key)) => by_name(object, relation).is_some() && is_name(key),
+        None => object.field(name).is_some() || object.open && is_name(name),
+    };
     match columns.iter().find(|name| !known(name)) {
         None => Ok(()),
         Some(name) => Err(format!("InvalidBatch : Field name not found : {name}")),
@@ -241,6 +245,12 @@ fn row(load: &Load, object: &ObjectType, operation: &str, record: &ByteRecord) -
             "#N/A" => Value::Null,
             text => cell_value(object.field(name).map(|field| field.kind), text),
         };
+        if let Some((relation, key)) = name.split_once('.') {
+            // As a save in JSON names the record that it leads to.
+            let named = serde_json::json!({ key: value.to_plain().map(String::from) });
+            row.incoming.insert(relation.into(), Value::Json(named.to_string().into()));
+            continue;
+        }
         match &load.external_id {
             Some(key) if key.eq_ignore_ascii_case(name) => {
                 row.key = Some(value).filter(|key| *key != Value::Null);

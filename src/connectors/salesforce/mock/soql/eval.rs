@@ -1,23 +1,23 @@
 //! A query against the rows: which match, and in which order.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
+use super::column::Column;
 use super::days::named_days;
 use super::like::{Piece, like, pattern};
 use super::{Comparison, Condition, Literal, Query, Select};
-use crate::connectors::mock::Object;
+use crate::connectors::mock::{Object, Table};
 use crate::connectors::salesforce::mock::errors::ApiError;
 use crate::connectors::salesforce::mock::ids;
 use crate::connectors::salesforce::mock::objects::{Field, Kind, ObjectType};
-use crate::connectors::salesforce::wire::{format_datetime, parse_datetime};
+use crate::connectors::salesforce::wire::format_datetime;
 use crate::engine::record::{Timestamp, Value};
 
 /// A query whose names are resolved.
 pub struct Plan {
-    /// Declared names, without repeats; empty for a count.
-    pub columns: Vec<String>,
+    /// Without repeats; empty for a count.
+    pub columns: Vec<Column>,
     test: Option<Test>,
     order: Vec<Sorting>,
 }
@@ -26,12 +26,6 @@ struct Sorting {
     column: Column,
     descending: bool,
     nulls_last: bool,
-}
-
-struct Column {
-    name: String,
-    /// Ids and moments are compared byte by byte, all other text without regard to case.
-    bytewise: bool,
 }
 
 enum Test {
@@ -55,23 +49,23 @@ enum Operand {
 }
 
 /// Resolves a query's names against an object type.
-pub fn plan(query: &Query, object: &ObjectType, now: Timestamp) -> Result<Plan, ApiError> {
-    let mut columns: Vec<String> = Vec::new();
+pub fn plan(query: &Query, object: &ObjectType, table: &Table, now: Timestamp) -> Result<Plan, ApiError> {
+    let mut columns: Vec<Column> = Vec::new();
     if let Select::Fields(names) = &query.select {
         for name in names {
-            for column in selected(name, object, query.limit)? {
+            for column in selected(name, object, table, query.limit)? {
                 if !columns.contains(&column) {
                     columns.push(column);
                 }
             }
         }
     }
-    let test = query.condition.as_ref().map(|condition| test(condition, object, now)).transpose()?;
+    let test = query.condition.as_ref().map(|condition| test(condition, object, table, now)).transpose()?;
     let order = query
         .order
         .iter()
         .map(|order| {
-            let column = column(&order.field, object)?;
+            let column = Column::find(&order.field, object, table)?;
             Ok(Sorting { column, descending: order.descending, nulls_last: order.nulls_last })
         })
         .collect::<Result<_, ApiError>>()?;
@@ -80,15 +74,15 @@ pub fn plan(query: &Query, object: &ObjectType, now: Timestamp) -> Result<Plan, 
 
 impl Plan {
     /// Tells whether a row is asked for.
-    pub fn matches(&self, row: &Object) -> bool {
-        self.test.as_ref().is_none_or(|test| test.holds(row))
+    pub fn matches(&self, row: &Object, table: &Table) -> bool {
+        self.test.as_ref().is_none_or(|test| test.holds(row, table))
     }
 
     /// Puts two rows in order.
-    pub fn compare(&self, left: &Object, right: &Object) -> Ordering {
+    pub fn compare(&self, left: &Object, right: &Object, table: &Table) -> Ordering {
         self.order
             .iter()
-            .fold(Ordering::Equal, |so_far, sorting| so_far.then_with(|| sorting.compare(left, right)))
+            .fold(Ordering::Equal, |so_far, sorting| so_far.then_with(|| sorting.compare(left, right, table)))
     }
 
     /// Tells whether there is an ORDER BY.
@@ -97,8 +91,15 @@ impl Plan {
     }
 }
 
-fn selected(name: &str, object: &ObjectType, limit: Option<usize>) -> Result<Vec<String>, ApiError> {
-    let Some(group) = name.strip_prefix("FIELDS(") else { return Ok(vec![column(name, object)?.name]) };
+fn selected(
+    name: &str,
+    object: &ObjectType,
+    table: &Table,
+    limit: Option<usize>,
+) -> Result<Vec<Column>, ApiError> {
+    let Some(group) = name.strip_prefix("FIELDS(") else {
+        return Ok(vec![Column::find(name, object, table)?]);
+    };
     let wanted: fn(&Field) -> bool = match group {
         "ALL)" => |_| true,
         "STANDARD)" => |field| !field.name.ends_with("__c"),
@@ -109,47 +110,28 @@ fn selected(name: &str, object: &ObjectType, limit: Option<usize>) -> Result<Vec
         let message = "The SOQL FIELDS function must have a LIMIT of at most 200";
         return Err(ApiError::new(400, "MALFORMED_QUERY", message));
     }
-    Ok(object.fields.iter().filter(|field| wanted(field)).map(|field| field.name.clone()).collect())
+    Ok(object.fields.iter().filter(|field| wanted(field)).map(Column::plain).collect())
 }
 
-/// Finds a column. An open type has every column: those that nobody wrote yet are null.
-fn column(name: &str, object: &ObjectType) -> Result<Column, ApiError> {
-    match object.field(name) {
-        Some(field) => {
-            let bytewise = matches!(field.kind, Kind::Id | Kind::Reference | Kind::Date | Kind::Datetime);
-            Ok(Column { name: field.name.clone(), bytewise })
-        }
-        None if object.open && super::super::objects::is_name(name) => {
-            Ok(Column { name: name.to_owned(), bytewise: false })
-        }
-        None => {
-            let message = format!(
-                "\nSELECT {name} FROM {entity}\n       ^\nERROR at Row:1:Column:8\nNo such column '{name}' on entity '{entity}'. If you are attempting to use a custom field, be sure to append the '__c' after the custom field name. Please reference your WSDL or the describe call for the appropriate names.",
-                entity = object.name
-            );
-            Err(ApiError::new(400, "INVALID_FIELD", message))
-        }
-    }
-}
-
-fn test(condition: &Condition, object: &ObjectType, now: Timestamp) -> Result<Test, ApiError> {
-    let all =
-        |parts: &[Condition]| parts.iter().map(|part| test(part, object, now)).collect::<Result<_, _>>();
+fn test(condition: &Condition, object: &ObjectType, table: &Table, now: Timestamp) -> Result<Test, ApiError> {
+    let all = |parts: &[Condition]| {
+        parts.iter().map(|part| test(part, object, table, now)).collect::<Result<_, _>>()
+    };
     Ok(match condition {
         Condition::And(parts) => Test::All(all(parts)?),
         Condition::Or(parts) => Test::Any(all(parts)?),
-        Condition::Not(inner) => Test::Not(Box::new(test(inner, object, now)?)),
+        Condition::Not(inner) => Test::Not(Box::new(test(inner, object, table, now)?)),
         Condition::Compare { field, comparison, literal } => {
-            let column = column(field, object)?;
-            let with = operand(object.field(field), &column, *comparison, literal, now)?;
+            let column = Column::find(field, object, table)?;
+            let with = operand(&column, *comparison, literal, now)?;
             Test::Compare { column, comparison: *comparison, with }
         }
         Condition::In { field, literals, negated } => {
-            let column = column(field, object)?;
+            let column = Column::find(field, object, table)?;
             let mut texts = HashSet::new();
             let mut null = false;
             for literal in literals {
-                match operand(object.field(field), &column, Comparison::Equal, literal, now)? {
+                match operand(&column, Comparison::Equal, literal, now)? {
                     Operand::Null => null = true,
                     Operand::Text(text) | Operand::Span(text, _) => {
                         texts.insert(text);
@@ -170,13 +152,12 @@ fn test(condition: &Condition, object: &ObjectType, now: Timestamp) -> Result<Te
 }
 
 fn operand(
-    field: Option<&Field>,
     column: &Column,
     comparison: Comparison,
     literal: &Literal,
     now: Timestamp,
 ) -> Result<Operand, ApiError> {
-    let kind = field.map(|field| field.kind);
+    let kind = column.field.as_ref().map(|field| field.kind);
     let wrong = |must: &str| {
         let name = &column.name;
         let message = format!("value of filter criterion for field '{name}' must be of type {must}");
@@ -227,15 +208,17 @@ fn span(from: jiff::civil::Date, until: jiff::civil::Date, kind: Option<Kind>) -
 }
 
 impl Test {
-    fn holds(&self, row: &Object) -> bool {
+    fn holds(&self, row: &Object, table: &Table) -> bool {
         match self {
-            Self::All(parts) => parts.iter().all(|part| part.holds(row)),
-            Self::Any(parts) => parts.iter().any(|part| part.holds(row)),
-            Self::Not(inner) => !inner.holds(row),
-            Self::Compare { column, comparison, with } => with.holds(column, *comparison, column.value(row)),
-            Self::Set { column, texts, null } => match column.text(row) {
-                Some(text) => texts.contains(text.as_ref()),
-                None => *null,
+            Self::All(parts) => parts.iter().all(|part| part.holds(row, table)),
+            Self::Any(parts) => parts.iter().any(|part| part.holds(row, table)),
+            Self::Not(inner) => !inner.holds(row, table),
+            Self::Compare { column, comparison, with } => {
+                with.holds(column, *comparison, column.value(row, table))
+            }
+            Self::Set { column, texts, null } => match column.value(row, table) {
+                Value::Null | Value::Absent | Value::Unknown => *null,
+                value => texts.contains(column.folded(value).as_ref()),
             },
         }
     }
@@ -278,42 +261,9 @@ impl Operand {
     }
 }
 
-impl Column {
-    fn value<'r>(&self, row: &'r Object) -> &'r Value {
-        row.get(self.name.as_str()).unwrap_or(&Value::Null)
-    }
-
-    fn text<'r>(&self, row: &'r Object) -> Option<Cow<'r, str>> {
-        match self.value(row) {
-            Value::Null | Value::Absent | Value::Unknown => None,
-            value => Some(self.folded(value)),
-        }
-    }
-
-    fn folded<'v>(&self, value: &'v Value) -> Cow<'v, str> {
-        match value {
-            Value::Text(text) if self.bytewise => Cow::Borrowed(text),
-            Value::Text(text) => Cow::Owned(text.as_str().to_lowercase()),
-            other => Cow::Owned(String::from(other.to_plain().unwrap_or_default())),
-        }
-    }
-
-    /// Gives a moment in the stored form, which sorts as text.
-    fn moment<'v>(&self, value: &'v Value) -> Option<Cow<'v, str>> {
-        let text = value.as_text()?;
-        if self.bytewise {
-            return Some(Cow::Borrowed(text));
-        }
-        if text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10 {
-            return Some(Cow::Owned(format!("{text}T00:00:00.000+0000")));
-        }
-        parse_datetime(text).map(|at| Cow::Owned(format_datetime(at)))
-    }
-}
-
 impl Sorting {
-    fn compare(&self, left: &Object, right: &Object) -> Ordering {
-        let (left, right) = (self.column.value(left), self.column.value(right));
+    fn compare(&self, left: &Object, right: &Object, table: &Table) -> Ordering {
+        let (left, right) = (self.column.value(left, table), self.column.value(right, table));
         let null = |value: &Value| matches!(value, Value::Null | Value::Absent | Value::Unknown);
         match (null(left), null(right)) {
             (true, true) => return Ordering::Equal,
@@ -351,15 +301,16 @@ fn numbers(left: &Value, right: &Value) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connectors::mock::{Table, object_from_json};
+    use crate::connectors::mock::object_from_json;
     use crate::connectors::salesforce::mock::soql::parse;
 
     fn holds(condition: &str, row: &str, strict: bool) -> Result<bool, ApiError> {
-        let object = ObjectType::find(&Table::default(), strict, "Contact").expect("Contact");
+        let table = Table::default();
+        let object = ObjectType::find(&table, strict, "Contact").expect("Contact");
         let query = parse(&format!("SELECT Id FROM Contact WHERE {condition}"))?;
         // 2024-06-15T12:00:00Z, a Saturday.
-        let plan = plan(&query, &object, Timestamp(1_718_452_800_000))?;
-        Ok(plan.matches(&object_from_json(row).expect("a row")))
+        let plan = plan(&query, &object, &table, Timestamp(1_718_452_800_000))?;
+        Ok(plan.matches(&object_from_json(row).expect("a row"), &table))
     }
 
     #[test]
