@@ -74,6 +74,12 @@ struct FaultFlags {
     /// Take each refresh token once, where the service gives another one with every use
     #[arg(long)]
     single_use_tokens: bool,
+    /// How long access tokens live (Salesforce)
+    #[arg(long, value_name = "SECONDS")]
+    token_seconds: Option<u64>,
+    /// Calls of a day, the last 24 hours (Salesforce)
+    #[arg(long, value_name = "N")]
+    daily_calls: Option<u64>,
 }
 
 impl From<&FaultFlags> for Faults {
@@ -88,6 +94,8 @@ impl From<&FaultFlags> for Faults {
             empty_pages: flags.empty_pages,
             normalise_text: flags.normalise_text,
             single_use_tokens: flags.single_use_tokens,
+            token_seconds: flags.token_seconds,
+            daily_calls: flags.daily_calls,
             ..Self::default()
         }
     }

@@ -8,6 +8,7 @@ mod faults;
 mod logins;
 mod soap;
 mod streams;
+mod switches;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

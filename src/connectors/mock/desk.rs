@@ -68,6 +68,16 @@ impl Luck {
         self.faults.single_use_tokens
     }
 
+    /// Tells how long access tokens live, where a test says so.
+    pub fn token_seconds(&self) -> Option<u64> {
+        self.faults.token_seconds
+    }
+
+    /// Tells how many calls a day has, where a test says so.
+    pub fn daily_calls(&self) -> Option<u64> {
+        self.faults.daily_calls
+    }
+
     /// Changes a value as the system would on storing it.
     pub fn stored(&self, value: Value) -> Value {
         match value {

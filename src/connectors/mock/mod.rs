@@ -48,6 +48,10 @@ pub struct Faults {
     pub normalise_text: bool,
     /// A refresh token is good once, where the service gives another one with each use.
     pub single_use_tokens: bool,
+    /// Access tokens live so long, those that are out included; as usual where `None`.
+    pub token_seconds: Option<u64>,
+    /// Calls of a day, where the system counts them; as usual where `None`.
+    pub daily_calls: Option<u64>,
     /// The service's clock is off by so much, in milliseconds; stamps may go back with it.
     pub clock_ms: i64,
     /// Every save carries this stamp, in milliseconds since 1970: a late commit, an import.

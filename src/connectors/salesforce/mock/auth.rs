@@ -6,7 +6,7 @@ use base64::Engine;
 use serde_json::json;
 
 use super::{ids, jwt};
-use crate::connectors::mock::{Reply, Request, query_pairs};
+use crate::connectors::mock::{Reply, Request, Table, query_pairs};
 use crate::engine::record::Timestamp;
 
 pub const CLIENT_ID: &str = "client-id";
@@ -14,7 +14,10 @@ pub const CLIENT_SECRET: &str = "client-secret";
 pub const USERNAME: &str = "sync@example.test";
 pub const PASSWORD: &str = "pa55word";
 pub const SECURITY_TOKEN: &str = "sectoken";
-pub const REFRESH_TOKEN: &str = "sf-refresh-1";
+/// Of refresh tokens: the first, which everybody knows, ends in 1.
+const REFRESH_PREFIX: &str = "sf-refresh-";
+/// How many refresh tokens there have been.
+const REFRESH_SERIAL: &str = "refresh tokens";
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
@@ -58,9 +61,11 @@ pub fn organization_id() -> String {
 /// The sessions that are open.
 #[derive(Default)]
 pub struct Sessions {
-    /// By token: the user and when the session ends.
+    /// By token: the user and when the session began.
     open: BTreeMap<String, (User, Timestamp)>,
     serial: u64,
+    /// Milliseconds that a session lasts, where a test wants less than usual.
+    life_ms: Option<i64>,
 }
 
 impl Sessions {
@@ -76,11 +81,24 @@ impl Sessions {
 
     /// Tells whose a token is.
     pub fn user_of(&self, token: &str, now: Timestamp) -> Option<User> {
-        self.open.get(token).filter(|(_, ends)| now < *ends).map(|(user, _)| *user)
+        let life_ms = self.life_ms.unwrap_or(SESSION_MS);
+        let lives = |began: &Timestamp| now.0 < began.0.saturating_add(life_ms);
+        self.open.get(token).filter(|(_, began)| lives(began)).map(|(user, _)| *user)
+    }
+
+    /// Sets how long sessions last, those that are open included; `None` for as long as usual.
+    pub fn live_for(&mut self, seconds: Option<u64>) {
+        self.life_ms = seconds.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000));
     }
 
     /// Answers `POST /services/oauth2/token`.
-    pub fn token(&mut self, request: &Request, seed: u64, now: Timestamp) -> Reply {
+    pub fn token(
+        &mut self,
+        request: &Request,
+        (table, single_use): (&mut Table, bool),
+        seed: u64,
+        now: Timestamp,
+    ) -> Reply {
         let form: BTreeMap<String, String> =
             query_pairs(&String::from_utf8_lossy(&request.body)).into_iter().collect();
         let of = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
@@ -91,7 +109,7 @@ impl Sessions {
         let grant = of("grant_type");
         if grant == JWT_BEARER {
             return match jwt::user(of("assertion"), &request.base_url, now) {
-                Ok(user) => self.granted(user, &request.base_url, seed, now),
+                Ok(user) => self.granted(user, None, &request.base_url, seed, now),
                 Err((error, description)) => refused(error, description),
             };
         }
@@ -104,26 +122,43 @@ impl Sessions {
         if client_secret != CLIENT_SECRET {
             return refused("invalid_client", "invalid client credentials");
         }
+        let mut renewed = None;
         let user = match grant {
             "client_credentials" => User::Integration,
-            "refresh_token" if of("refresh_token") == REFRESH_TOKEN => User::Sync,
-            "refresh_token" => return refused("invalid_grant", "expired access/refresh token"),
+            "refresh_token" => match refreshed(of("refresh_token"), table, single_use) {
+                Some(next) => {
+                    renewed = next;
+                    User::Sync
+                }
+                None => return refused("invalid_grant", "expired access/refresh token"),
+            },
             _ if of("username") == USERNAME && of("password") == format!("{PASSWORD}{SECURITY_TOKEN}") => {
                 User::Sync
             }
             _ => return refused("invalid_grant", "authentication failure"),
         };
-        self.granted(user, &request.base_url, seed, now)
+        self.granted(user, renewed, &request.base_url, seed, now)
     }
 
-    fn granted(&mut self, user: User, base_url: &str, seed: u64, now: Timestamp) -> Reply {
+    /// Opens a session and tells of it; `renewed` is the refresh token that takes the place of the used one.
+    fn granted(
+        &mut self,
+        user: User,
+        renewed: Option<String>,
+        base_url: &str,
+        seed: u64,
+        now: Timestamp,
+    ) -> Reply {
         let token = self.open(user, seed, now);
         let id = format!("{base_url}/id/{}/{}", organization_id(), user.id());
-        let answer = json!({
+        let mut answer = json!({
             "access_token": token, "signature": "bm90IGNoZWNrZWQ=", "scope": "api refresh_token",
             "instance_url": base_url, "id": id, "token_type": "Bearer",
             "issued_at": now.0.to_string(),
         });
+        if let (Some(renewed), Some(members)) = (renewed, answer.as_object_mut()) {
+            members.insert("refresh_token".to_owned(), json!(renewed));
+        }
         Reply::json(200, answer.to_string())
     }
 
@@ -134,10 +169,11 @@ impl Sessions {
         let org = organization_id();
         let token = format!("{}!AQ{opaque:032x}.{:x}", org.get(..15).unwrap_or_default(), self.serial);
         if self.open.len() >= SESSIONS_MAX {
-            let oldest = self.open.iter().min_by_key(|(_, (_, ends))| *ends).map(|(token, _)| token.clone());
+            let oldest =
+                self.open.iter().min_by_key(|(_, (_, began))| *began).map(|(token, _)| token.clone());
             oldest.and_then(|oldest| self.open.remove(&oldest));
         }
-        self.open.insert(token.clone(), (user, Timestamp(now.0.saturating_add(SESSION_MS))));
+        self.open.insert(token.clone(), (user, now));
         token
     }
 
@@ -150,6 +186,21 @@ impl Sessions {
             None => self.open.clear(),
         }
     }
+}
+
+/// Takes a refresh token; gives the one that follows it where tokens are good for once, and `None` for one that is
+/// none. Otherwise each that there has been stays good.
+fn refreshed(token: &str, table: &mut Table, single_use: bool) -> Option<Option<String>> {
+    let last: u64 = table.fact(REFRESH_SERIAL).and_then(|serial| serial.parse().ok()).unwrap_or(1);
+    let number: u64 = token.strip_prefix(REFRESH_PREFIX)?.parse().ok()?;
+    let good = if single_use { number == last } else { (1..=last).contains(&number) };
+    if !good {
+        return None;
+    }
+    Some(single_use.then(|| {
+        table.set_fact(REFRESH_SERIAL, (last + 1).to_string());
+        format!("{REFRESH_PREFIX}{}", last + 1)
+    }))
 }
 
 fn basic(request: &Request) -> Option<(String, String)> {

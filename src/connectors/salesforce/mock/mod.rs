@@ -8,11 +8,13 @@ mod auth;
 mod bulk;
 mod collections;
 mod composite;
+mod conditions;
 mod errors;
 mod ids;
 mod jwt;
 mod objects;
 mod query;
+mod quota;
 mod relations;
 mod replication;
 mod rows;
@@ -20,7 +22,6 @@ mod soap;
 mod sobjects;
 mod soql;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::json;
@@ -31,6 +32,7 @@ use bulk::Jobs;
 use errors::ApiError;
 use objects::ObjectType;
 use query::Locators;
+use quota::Quota;
 use rows::Actor;
 
 use crate::connectors::mock::{
@@ -61,7 +63,7 @@ struct Org {
     sessions: Mutex<Sessions>,
     locators: Mutex<Locators>,
     jobs: Mutex<Jobs>,
-    calls: AtomicU64,
+    calls: Mutex<Quota>,
 }
 
 /// One authorised request on its way through the routes.
@@ -105,10 +107,11 @@ impl Mock for SalesforceMock {
 impl Service for Org {
     fn answer(&self, request: &Request, table: &mut Table, luck: &mut Luck, now: Timestamp) -> Reply {
         self.found(table, now);
+        lock(&self.sessions).live_for(luck.token_seconds());
         let segments = request.segments();
         let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
         let reply = match parts.as_slice() {
-            ["services", "oauth2", rest @ ..] => self.oauth(request, rest, now),
+            ["services", "oauth2", rest @ ..] => self.oauth(request, rest, (table, luck), now),
             ["services", "Soap", rest @ ..] => self.soap(request, rest, now),
             ["id", _, _] => self.identity(request, now),
             ["services", "data"] => return Reply::json(200, versions()),
@@ -145,7 +148,7 @@ impl Org {
             sessions: Mutex::default(),
             locators: Mutex::default(),
             jobs: Mutex::default(),
-            calls: AtomicU64::new(0),
+            calls: Mutex::default(),
         }
     }
 
@@ -194,9 +197,17 @@ impl Org {
         }
     }
 
-    fn oauth(&self, request: &Request, rest: &[&str], now: Timestamp) -> Reply {
+    fn oauth(
+        &self,
+        request: &Request,
+        rest: &[&str],
+        (table, luck): (&mut Table, &Luck),
+        now: Timestamp,
+    ) -> Reply {
         match (request.method.as_str(), rest) {
-            ("POST", ["token"]) => lock(&self.sessions).token(request, self.seed, now),
+            ("POST", ["token"]) => {
+                lock(&self.sessions).token(request, (table, luck.takes_tokens_once()), self.seed, now)
+            }
             ("POST" | "GET", ["revoke"]) => {
                 let form = String::from_utf8_lossy(&request.body).into_owned();
                 let pairs = crate::connectors::mock::query_pairs(&format!("{}&{form}", request.query));
@@ -239,28 +250,26 @@ impl Org {
         let Some(version) = version_of(version) else {
             return dated(ApiError::not_found().reply(), now);
         };
+        if let Some(refused) = conditions::too_long(request) {
+            return dated(refused, now);
+        }
         let Some(user) = lock(&self.sessions).user(request, now) else {
             let expired = ApiError::new(401, "INVALID_SESSION_ID", "Session expired or invalid");
             return dated(expired.reply(), now);
         };
-        let daily_max = if self.strict { DAILY_MAX_STRICT } else { DAILY_MAX_OPEN };
-        let used = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
-        let usage = format!("api-usage={}/{daily_max}", used.min(daily_max));
-        let mut visit = Visit {
-            org: self,
-            request,
-            table,
-            luck,
-            now,
-            user: user.id(),
-            version,
-            budget: (daily_max.saturating_sub(used), daily_max),
-        };
-        let result = if used > daily_max {
-            Err(ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."))
-        } else {
-            visit.work_on_jobs();
-            visit.route(rest)
+        let usual = if self.strict { DAILY_MAX_STRICT } else { DAILY_MAX_OPEN };
+        let daily_max = luck.daily_calls().unwrap_or(usual);
+        let counted = lock(&self.calls).call(daily_max, now);
+        let used = counted.unwrap_or(daily_max);
+        let usage = format!("api-usage={used}/{daily_max}");
+        let budget = (daily_max.saturating_sub(used), daily_max);
+        let mut visit = Visit { org: self, request, table, luck, now, user: user.id(), version, budget };
+        let result = match counted {
+            Err(_) => Err(ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")),
+            Ok(_) => {
+                visit.work_on_jobs();
+                visit.route(rest)
+            }
         };
         let reply = result.unwrap_or_else(|error| error.reply());
         dated(reply, now).with_header("sforce-limit-info", usage)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::errors::ApiError;
-use super::objects::ObjectType;
+use super::objects::{Kind, ObjectType};
 use super::soql::{self, Column, Plan, Query, Select, push_columns};
 use super::{Visit, lock, rows};
 use crate::connectors::mock::{Object, Reply, Table};
@@ -41,10 +41,20 @@ impl Visit<'_> {
         let query = soql::parse(&text)?;
         let object = self.object(&query.from).ok_or_else(|| ApiError::unknown_object(&query.from))?;
         let plan = soql::plan(&query, &object, self.table, self.now)?;
+        if self.request.query_value("columns").as_deref() == Some("true") {
+            return Ok(described(&object, &plan.columns));
+        }
         let found = match self.luck.empty_pages() {
             true => Vec::new(),
             false => found_rows(self.table, &object, &plan, &query, with_deleted),
         };
+        if let (Select::CountOf(_, name), Some(column)) = (&query.select, plan.columns.first()) {
+            let stands = |row: &Object| *column.value(row, self.table) != Value::Null;
+            let count = found.iter().filter(|(_, row)| stands(row)).count();
+            let row = json!({ "attributes": { "type": "AggregateResult" }, name: count });
+            let answer = json!({ "totalSize": 1, "done": true, "records": [row] });
+            return Ok(Reply::json(200, answer.to_string()));
+        }
         let ids: Vec<String> = found.into_iter().map(|(id, _)| id.to_owned()).collect();
         if query.select == Select::Count {
             let answer = json!({ "totalSize": ids.len(), "done": true, "records": [] });
@@ -154,6 +164,27 @@ pub(super) fn push_row(
         write_json(row.get(column.as_str()).unwrap_or(&Value::Null), out);
     }
     out.push('}');
+}
+
+/// Tells of the columns of a query instead of its rows.
+fn described(object: &ObjectType, columns: &[Column]) -> Reply {
+    let shown = columns.iter().map(|column| {
+        let kind = column.field.as_ref().map(|field| field.kind);
+        let number = matches!(kind, Some(Kind::Int | Kind::Double | Kind::Currency));
+        let boolean = kind == Some(Kind::Boolean);
+        let writable = column.field.as_ref().is_none_or(|field| !field.flags.read_only);
+        json!({
+            "columnName": column.label(), "displayName": column.label(), "aggregate": false,
+            "booleanType": boolean, "numberType": number, "textType": !number && !boolean,
+            "custom": column.name.ends_with("__c"), "foreignKeyName": null, "joinColumns": [],
+            "insertable": writable, "updatable": writable,
+        })
+    });
+    let answer = json!({
+        "columnMetadata": shown.collect::<Vec<_>>(), "entityName": object.name, "groupBy": false,
+        "idSelected": columns.iter().any(|column| column.label() == "Id"), "keyPrefix": object.prefix,
+    });
+    Reply::json(200, answer.to_string())
 }
 
 /// Names the columns that a read without a list gives.

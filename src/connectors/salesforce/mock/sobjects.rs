@@ -2,20 +2,24 @@
 
 use serde_json::json;
 
+use super::auth::organization_id;
 use super::errors::ApiError;
 use super::objects::ObjectType;
 use super::query::{all_columns, push_row};
 use super::rows::{self, Actor, Saved};
-use super::{Visit, ids};
+use super::{Visit, conditions, ids};
 use crate::connectors::mock::{Object, Reply, object_from_json};
-use crate::engine::record::Value;
+use crate::engine::record::{Timestamp, Value};
 
 impl Visit<'_> {
     pub(super) fn sobjects(&mut self, rest: &[&str]) -> Result<Reply, ApiError> {
         let root = self.root();
         let [name, rest @ ..] = rest else {
             return match self.request.method.as_str() {
-                "GET" => Ok(self.global_describe(&root)),
+                "GET" => match conditions::unmet(self.request, self.described_at(), None) {
+                    Some(reply) => Ok(reply),
+                    None => Ok(self.global_describe(&root)),
+                },
                 _ => Err(ApiError::method("GET")),
             };
         };
@@ -26,13 +30,22 @@ impl Visit<'_> {
                 Ok(Reply::json(200, answer.to_string()))
             }
             ("POST", [] | ["Id" | "id"]) => self.create(object),
-            ("GET", ["describe"]) => Ok(Reply::json(200, object.describe(&root).to_string())),
+            ("GET", ["describe"]) => match conditions::unmet(self.request, self.described_at(), None) {
+                Some(reply) => Ok(reply),
+                None => Ok(Reply::json(200, object.describe(&root).to_string())),
+            },
             ("GET", ["deleted"]) => self.deleted(&object),
             ("GET", ["updated"]) => self.updated(&object),
             (method, [id]) => self.by_id(method, object, id),
             (method, [field, value]) => self.by_external_id(method, object, field, value),
             _ => Err(ApiError::not_found()),
         }
+    }
+
+    /// Tells when what describes the org last changed: a strict one never does. An open one grows with any save.
+    fn described_at(&self) -> Option<Timestamp> {
+        let founded = self.table.get("Organization", &organization_id())?;
+        if self.org.strict { conditions::changed(founded) } else { None }
     }
 
     fn global_describe(&self, root: &str) -> Reply {
@@ -57,6 +70,14 @@ impl Visit<'_> {
             let message = format!("Provided external ID field does not exist or is not accessible: {id}");
             return Err(ApiError::new(404, "NOT_FOUND", message));
         };
+        if matches!(method, "GET" | "PATCH")
+            && let Some(row) = self.table.get(&object.name, &id)
+        {
+            let tag = conditions::tag(&object.name, row);
+            if let Some(reply) = conditions::unmet(self.request, conditions::changed(row), tag.as_deref()) {
+                return Ok(reply);
+            }
+        }
         match method {
             "GET" => self.read(&object, &id),
             "PATCH" => {
@@ -87,7 +108,11 @@ impl Visit<'_> {
         };
         let mut body = String::new();
         push_row(&mut body, &self.root(), &object.name, id, row, &columns);
-        Ok(Reply::json(200, body))
+        let reply = Reply::json(200, body);
+        Ok(match conditions::tag(&object.name, row) {
+            Some(tag) => reply.with_header("etag", tag),
+            None => reply,
+        })
     }
 
     fn by_external_id(

@@ -61,7 +61,7 @@ impl Visit<'_> {
         let form = Form::read(&members)?;
         let query = soql::parse(text("query"))?;
         let object = self.object(&query.from).ok_or_else(|| ApiError::unknown_object(&query.from))?;
-        if query.select == Select::Count {
+        if matches!(query.select, Select::Count | Select::CountOf(..)) {
             let message = "Aggregate Relationship not supported in Bulk Query";
             return Err(ApiError::new(400, "FUNCTIONALITY_NOT_ENABLED", message));
         }

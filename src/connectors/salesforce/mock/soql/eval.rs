@@ -60,6 +60,9 @@ pub fn plan(query: &Query, object: &ObjectType, table: &Table, now: Timestamp) -
             }
         }
     }
+    if let Select::CountOf(name, _) = &query.select {
+        columns.push(Column::find(name, object, table)?);
+    }
     let test = query.condition.as_ref().map(|condition| test(condition, object, table, now)).transpose()?;
     let order = query
         .order

@@ -26,6 +26,8 @@ pub struct Query {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Select {
     Count,
+    /// `COUNT(field)`, and under which name the number is given.
+    CountOf(String, String),
     /// Field names, or `FIELDS(ALL)`, `FIELDS(STANDARD)`, `FIELDS(CUSTOM)` in capitals.
     Fields(Vec<String>),
 }
@@ -190,6 +192,11 @@ impl<'t> Parser<'t> {
                 fields.push(name);
             } else if name.eq_ignore_ascii_case("COUNT") && self.take_sign(")") && fields.is_empty() {
                 return Ok(Select::Count);
+            } else if name.eq_ignore_ascii_case("COUNT") && fields.is_empty() {
+                let field = self.name()?;
+                self.expect_sign(")")?;
+                let named = self.peek().is_some_and(|token| !token.is("FROM"));
+                return Ok(Select::CountOf(field, if named { self.name()? } else { "expr0".to_owned() }));
             } else if name.eq_ignore_ascii_case("FIELDS") {
                 fields.push(format!("FIELDS({})", self.name()?.to_ascii_uppercase()));
                 self.expect_sign(")")?;
@@ -342,6 +349,8 @@ mod tests {
                 "case",
             ),
             ("SELECT COUNT() FROM X", true, "a count"),
+            ("SELECT COUNT(Id) total FROM X", true, "a count of values"),
+            ("SELECT COUNT(Id), Id FROM X", false, "a count beside rows"),
             ("SELECT FIELDS(ALL) FROM X LIMIT 200", true, "all fields"),
             ("SELECT Id FROM X WHERE a = 1 AND (b = 2 OR c = 3)", true, "with parentheses"),
             ("SELECT Id FROM X WHERE a = 1 AND b = 2 OR c = 3", false, "mixed without parentheses"),
