@@ -46,6 +46,11 @@ fn simple_salesforce_believes_the_mock_of_salesforce() {
 }
 
 #[test]
+fn aiosalesforce_believes_the_mock_of_salesforce() {
+    run("salesforce", &["--strict"], "salesforce_async.py");
+}
+
+#[test]
 fn jsforce_believes_the_mock_of_salesforce() {
     run("salesforce", &["--strict"], "salesforce.cjs");
 }

@@ -32,6 +32,10 @@ impl Extract {
     pub fn count(&self) -> usize {
         self.ends.len()
     }
+
+    pub fn bytes(&self) -> usize {
+        self.body.len()
+    }
 }
 
 impl Visit<'_> {

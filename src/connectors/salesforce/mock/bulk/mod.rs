@@ -28,6 +28,8 @@ const STEP_MS: i64 = 100;
 const BATCH_ROWS: usize = 10_000;
 /// Jobs that are remembered; the oldest that are over go first.
 const JOBS_MAX: usize = 1_000;
+/// Bytes that the jobs may hold together, uploads and results; the oldest that are over go first.
+const JOBS_BYTES_MAX: usize = 1 << 30;
 /// Batches of a day, shared with the older bulk API.
 pub(super) const BATCHES_MAX: u64 = 15_000;
 /// Query jobs of a day.
@@ -133,6 +135,14 @@ impl Job {
         shown
     }
 
+    /// Counts what the job holds.
+    fn bytes(&self) -> usize {
+        match &self.work {
+            Work::Load(load) => load.data().len(),
+            Work::Extract(extract) => extract.bytes(),
+        }
+    }
+
     fn fail(&mut self, message: String) {
         self.state = State::Failed;
         self.message = Some(message);
@@ -151,10 +161,12 @@ impl Jobs {
     fn insert(&mut self, mut job: Job) -> String {
         self.serial += 1;
         job.id = ids::make("750", self.serial);
-        if self.all.len() >= JOBS_MAX {
+        let mut held: usize = self.all.values().map(Job::bytes).sum();
+        while self.all.len() >= JOBS_MAX || held > JOBS_BYTES_MAX {
             // Ids sort in the order in which they were made.
             let oldest = self.all.values().find(|job| job.state.is_over()).map(|job| job.id.clone());
-            oldest.and_then(|oldest| self.all.remove(&oldest));
+            let Some(gone) = oldest.and_then(|oldest| self.all.remove(&oldest)) else { break };
+            held -= gone.bytes();
         }
         let id = job.id.clone();
         self.all.insert(id.clone(), job);

@@ -17,9 +17,24 @@ impl Known {
         self.0.insert(name.to_owned(), serde_json::from_slice(body).unwrap_or_default());
     }
 
-    /// Puts what is meant in the place of each reference within a URL.
+    /// Puts what is meant in the place of each reference within a URL, whether its signs are encoded or not: clients
+    /// do either.
     pub fn in_url(&self, text: &str) -> Result<String, ApiError> {
-        self.resolved(text, |value| url::form_urlencoded::byte_serialize(value.as_bytes()).collect())
+        let mut plain = String::new();
+        let mut rest = text;
+        while let Some((before, behind)) = ["%40%7B", "%40%7b", "@%7B", "@%7b"]
+            .iter()
+            .filter_map(|open| rest.split_once(open))
+            .min_by_key(|(before, _)| before.len())
+        {
+            let ends = ["%7D", "%7d"].iter().filter_map(|close| behind.split_once(close));
+            let Some((reference, after)) = ends.min_by_key(|(reference, _)| reference.len()) else { break };
+            let reference = percent_encoding::percent_decode_str(reference).decode_utf8_lossy();
+            plain.push_str(&format!("{before}@{{{reference}}}"));
+            rest = after;
+        }
+        plain.push_str(rest);
+        self.resolved(&plain, |value| url::form_urlencoded::byte_serialize(value.as_bytes()).collect())
     }
 
     /// Puts what is meant in the place of each reference within the texts of a body.
@@ -100,6 +115,8 @@ mod tests {
         for (text, expected, why) in cases {
             assert_eq!(known.in_body(text).ok().as_deref(), expected, "{why}: {text}");
         }
+        let url = known.in_url("/query?q=Id+%3D+%27%40%7Bq.records%5B0%5D.Id%7D%27");
+        assert_eq!(url.ok().as_deref(), Some("/query?q=Id+%3D+%27003%27"), "encoded signs");
         let url = known.in_url("/query?q=SELECT+Id+FROM+X+WHERE+a='@{a.deep.text}'");
         assert_eq!(url.ok().as_deref(), Some("/query?q=SELECT+Id+FROM+X+WHERE+a='say+%22x%22'"));
     }
