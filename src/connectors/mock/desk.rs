@@ -78,6 +78,16 @@ impl Luck {
         self.faults.daily_calls
     }
 
+    /// Tells whether records like others are refused.
+    pub fn duplicate_rules(&self) -> bool {
+        self.faults.duplicate_rules
+    }
+
+    /// Lets this request save records like others.
+    pub fn overrule_duplicates(&mut self) {
+        self.faults.duplicate_rules = false;
+    }
+
     /// Changes a value as the system would on storing it.
     pub fn stored(&self, value: Value) -> Value {
         match value {

@@ -135,3 +135,31 @@ async fn queries_count_values_and_tell_of_their_columns() {
     assert_eq!(names, ["Id", "Account.Name"]);
     assert_eq!((&told["entityName"], &told["idSelected"]), (&"Contact".into(), &true.into()));
 }
+
+#[tokio::test]
+async fn duplicate_rules_alert_and_can_be_overruled() {
+    let org = strict_org().await;
+    let first =
+        json(&org.api("POST", "sobjects/Contact", r#"{"LastName": "Ann", "Email": "a@example.test"}"#));
+    org.set_faults(r#"{"duplicate_rules": true}"#);
+    let second = r#"{"LastName": "Anna", "Email": "A@example.test"}"#;
+    let refused = org.api("POST", "sobjects/Contact", second);
+    let told = &json(&refused)[0];
+    assert_eq!((refused.status, &told["errorCode"]), (400, &"DUPLICATES_DETECTED".into()));
+    assert_eq!(told["message"], "Use one of these records?");
+    let found = &told["duplicateResult"]["matchResults"][0]["matchRecords"][0]["record"]["Id"];
+    assert_eq!(found, &first["id"]);
+    let list = format!(r#"{{"records": [{{"attributes": {{"type": "Contact"}}, {}]}}"#, &second[1..]);
+    let item = json(&org.api("POST", "composite/sobjects", &list));
+    let error = &item[0]["errors"][0];
+    assert_eq!(
+        (&error["statusCode"], &error["duplicateResult"]["allowSave"]),
+        (&"DUPLICATES_DETECTED".into(), &true.into())
+    );
+    let itself = format!("sobjects/Contact/{}", first["id"].as_str().unwrap());
+    assert_eq!(org.api("PATCH", &itself, r#"{"Email": "a@example.test"}"#).status, 204, "the same record");
+    let token = org.login();
+    let headers = [("authorization", token.as_str()), ("sforce-duplicate-rule-header", "allowSave=true")];
+    let saved = org.ask("POST", "/services/data/v61.0/sobjects/Contact", &headers, second);
+    assert_eq!(saved.status, 201, "overruled");
+}

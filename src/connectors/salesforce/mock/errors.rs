@@ -1,6 +1,6 @@
 //! Errors in the two forms that the API has: an array for a request, an item for a record.
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::connectors::mock::Reply;
 
@@ -12,11 +12,13 @@ pub struct ApiError {
     pub message: String,
     /// Save errors name the fields; others have no such member outside collections.
     pub fields: Option<Vec<String>>,
+    /// The records that a duplicate rule found.
+    pub duplicates: Option<Json>,
 }
 
 impl ApiError {
     pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), fields: None }
+        Self { status, code, message: message.into(), fields: None, duplicates: None }
     }
 
     /// Refuses a save because of its fields.
@@ -52,8 +54,9 @@ impl ApiError {
     /// Writes the reply to the whole request.
     pub fn reply(&self) -> Reply {
         let mut item = json!({ "message": self.message, "errorCode": self.code });
-        if let (Some(fields), Some(item)) = (&self.fields, item.as_object_mut()) {
-            item.insert("fields".to_owned(), json!(fields));
+        if let Some(item) = item.as_object_mut() {
+            item.extend(self.fields.iter().map(|fields| ("fields".to_owned(), json!(fields))));
+            item.extend(self.duplicates.iter().map(|found| ("duplicateResult".to_owned(), found.clone())));
         }
         Reply::json(self.status, json!([item]).to_string())
     }
@@ -61,7 +64,10 @@ impl ApiError {
     /// Writes one record's part of a collections reply.
     pub fn item(&self, id: Option<&str>) -> String {
         let fields = self.fields.clone().unwrap_or_default();
-        let error = json!({ "statusCode": self.code, "message": self.message, "fields": fields });
+        let mut error = json!({ "statusCode": self.code, "message": self.message, "fields": fields });
+        if let (Some(found), Some(error)) = (&self.duplicates, error.as_object_mut()) {
+            error.insert("duplicateResult".to_owned(), found.clone());
+        }
         match id {
             Some(id) => json!({ "id": id, "success": false, "errors": [error] }).to_string(),
             None => json!({ "success": false, "errors": [error] }).to_string(),

@@ -9,6 +9,7 @@ mod bulk;
 mod collections;
 mod composite;
 mod conditions;
+mod duplicates;
 mod errors;
 mod ids;
 mod jwt;
@@ -263,6 +264,9 @@ impl Org {
         let used = counted.unwrap_or(daily_max);
         let usage = format!("api-usage={used}/{daily_max}");
         let budget = (daily_max.saturating_sub(used), daily_max);
+        if duplicates::overruled(request) {
+            luck.overrule_duplicates();
+        }
         let mut visit = Visit { org: self, request, table, luck, now, user: user.id(), version, budget };
         let result = match counted {
             Err(_) => Err(ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")),

@@ -1,5 +1,6 @@
 //! What a save does to a row, and when it is refused.
 
+use super::duplicates;
 use super::errors::ApiError;
 use super::objects::{Field, Kind, ObjectType};
 use super::{ids, relations};
@@ -59,6 +60,9 @@ pub fn create(
     if !missing.is_empty() {
         return Err(required(&missing));
     }
+    if actor.luck.duplicate_rules() {
+        duplicates::refuse(table, object, &changes, None)?;
+    }
     let serial_name = format!("serial:{}", object.prefix);
     let serial = table.fact(&serial_name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) + 1;
     table.set_fact(&serial_name, serial.to_string());
@@ -94,6 +98,9 @@ pub fn update(
         .collect();
     if !emptied.is_empty() {
         return Err(required(&emptied));
+    }
+    if actor.luck.duplicate_rules() {
+        duplicates::refuse(table, object, &changes, Some(id))?;
     }
     row.extend(changes);
     touch(&mut row, stamp(table, actor.now), Value::text(actor.user));
