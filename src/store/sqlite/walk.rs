@@ -58,9 +58,14 @@ pub(super) fn keys_by_id(
         .filter(|(_, direction)| direction.to() == side)
         .map(|(load, _)| load.0)
         .collect();
+    // Left to itself, the planner walks the whole link for the sake of the order.
     let mut select = db.prepare_cached(match side {
-        Side::A => "SELECT key, load FROM pairs WHERE link = ?1 AND a_id = ?2 ORDER BY key",
-        Side::B => "SELECT key, load FROM pairs WHERE link = ?1 AND b_id = ?2 ORDER BY key",
+        Side::A => {
+            "SELECT key, load FROM pairs INDEXED BY pairs_a_id WHERE link = ?1 AND a_id = ?2 ORDER BY key"
+        }
+        Side::B => {
+            "SELECT key, load FROM pairs INDEXED BY pairs_b_id WHERE link = ?1 AND b_id = ?2 ORDER BY key"
+        }
     })?;
     let mut keys = Vec::with_capacity(ids.len());
     for id in ids {
