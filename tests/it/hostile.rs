@@ -2,6 +2,7 @@
 //! ends in one fault, within its time, in bounded memory, and no credential goes astray.
 
 mod bombs;
+mod canary;
 mod host;
 mod refused;
 mod replies;

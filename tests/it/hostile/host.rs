@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use record_sync::connectors::find;
-use record_sync::connectors::mock::{Mock, MockSettings, Request};
+use record_sync::connectors::mock::{Mock, MockSettings, Reply, Request};
+use record_sync::connectors::{Clock, find};
 use record_sync::engine::record::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,6 +31,9 @@ pub enum Trick {
     Together(Arc<Barrier>, Vec<u8>),
 }
 
+/// Changes a request before the mock sees it.
+pub type Disguise = Arc<dyn Fn(&Request) -> Request + Send + Sync>;
+
 /// Says whether a request meets a trick.
 pub type Plan = Arc<dyn Fn(&Request) -> Option<Trick> + Send + Sync>;
 
@@ -43,7 +46,9 @@ pub struct Host {
 struct Shared {
     url: String,
     mock: Arc<dyn Mock>,
+    clock: Clock,
     plan: Mutex<Plan>,
+    disguise: Mutex<Disguise>,
     seen: Mutex<Vec<Request>>,
     /// Bytes of floods that went out.
     flooded: AtomicU64,
@@ -54,14 +59,25 @@ const NOW: Timestamp = Timestamp(1_769_853_600_000);
 
 impl Host {
     pub async fn start(connector: &str) -> Self {
-        let described = MockSettings { description: description(connector), ..MockSettings::default() };
+        Self::start_at(connector, description(connector), Arc::new(|| NOW)).await
+    }
+
+    /// Starts one whose mock is made from this description, and whose clock is ours.
+    pub async fn start_as(connector: &str, description: serde_json::Value) -> Self {
+        Self::start_at(connector, description, record_sync::runtime::clock::real()).await
+    }
+
+    async fn start_at(connector: &str, description: serde_json::Value, clock: Clock) -> Self {
+        let described = MockSettings { description, ..MockSettings::default() };
         let mock = (find(connector).unwrap().mock.unwrap())(described);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Shared {
             url: url.clone(),
             mock,
+            clock,
             plan: Mutex::new(Arc::new(|_| None)),
+            disguise: Mutex::new(Arc::new(Request::clone)),
             seen: Mutex::default(),
             flooded: AtomicU64::new(0),
         });
@@ -83,6 +99,21 @@ impl Host {
         self.shared.seen.lock().unwrap().clear();
     }
 
+    /// Changes every request before the mock sees it.
+    pub fn disguise(&self, disguise: impl Fn(&Request) -> Request + Send + Sync + 'static) {
+        *self.shared.disguise.lock().unwrap() = Arc::new(disguise);
+    }
+
+    /// Forgets what was seen.
+    pub fn forget(&self) {
+        self.shared.seen.lock().unwrap().clear();
+    }
+
+    /// Asks the mock past HTTP, as anybody may.
+    pub fn ask(&self, request: &Request) -> Reply {
+        self.shared.mock.handle(request, (self.shared.clock)())
+    }
+
     pub fn seen(&self) -> Vec<Request> {
         self.shared.seen.lock().unwrap().clone()
     }
@@ -95,7 +126,7 @@ impl Host {
     pub fn standing(&self, stream: &str) -> usize {
         let path = format!("/__admin/records/{stream}");
         let request = Request { method: "GET".into(), path, ..Request::default() };
-        let reply = self.shared.mock.handle(&request, NOW);
+        let reply = self.shared.mock.handle(&request, (self.shared.clock)());
         serde_json::from_slice::<Vec<serde_json::Value>>(&reply.body).unwrap().len()
     }
 }
@@ -121,7 +152,8 @@ async fn serve(shared: &Shared, mut stream: TcpStream) {
     shared.seen.lock().unwrap().push(request.clone());
     let plan = Arc::clone(&shared.plan.lock().unwrap());
     let trick = plan(&request).unwrap_or_else(|| {
-        let reply = shared.mock.handle(&request, NOW);
+        let disguise = Arc::clone(&shared.disguise.lock().unwrap());
+        let reply = shared.mock.handle(&disguise(&request), (shared.clock)());
         let headers: Vec<(&str, &str)> =
             reply.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         Trick::Raw(http(reply.status, &headers, &reply.body))

@@ -37,7 +37,7 @@ poll_interval = 0.2
 }
 
 /// Writes a table in one line.
-fn toml_of(value: &serde_json::Value) -> String {
+pub(super) fn toml_of(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::Object(members) => {
             let members = members.iter().map(|(name, value)| format!("{name} = {}", toml_of(value)));

@@ -56,6 +56,11 @@ impl Daemon {
         Self::launch(home, &[], Stdio::null())
     }
 
+    /// Starts the daemon where its standard error is to be read.
+    pub fn start_saying(home: &Home, stderr: std::fs::File) -> Self {
+        Self::launch(home, &[], stderr.into())
+    }
+
     fn launch(home: &Home, arguments: &[&str], stderr: Stdio) -> Self {
         let mut all = vec!["run", "--listen", "127.0.0.1:0", "--json", "--quiet"];
         all.extend(arguments);
