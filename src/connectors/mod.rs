@@ -210,6 +210,19 @@ pub struct Features {
     pub in_flight_max: usize,
     /// [`Destination::open_load`] works.
     pub loads: bool,
+    /// Where a backlog is better written in far larger batches than `batch_max`.
+    pub bulk: Option<Bulk>,
+}
+
+/// How a backlog is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bulk {
+    /// Records that have to be waiting; fewer go by batches.
+    pub from: usize,
+    /// Records that a `write` call takes then.
+    pub max: usize,
+    /// Records that a `look_up` call takes then.
+    pub look_max: usize,
 }
 
 /// One configured product. Cheap to share; holds connections, tokens and pools.

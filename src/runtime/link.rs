@@ -13,6 +13,7 @@ use super::busy::Busy;
 use super::circle::Circles;
 use super::fuse::Fuses;
 use super::gate::GateKeeper;
+use super::look;
 use crate::config::FuseConfig;
 use crate::connectors::{Call, Class, Clock, Destination, Features, StreamSpec, System};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
@@ -58,6 +59,14 @@ impl End {
     pub fn batch_limit(&self) -> usize {
         let most = self.tuning.load().batch_size.clamp(1, self.features.batch_max.max(1));
         self.gate.as_ref().map_or(most, |gate| gate.batch_limit(most))
+    }
+
+    /// Returns how many records a call may write, and how many it may look up, of so many that wait.
+    pub fn call_limits(&self, waiting: usize) -> (usize, usize) {
+        match self.features.bulk {
+            Some(bulk) if waiting >= bulk.from => (bulk.max.max(1), bulk.look_max.max(1)),
+            _ => (self.features.batch_max.max(1), self.features.batch_max.clamp(1, look::CHUNK_MAX)),
+        }
     }
 }
 

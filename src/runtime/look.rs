@@ -42,7 +42,7 @@ pub(super) async fn up(
 ) -> Result<Vec<Option<Record>>, Fault> {
     let end = ctx.end(side);
     let mut found = Vec::with_capacity(wanted.len());
-    for chunk in wanted.chunks(end.features.batch_max.clamp(1, CHUNK_MAX)) {
+    for chunk in wanted.chunks(end.call_limits(wanted.len()).1) {
         let answers = end.destination.look_up(chunk, call).await?;
         if answers.len() != chunk.len() {
             return Err(Fault::transient(FaultCode::Protocol, "the look-up gave another number of records"));

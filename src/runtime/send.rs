@@ -22,7 +22,7 @@ pub(super) async fn send(
     call: &Call,
 ) -> Vec<Outcome> {
     let attempts: Vec<u32> = parcels.iter().map(|parcel| parcel.job.attempts).collect();
-    let limit = ctx.end(direction.to()).features.batch_max.min(parcels.len());
+    let limit = ctx.end(direction.to()).call_limits(parcels.len()).0.min(parcels.len());
     let mut outcomes: Vec<Option<Outcome>> = parcels.iter().map(|_| None).collect();
     let mut left = job::parts(&attempts, limit);
     // The first part is the last to be pushed.

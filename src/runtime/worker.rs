@@ -100,14 +100,13 @@ async fn next(ctx: &LinkContext, direction: Direction) -> Duration {
 /// Claims and delivers one batch. Gives how long to rest where the destination can't be written to.
 async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration>, Fault> {
     let guard = along(&ctx.delivery, direction).lock().await;
-    let end = ctx.end(direction.to());
     let now = ctx.now();
     let request = LeaseRequest {
         direction,
         owner: format!("{}/{}/{}", ctx.customer, ctx.name, direction.as_str()),
         now,
         until: now.plus(ctx.lease),
-        limit: end.batch_limit(),
+        limit: batch_limit(ctx, direction).await,
     };
     let freed = ctx.busy.freed();
     let leased = ctx.store.lease(ctx.id, request).await.map_err(storage)?;
@@ -164,6 +163,18 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
     drop(hold);
     drop(guard);
     Ok(rest)
+}
+
+/// Says how many jobs to claim: a batch, or far more of a backlog where the destination is better off with that.
+async fn batch_limit(ctx: &LinkContext, direction: Direction) -> usize {
+    let end = ctx.end(direction.to());
+    if let Some(bulk) = end.features.bulk
+        && let Ok(depth) = ctx.store.depth(ctx.id).await
+        && along(&depth, direction).pending + along(&depth, direction).retrying >= bulk.from as u64
+    {
+        return bulk.max;
+    }
+    end.batch_limit()
 }
 
 /// Leaves a job alone for a moment, at no cost: the other side of its pair is being written.

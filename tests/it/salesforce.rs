@@ -5,6 +5,7 @@ mod bulk;
 mod composite;
 mod cursors;
 mod faults;
+mod jobs;
 mod logins;
 mod soap;
 mod streams;

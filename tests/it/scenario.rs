@@ -5,6 +5,7 @@
 
 mod api;
 mod audit;
+mod backlog;
 mod check;
 mod columns;
 mod crash;

@@ -107,6 +107,7 @@ impl Nature {
             batch_max: self.batch_max,
             in_flight_max: 1,
             loads: false,
+            bulk: None,
         }
     }
 

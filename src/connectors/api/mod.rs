@@ -181,6 +181,7 @@ impl System for Api {
             batch_max,
             in_flight_max: self.service.settings.in_flight,
             loads: false,
+            bulk: None,
         }
     }
 

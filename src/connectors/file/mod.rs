@@ -90,6 +90,7 @@ impl System for FileSystem {
             batch_max: 10_000,
             in_flight_max: 1,
             loads: true,
+            bulk: None,
         }
     }
 

@@ -105,6 +105,7 @@ impl System for Outreach {
             batch_max: BATCH_MAX,
             in_flight_max: IN_FLIGHT_MAX,
             loads: false,
+            bulk: None,
         }
     }
 

@@ -11,29 +11,43 @@ use async_trait::async_trait;
 use reqwest::Method;
 
 use super::forecast::forecast;
+use super::ingest::BULK_FROM;
 use super::keys::Keys;
 use super::org::{Ask, Org, no_field, protocol};
 use super::rights::{check_fields, check_upsert};
-use super::wire::{self, Columns, Described, Kind, SaveItem};
+use super::wire::{self, Described, Kind, SaveItem};
 use crate::connectors::{Batch, Call, Delivery, Destination, Outcome, StreamSpec, Wanted, Write};
-use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::record::{Key, Record, RemoteId, Schema, Value};
 
-/// Bytes of an `IN` list in a URL; the service takes 16,384 for the whole.
-const IN_BYTES_MAX: usize = 12_000;
+/// Records of one call.
+pub const CALL_MAX: usize = 200;
+/// Ids that are looked up in one call.
+pub const LOOK_MAX: usize = 2_000;
 
 /// A writing end of one object type.
 pub struct SalesforceDestination {
-    org: Arc<Org>,
-    stream: StreamSpec,
+    pub(super) org: Arc<Org>,
+    pub(super) stream: StreamSpec,
 }
 
 /// How a delivery goes out.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Road {
+pub(super) enum Road {
     Upsert,
     Update,
     Delete,
+}
+
+impl Road {
+    /// Names it as jobs do.
+    pub(super) fn operation(self) -> &'static str {
+        match self {
+            Self::Upsert => "upsert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
 }
 
 impl SalesforceDestination {
@@ -42,7 +56,7 @@ impl SalesforceDestination {
     }
 
     /// Returns the key field and the field by which records are upserted.
-    fn key_field(&self) -> Result<(&str, &str), Fault> {
+    pub(super) fn key_field(&self) -> Result<(&str, &str), Fault> {
         match self.stream.key.as_slice() {
             [field] => Ok((field, self.org.settings.external_id_field.as_deref().unwrap_or(field))),
             _ => Err(Fault::fatal(
@@ -53,8 +67,8 @@ impl SalesforceDestination {
         }
     }
 
-    /// Saves what may be saved under its key.
-    async fn save(
+    /// Writes what goes one way: by a job where there is much of it, else call by call.
+    async fn walk(
         &self,
         road: Road,
         shape: &Arc<Schema>,
@@ -65,15 +79,43 @@ impl SalesforceDestination {
         let described = self.org.described(&self.stream.stream, false, call).await?;
         let mut keys = Keys::new(&described, external_field);
         let refuse = |delivery: &&Delivery| if road == Road::Upsert { keys.refuse(delivery) } else { None };
-        let refused: Vec<Option<Outcome>> = deliveries.iter().map(refuse).collect();
-        let going = deliveries.iter().zip(&refused).filter(|(_, refused)| refused.is_none());
-        let going: Vec<&Delivery> = going.map(|(delivery, _)| *delivery).collect();
-        let mut told = match going.is_empty() {
-            true => Vec::new(),
-            false => self.send(road, shape, &going, call).await?,
+        let mut outcomes: Vec<Option<Outcome>> = deliveries.iter().map(refuse).collect();
+        let mut left = unanswered(&outcomes, deliveries);
+        if left.len() >= BULK_FROM && self.org.settings.bulk && !described.open {
+            let going: Vec<&Delivery> = left.iter().map(|(_, delivery)| *delivery).collect();
+            if let Some(told) = self.ingest(road, shape, &going, call).await? {
+                for ((at, _), outcome) in left.iter().zip(told) {
+                    put(&mut outcomes, *at, outcome);
+                }
+                left = unanswered(&outcomes, deliveries);
+            }
         }
-        .into_iter();
-        Ok(refused.into_iter().filter_map(|refused| refused.or_else(|| told.next())).collect())
+        let alone = left.len() == deliveries.len() && left.len() <= CALL_MAX;
+        let mut stopped: Option<Fault> = None;
+        for chunk in left.chunks(CALL_MAX) {
+            let going: Vec<&Delivery> = chunk.iter().map(|(_, delivery)| *delivery).collect();
+            let told = match (&stopped, road) {
+                (Some(fault), _) => Err(fault.clone()),
+                (None, Road::Delete) => self.delete(&going, call).await,
+                (None, road) => self.send(road, shape, &going, call).await,
+            };
+            let told = match told {
+                Ok(told) => told,
+                Err(fault) if alone => return Err(fault),
+                Err(fault) => {
+                    if matches!(fault.kind, FaultKind::Throttled { .. } | FaultKind::Fatal) {
+                        let untried = Fault { may_have_happened: false, ..fault.clone() };
+                        stopped.get_or_insert(untried);
+                    }
+                    vec![Outcome::Failed(of_one(fault)); chunk.len()]
+                }
+            };
+            for ((at, _), outcome) in chunk.iter().zip(told) {
+                put(&mut outcomes, *at, Some(outcome));
+            }
+        }
+        let missing = || miscounted("save", deliveries.len(), 0);
+        outcomes.into_iter().map(|outcome| outcome.ok_or_else(missing)).collect()
     }
 
     async fn send(
@@ -121,14 +163,8 @@ impl SalesforceDestination {
             _ => format!("composite/sobjects/{object}/{external}"),
         };
         let body = wire::save_body(object, records.iter().map(String::as_str));
-        let ask = Ask {
-            operation: &operation,
-            method: Method::PATCH,
-            path: &path,
-            body: Some(&body),
-            batch_size: None,
-            write: true,
-        };
+        let ask =
+            Ask { method: Method::PATCH, body: Some(&body), write: true, ..Ask::get(&operation, &path) };
         let reply = self.org.ask(ask, call).await?;
         let items = items(&operation, &reply.body, deliveries.len())?;
         let outcome = |(item, delivery): (SaveItem, &&Delivery)| match saved(&operation, road, item) {
@@ -162,14 +198,7 @@ impl SalesforceDestination {
         if !list.is_empty() {
             let operation = format!("delete {}", self.stream.stream);
             let path = format!("composite/sobjects?ids={}&allOrNone=false", list.join(","));
-            let ask = Ask {
-                operation: &operation,
-                method: Method::DELETE,
-                path: &path,
-                body: None,
-                batch_size: None,
-                write: true,
-            };
+            let ask = Ask { method: Method::DELETE, write: true, ..Ask::get(&operation, &path) };
             let reply = self.org.ask(ask, call).await?;
             for (id, item) in list.iter().zip(items(&operation, &reply.body, list.len())?) {
                 by_id.insert(id, saved(&operation, Road::Delete, item));
@@ -182,74 +211,14 @@ impl SalesforceDestination {
         };
         Ok(ids.iter().map(outcome).collect())
     }
-
-    /// Reads records by their ids, in order; those in the bin are `None`.
-    async fn by_ids(
-        &self,
-        columns: &Columns,
-        ids: &[&str],
-        call: &Call,
-    ) -> Result<Vec<Option<Record>>, Fault> {
-        let operation = format!("read {}", self.stream.stream);
-        let body = serde_json::json!({ "ids": ids, "fields": columns.names }).to_string();
-        let path = format!("composite/sobjects/{}", self.stream.stream);
-        let ask = Ask {
-            operation: &operation,
-            method: Method::POST,
-            path: &path,
-            body: Some(&body),
-            batch_size: None,
-            write: false,
-        };
-        let reply = self.org.ask(ask, call).await?;
-        let rows = wire::decode_rows(&reply.body).map_err(|error| protocol(&operation, &error))?;
-        if rows.len() != ids.len() {
-            return Err(miscounted(&operation, ids.len(), rows.len()));
-        }
-        let read = |row| columns.decode(row).map_err(|reason| unreadable(&operation, &reason));
-        let rows = rows.into_iter().map(|row| row.map(read).transpose());
-        rows.map(|row| Ok(row?.filter(|row| !row.deleted).map(|row| row.record))).collect()
-    }
-
-    /// Reads live records by their key values.
-    async fn by_keys(&self, columns: &Columns, keys: &[Key], call: &Call) -> Result<Vec<Record>, Fault> {
-        let (_, external_field) = self.key_field()?;
-        let object = &self.stream.stream;
-        let described = self.org.described(object, false, call).await?;
-        let external = described.spelling(external_field).ok_or_else(|| no_field(object, external_field))?;
-        let mut names = columns.names.clone();
-        if !names.iter().any(|name| name.eq_ignore_ascii_case(&external)) {
-            names.push(external.clone());
-        }
-        let texts = keys.iter().map(key_text).collect::<Result<Vec<_>, _>>()?;
-        let kind = kind(&described, &external).unwrap_or(Kind::Text);
-        let operation = format!("look up {object}");
-        let mut records = Vec::new();
-        for condition in wire::in_conditions(&external, kind, &texts, IN_BYTES_MAX) {
-            let soql = wire::select(object, &names, &condition);
-            let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", &soql).finish();
-            let ask = Ask {
-                operation: &operation,
-                method: Method::GET,
-                path: &format!("query?{query}"),
-                body: None,
-                batch_size: Some(2_000),
-                write: false,
-            };
-            let reply = self.org.ask(ask, call).await?;
-            let page = wire::decode_page(&reply.body).map_err(|error| protocol(&operation, &error))?;
-            for raw in page.records {
-                let row = columns.decode(raw).map_err(|reason| unreadable(&operation, &reason))?;
-                records.push(row.record);
-            }
-        }
-        Ok(records)
-    }
 }
 
 #[async_trait]
 impl Destination for SalesforceDestination {
     async fn write(&self, batch: &Batch, call: &Call) -> Result<Vec<Outcome>, Fault> {
+        if self.org.settings.bulk && !self.org.described(&self.stream.stream, false, call).await?.open {
+            self.org.no_job_at_work(&self.stream.stream, call).await?;
+        }
         let mut roads: [(Road, Vec<(usize, &Delivery)>); 3] =
             [Road::Delete, Road::Upsert, Road::Update].map(|road| (road, Vec::new()));
         for (at, delivery) in batch.deliveries.iter().enumerate() {
@@ -262,11 +231,7 @@ impl Destination for SalesforceDestination {
         let mut failed = None;
         for (road, chosen) in roads.iter().filter(|(_, chosen)| !chosen.is_empty()) {
             let deliveries: Vec<&Delivery> = chosen.iter().map(|(_, delivery)| *delivery).collect();
-            let result = match road {
-                Road::Delete => self.delete(&deliveries, call).await,
-                road => self.save(*road, &batch.shape, &deliveries, call).await,
-            };
-            let told = match result {
+            let told = match self.walk(*road, &batch.shape, &deliveries, call).await {
                 Ok(told) => told,
                 // The other calls of this batch had replies of their own, which must not be lost.
                 Err(fault) => {
@@ -291,71 +256,33 @@ impl Destination for SalesforceDestination {
     }
 
     async fn look_up(&self, wanted: &[Wanted], call: &Call) -> Result<Vec<Option<Record>>, Fault> {
-        if wanted.is_empty() {
-            return Ok(Vec::new());
-        }
-        let columns = self.org.columns(&self.stream, false, call).await?;
-        let mut found: Vec<Option<Record>> = vec![None; wanted.len()];
-        let with_id: Vec<(usize, &str)> = wanted
-            .iter()
-            .enumerate()
-            .filter_map(|(at, wanted)| wanted.id.as_ref().map(|id| (at, id.as_str())))
-            .collect();
-        if !with_id.is_empty() {
-            let ids: Vec<&str> = with_id.iter().map(|(_, id)| *id).collect();
-            let records = self.by_ids(&columns, &ids, call).await?;
-            for ((at, _), record) in with_id.iter().zip(records) {
-                if let Some(place) = found.get_mut(*at) {
-                    *place = record;
-                }
-            }
-        }
-        // Those without an id, and those that went: another record may stand there under the key.
-        let keys: Vec<Key> = wanted
-            .iter()
-            .zip(&found)
-            .filter(|(_, found)| found.is_none())
-            .map(|(wanted, _)| wanted.key.clone())
-            .collect();
-        if keys.is_empty() {
-            return Ok(found);
-        }
-        let by_key = ByKey::new(self.by_keys(&columns, &keys, call).await?, &self.stream.key);
-        for (place, wanted) in found.iter_mut().zip(wanted) {
-            if place.is_none() {
-                *place = by_key.get(&wanted.key);
-            }
-        }
-        Ok(found)
+        self.find(wanted, call).await
     }
 }
 
-/// Records by key: the exact one first, then the one that differs in case only, since most external
-/// ids ignore it.
-struct ByKey {
-    exact: HashMap<Key, Record>,
-    folded: HashMap<String, Key>,
+/// Lists what has no outcome yet.
+fn unanswered<'d>(outcomes: &[Option<Outcome>], deliveries: &[&'d Delivery]) -> Vec<(usize, &'d Delivery)> {
+    let open = outcomes.iter().zip(deliveries).enumerate().filter(|(_, (outcome, _))| outcome.is_none());
+    open.map(|(at, (_, delivery))| (at, *delivery)).collect()
 }
 
-impl ByKey {
-    fn new(records: Vec<Record>, fields: &[String]) -> Self {
-        let mut made = Self { exact: HashMap::new(), folded: HashMap::new() };
-        for record in records {
-            let Ok(key) = Key::from_values(fields.iter().map(|field| record.get(field))) else { continue };
-            made.folded.insert(key.to_string().to_lowercase(), key.clone());
-            made.exact.insert(key, record);
-        }
-        made
+fn put(outcomes: &mut [Option<Outcome>], at: usize, outcome: Option<Outcome>) {
+    if let Some(place) = outcomes.get_mut(at) {
+        *place = outcome;
     }
+}
 
-    fn get(&self, key: &Key) -> Option<Record> {
-        let other = || self.exact.get(self.folded.get(&key.to_string().to_lowercase())?);
-        self.exact.get(key).or_else(other).cloned()
+/// Turns the refusal of one call among several into what it means for each record: the one that spoiled it is
+/// found by the smaller calls of later attempts.
+fn of_one(fault: Fault) -> Fault {
+    match fault.kind {
+        FaultKind::Rejected => Fault { kind: FaultKind::Transient, ..fault },
+        _ => fault,
     }
 }
 
 /// Tells whether a field goes out as the record's key, if at all.
-fn is_of_key(road: Road, name: &str, external: &str, key_field: &str) -> bool {
+pub(super) fn is_of_key(road: Road, name: &str, external: &str, key_field: &str) -> bool {
     name.eq_ignore_ascii_case(external) || road == Road::Update && name.eq_ignore_ascii_case(key_field)
 }
 
@@ -368,23 +295,23 @@ fn road(delivery: &Delivery) -> Road {
 }
 
 /// Returns the spellings of the shape's names, in order.
-fn spellings(described: &Described, shape: &Schema, object: &str) -> Result<Vec<String>, Fault> {
+pub(super) fn spellings(described: &Described, shape: &Schema, object: &str) -> Result<Vec<String>, Fault> {
     shape.names().map(|name| described.spelling(name).ok_or_else(|| no_field(object, name))).collect()
 }
 
-fn kind(described: &Described, name: &str) -> Option<Kind> {
+pub(super) fn kind(described: &Described, name: &str) -> Option<Kind> {
     // An open field takes whatever comes, whatever came first.
     described.field(name).filter(|_| !described.open).map(|field| field.kind)
 }
 
 /// Returns the key's value as the batch gives it: a number stays one.
-fn given_key(shape: &Schema, key_field: &str, delivery: &Delivery) -> Option<Value> {
+pub(super) fn given_key(shape: &Schema, key_field: &str, delivery: &Delivery) -> Option<Value> {
     let (Write::Create(values) | Write::Update(values)) = &delivery.write else { return None };
     let value = values.get(shape.position(key_field)?)?;
     (!value.is_missing() && *value != Value::Null).then(|| value.clone())
 }
 
-fn key_text(key: &Key) -> Result<String, Fault> {
+pub(super) fn key_text(key: &Key) -> Result<String, Fault> {
     match key.parts().as_slice() {
         [part] => Ok(part.to_string()),
         _ => Err(Fault::rejected(FaultCode::Validation, "the key has several parts")),
@@ -401,7 +328,7 @@ fn items(operation: &str, body: &[u8], count: usize) -> Result<Vec<SaveItem>, Fa
 }
 
 /// Turns one record's answer into its outcome.
-fn saved(operation: &str, road: Road, item: SaveItem) -> Outcome {
+pub(super) fn saved(operation: &str, road: Road, item: SaveItem) -> Outcome {
     if item.success {
         return Outcome::Delivered { id: item.id.map(Into::into), revision: None, stored: None };
     }
@@ -413,10 +340,6 @@ fn saved(operation: &str, road: Road, item: SaveItem) -> Outcome {
     }
 }
 
-fn miscounted(operation: &str, asked: usize, answered: usize) -> Fault {
+pub(super) fn miscounted(operation: &str, asked: usize, answered: usize) -> Fault {
     Fault::transient(FaultCode::Protocol, format!("{operation}: {answered} answers to {asked} records"))
-}
-
-fn unreadable(operation: &str, reason: &str) -> Fault {
-    Fault::transient(FaultCode::Protocol, format!("{operation}: {reason}"))
 }

@@ -2,16 +2,21 @@
 //!
 //! - [`wire`] is what is sent, what comes back and what a refusal means, pure;
 //! - [`org`] sends it, with a token;
-//! - [`source`] reads by a keyset over (SystemModstamp, Id), deletions included;
-//! - [`destination`] upserts by external id, up to 200 records a call;
+//! - [`source`] reads by a keyset over (SystemModstamp, Id), deletions included, a long first read by [`extract`];
+//! - [`destination`] upserts by external id, up to 200 records a call, a backlog by [`ingest`];
+//! - [`jobs`] are what both of the latter work with;
 //! - [`mock`] is an org that the project ships.
 //!
-//! Absent on purpose: the bulk API, composite trees, links to parents by external id.
+//! Absent on purpose: composite trees, links to parents by external id.
 
 mod destination;
+mod extract;
 mod forecast;
+mod ingest;
+mod jobs;
 mod keys;
 mod login;
+mod lookup;
 mod mock;
 mod org;
 mod restored;
@@ -25,11 +30,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Call, Connector, Deletes, Destination, Features, NoBytes, Open, Source, StreamInfo, StreamSpec, System,
+    Bulk, Call, Connector, Deletes, Destination, Features, NoBytes, Open, Source, StreamInfo, StreamSpec,
+    System,
 };
 use crate::engine::fault::Fault;
 
-use destination::SalesforceDestination;
+use destination::{CALL_MAX, LOOK_MAX, SalesforceDestination};
+use ingest::{BULK_FROM, BULK_MAX};
 use org::{Org, no_field};
 use source::SalesforceSource;
 
@@ -62,9 +69,14 @@ impl System for Salesforce {
             compare_and_set: false,
             upsert_by_key: true,
             // An external id need not be unique.
-            batch_max: 200,
+            batch_max: CALL_MAX,
             in_flight_max: 4,
             loads: false,
+            bulk: self.org.settings.bulk.then_some(Bulk {
+                from: BULK_FROM,
+                max: BULK_MAX,
+                look_max: LOOK_MAX,
+            }),
         }
     }
 

@@ -1,6 +1,6 @@
 //! An org as its callers see it: authorised calls, descriptions, and what we wrote there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,13 +13,18 @@ use super::settings::Settings;
 use super::wire::{self, Columns, Described};
 use crate::connectors::rest::{self, RawReply, RawRequest, RestClient, RestOptions, Tokens};
 use crate::connectors::{Call, Open, StreamSpec};
-use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::record::{Record, Timestamp};
 
 /// Own writes that are remembered at most.
 const FOOTPRINTS_MAX: usize = 100_000;
 /// How often `/limits` is asked at most, in milliseconds.
 const LIMITS_EVERY_MS: i64 = 300_000;
+
+/// How often an answer is asked for at most, and how soon the second time.
+const ASKED_MAX: u32 = 4;
+const AGAIN_FIRST: Duration = Duration::from_millis(500);
+const JSON: &str = "application/json";
 
 /// One org.
 pub struct Org {
@@ -32,6 +37,10 @@ pub struct Org {
     footprints: Mutex<HashMap<(String, String), Option<Timestamp>>>,
     /// When `/limits` was asked last, in milliseconds since 1970.
     limits_asked_at: AtomicI64,
+    /// Ingest jobs of ours that may be writing, by their object.
+    pub(super) at_work: Mutex<HashMap<String, String>>,
+    /// Objects that were looked at for jobs of an earlier process.
+    pub(super) looked_for_jobs: Mutex<HashSet<String>>,
 }
 
 /// What a request is about, apart from where and who.
@@ -46,6 +55,23 @@ pub struct Ask<'a> {
     pub batch_size: Option<usize>,
     /// It could change something.
     pub write: bool,
+    /// The body, or else the reply, is CSV.
+    pub is_csv: bool,
+}
+
+impl<'a> Ask<'a> {
+    /// Asks for something, to begin with; whatever has another method changes nothing but jobs.
+    pub fn get(operation: &'a str, path: &'a str) -> Self {
+        Self {
+            operation,
+            method: Method::GET,
+            path,
+            body: None,
+            batch_size: None,
+            write: false,
+            is_csv: false,
+        }
+    }
 }
 
 impl Org {
@@ -66,6 +92,8 @@ impl Org {
             described: Mutex::default(),
             footprints: Mutex::default(),
             limits_asked_at,
+            at_work: Mutex::default(),
+            looked_for_jobs: Mutex::default(),
         })
     }
 
@@ -78,13 +106,13 @@ impl Org {
             let url = format!("{}/services/data/v{}/{}", token.instance_url, lock(&self.version), ask.path);
             let mut request = RawRequest::new(ask.operation, ask.method.clone(), url)
                 .bearer(token.secret.expose_secret())
-                .header("accept", "application/json");
+                .header("accept", if ask.is_csv && ask.body.is_none() { "text/csv" } else { JSON });
             if let Some(size) = ask.batch_size {
                 request =
                     request.header("sforce-query-options", &format!("batchSize={}", size.clamp(200, 2000)));
             }
             if let Some(body) = ask.body {
-                request = request.body("application/json", body);
+                request = request.body(if ask.is_csv { "text/csv" } else { JSON }, body);
             }
             let reply = self.rest.send(request, call).await?;
             if reply.status == 401 {
@@ -101,6 +129,21 @@ impl Org {
         }
     }
 
+    /// Asks for something until there is an answer, a few times.
+    pub async fn ask_again(&self, ask: Ask<'_>, call: &Call) -> Result<RawReply, Fault> {
+        let mut pause = AGAIN_FIRST;
+        for _ in 1..ASKED_MAX {
+            match self.ask(ask.clone(), call).await {
+                Err(fault) if matches!(fault.kind, FaultKind::Transient) && !fault.is_stopping() => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                other => return other,
+            }
+        }
+        self.ask(ask, call).await
+    }
+
     /// Asks for the budget where replies don't tell it (a proxy may cut the header out), now and then;
     /// what comes back is read on its way through the gate's report.
     async fn ask_limits(&self, token: &Token, call: &Call) {
@@ -114,7 +157,7 @@ impl Org {
             let url = format!("{}/services/data/v{}/limits", token.instance_url, lock(&self.version));
             let request = RawRequest::new("read the limits", Method::GET, url)
                 .bearer(token.secret.expose_secret())
-                .header("accept", "application/json");
+                .header("accept", JSON);
             // Not to know the budget is no trouble: a refusal will tell.
             let _ = self.rest.send(request, call).await;
         }
@@ -135,14 +178,7 @@ impl Org {
         }
         let operation = format!("describe {object}");
         let path = format!("sobjects/{object}/describe");
-        let ask = Ask {
-            operation: &operation,
-            method: Method::GET,
-            path: &path,
-            body: None,
-            batch_size: None,
-            write: false,
-        };
+        let ask = Ask::get(&operation, &path);
         let reply = match self.ask(ask.clone(), call).await {
             // The same refusal stands for an unknown object and for an unknown version.
             Err(fault) if fault.code == FaultCode::Configuration => match self.find_version(call).await? {
@@ -165,7 +201,7 @@ impl Org {
     async fn find_version(&self, call: &Call) -> Result<bool, Fault> {
         let operation = "look which API versions the org offers";
         let url = format!("{}/services/data/", self.tokens.get(call).await?.token().instance_url);
-        let request = RawRequest::new(operation, Method::GET, url).header("accept", "application/json");
+        let request = RawRequest::new(operation, Method::GET, url).header("accept", JSON);
         let reply = self.rest.send(request, call).await?;
         if !reply.is_success() {
             // Then the object is to blame.
@@ -264,6 +300,11 @@ pub fn no_field(object: &str, field: &str) -> Fault {
     )
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+/// Builds the fault of a row that can't be read.
+pub fn unreadable(operation: &str, reason: &str) -> Fault {
+    Fault::transient(FaultCode::Protocol, format!("{operation}: {reason}"))
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -51,6 +51,8 @@ pub struct Settings {
     /// The field by which records are upserted, where it is not the link's key field.
     pub external_id_field: Option<String>,
     pub page_size: usize,
+    /// Long reads and backlogs go by jobs of the bulk API.
+    pub bulk: bool,
     pub overlap: Duration,
     pub timeout_ms: u64,
 }
@@ -77,6 +79,7 @@ struct Raw {
     api_version: Option<String>,
     external_id_field: Option<String>,
     page_size: Option<usize>,
+    bulk: Option<Bulk>,
     overlap_seconds: Option<u64>,
     timeout_ms: Option<u64>,
 }
@@ -88,6 +91,13 @@ enum Wish {
     Password,
     RefreshToken,
     Jwt,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum Bulk {
+    Auto,
+    Never,
 }
 
 /// Returns the JSON Schema of the settings.
@@ -118,6 +128,10 @@ pub fn schema() -> Json {
             },
             "external_id_field": text("The field by which records are upserted; the link's key field where left out"),
             "page_size": { "type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_MAX },
+            "bulk": {
+                "enum": ["auto", "never"], "default": "auto",
+                "description": "Long reads and backlogs go by the bulk API where that takes fewer calls",
+            },
             "overlap_seconds": {
                 "type": "integer", "minimum": 0, "maximum": 86400, "default": 60,
                 "description": "How far back every poll reads again, for saves that show late",
@@ -190,6 +204,7 @@ fn resolve(settings: &Json, mock_url: Option<&str>, base_dir: &Path) -> Result<S
         external_id_field: raw.external_id_field,
         page_size: bounded("page_size", raw.page_size.unwrap_or(PAGE_MAX) as u64, 1, PAGE_MAX as u64)?
             as usize,
+        bulk: raw.bulk != Some(Bulk::Never),
         overlap: Duration::from_secs(bounded("overlap_seconds", overlap_seconds, 0, 86_400)?),
         timeout_ms: bounded("timeout_ms", raw.timeout_ms.unwrap_or(60_000), 1, 600_000)?,
     })

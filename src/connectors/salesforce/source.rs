@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use reqwest::Method;
 
+use super::extract::Extract;
 use super::org::{Ask, CLOCK_SKEW, Org, key_text, protocol};
 use super::wire::{self, Columns, Row};
 use crate::connectors::rest::{Keyset, Phase, Shown, malformed, server_time};
@@ -24,6 +24,10 @@ pub struct SalesforceSource {
     pub(super) columns: Option<Columns>,
     /// Rows within reach of the overlap that are decided.
     shown: Shown,
+    /// Where rows come by a job.
+    pub(super) extract: Option<Extract>,
+    /// No job for this read: it is short, or one did not work.
+    pub(super) left_for_pages: bool,
 }
 
 /// A page as it came.
@@ -37,7 +41,7 @@ pub(super) struct Fetched {
 
 impl SalesforceSource {
     pub fn new(org: Arc<Org>, stream: StreamSpec) -> Self {
-        Self { org, stream, columns: None, shown: Shown::default() }
+        Self { org, stream, columns: None, shown: Shown::default(), extract: None, left_for_pages: false }
     }
 
     /// Asks for the rows that the end of a query names.
@@ -54,14 +58,8 @@ impl SalesforceSource {
         let soql = wire::select(object, &columns.names, rest);
         let verb = if with_deleted { "queryAll" } else { "query" };
         let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", &soql).finish();
-        let ask = Ask {
-            operation: &operation,
-            method: Method::GET,
-            path: &format!("{verb}?{query}"),
-            body: None,
-            batch_size: Some(limit),
-            write: false,
-        };
+        let path = format!("{verb}?{query}");
+        let ask = Ask { batch_size: Some(limit), ..Ask::get(&operation, &path) };
         let reply = self.org.ask(ask, call).await?;
         let page = wire::decode_page(&reply.body).map_err(|error| protocol(&operation, &error))?;
         let mut last = None;
@@ -136,6 +134,7 @@ impl Source for SalesforceSource {
         let position = after.map(Keyset::decode).transpose()?;
         if position.is_none() {
             self.shown.clear();
+            self.left_for_pages = false;
         }
         let new_pass = position.as_ref().is_none_or(|position| position.id.is_none());
         // Where all fields are asked for, new ones may have come since the last pass.
@@ -147,11 +146,22 @@ impl Source for SalesforceSource {
         // The first read is about what there is; what went before it is nobody's business.
         let first = position.as_ref().is_none_or(|position| position.phase == Phase::First);
         let rest = wire::keyset(position.as_ref().map(Keyset::after), limit);
-        let fetched = match self.fetch(&rest, !first, limit, call).await {
+        let after_row = position.as_ref().map(Keyset::after);
+        let fetched = match first {
+            true => self.extracted(after_row, &rest, limit, call).await,
+            false => Ok(None),
+        };
+        let fetched = match fetched {
+            Ok(None) => self.fetch(&rest, !first, limit, call).await,
+            Ok(Some(fetched)) => Ok(fetched),
+            Err(fault) => Err(fault),
+        };
+        let fetched = match fetched {
             Ok(fetched) => fetched,
             Err(fault) => {
                 // A field may have gone or come: look again next time.
                 self.columns = None;
+                self.extract = None;
                 return Err(fault);
             }
         };
@@ -242,6 +252,6 @@ fn key_of(record: &Record, key: &[String]) -> Option<Key> {
     Key::from_values(key.iter().map(|field| record.get(field))).ok()
 }
 
-fn defect() -> Fault {
+pub(super) fn defect() -> Fault {
     Fault::transient(crate::engine::fault::FaultCode::Protocol, "the columns were not resolved")
 }

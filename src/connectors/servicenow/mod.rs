@@ -128,6 +128,7 @@ impl System for ServiceNow {
             batch_max: BATCH_MAX,
             in_flight_max: IN_FLIGHT_MAX,
             loads: false,
+            bulk: None,
         }
     }
 

@@ -166,6 +166,7 @@ impl System for Sqlite {
             batch_max: BATCH_MAX,
             in_flight_max: 1,
             loads: false,
+            bulk: None,
         }
     }
 

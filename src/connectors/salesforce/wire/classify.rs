@@ -225,6 +225,17 @@ fn shown(refusal: &Refusal) -> String {
     out
 }
 
+/// Says why a job failed as a whole, without what may quote a record.
+pub fn job_trouble(message: &str) -> String {
+    let (code, rest) = message.split_once(':').unwrap_or((message, ""));
+    let (what, name) = rest.rsplit_once(':').unwrap_or((rest, ""));
+    let (what, name) = (what.trim(), name.trim());
+    match what == "Field name not found" && super::describe::is_name(name) {
+        true => format!("{}: there is no field {name}", code.trim()),
+        false => code.trim().chars().take(60).collect(),
+    }
+}
+
 /// Cuts the name out of an INVALID_FIELD message, the rest of which quotes the query.
 fn missing_column<'m>(code: &str, message: &'m str) -> Option<&'m str> {
     let (_, rest) = message.split_once("No such column '")?;

@@ -24,6 +24,8 @@ pub struct FieldInfo {
     pub external_id: bool,
     /// Our user may set it, on a new record at least.
     pub writable: bool,
+    /// Fits into a cell of CSV.
+    pub in_bulk: bool,
 }
 
 /// An object type as describe shows it.
@@ -40,6 +42,7 @@ impl Described {
         let answer: Answer = serde_json::from_slice(body)?;
         let fields = answer.fields.into_iter().map(|field| FieldInfo {
             kind: kind(&field.r#type),
+            in_bulk: !matches!(field.r#type.as_str(), "address" | "location" | "base64"),
             name: field.name,
             case_sensitive: field.case_sensitive,
             external_id: field.external_id || field.id_lookup,

@@ -1,5 +1,6 @@
 //! The wire form of Salesforce, pure: what is sent, what comes back, what a refusal means.
 
+mod bulk;
 mod classify;
 mod describe;
 mod rows;
@@ -8,9 +9,10 @@ mod soql;
 mod time;
 mod version;
 
-pub use classify::{Refusal, classify, item_fault, report};
+pub use bulk::{JobInfo, Told, cell, ingest_body, query_body, write_csv};
+pub use classify::{Refusal, classify, item_fault, job_trouble, report};
 pub use describe::{Described, Kind, is_name};
-pub use rows::{Columns, Row, decode_page, decode_rows};
+pub use rows::{Columns, Row, decode_count, decode_page, decode_rows};
 pub use save::{SaveItem, decode_saves, flag_of, push_member, save_body};
 pub use soql::{in_conditions, keyset, quoted, select};
 pub use time::{format_datetime, parse_datetime};

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use csv::StringRecord;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::bulk::value_of;
 use super::describe::Described;
 use super::time::parse_datetime;
 use crate::connectors::rest::Members;
@@ -21,6 +23,16 @@ pub struct QueryPage<'b> {
 /// Reads a query reply.
 pub fn decode_page(body: &[u8]) -> Result<QueryPage<'_>, serde_json::Error> {
     serde_json::from_slice(body)
+}
+
+/// Reads the reply to a query that only counts.
+pub fn decode_count(body: &[u8]) -> Result<u64, serde_json::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Counted {
+        total_size: u64,
+    }
+    serde_json::from_slice(body).map(|counted: Counted| counted.total_size)
 }
 
 /// Reads the reply to a read by ids: a row or `null` for each.
@@ -101,17 +113,7 @@ impl Columns {
     /// Reads a row; the error says why it has no place in the stream.
     pub fn decode(&self, whole: &RawValue) -> Result<Row, String> {
         let members: Members<'_> = serde_json::from_str(whole.get()).map_err(|error| error.to_string())?;
-        let mut values = vec![Value::Absent; self.schema.len()];
-        let mut row = Row {
-            record: Record { schema: Arc::clone(&self.schema), values: Vec::new(), meta: Meta::default() },
-            id: String::new(),
-            stamp: Timestamp(0),
-            deleted: false,
-            modified_by: String::new(),
-            problem: None,
-            hash: xxhash_rust::xxh3::xxh3_64(whole.get().as_bytes()),
-        };
-        let mut stamped = false;
+        let mut unfolding = self.unfold(xxhash_rust::xxh3::xxh3_64(whole.get().as_bytes()));
         for (at, (name, raw)) in members.0.iter().enumerate() {
             if name == "attributes" {
                 continue;
@@ -124,24 +126,94 @@ impl Columns {
             let value = match value_from_raw(raw) {
                 Ok(value) => value,
                 Err(error) => {
-                    row.problem = Some((format!("{name}: {error}"), whole.get().to_owned()));
+                    unfolding.row.problem = Some((format!("{name}: {error}"), whole.get().to_owned()));
                     continue;
                 }
             };
-            match (self.names.get(found).map(String::as_str), &value) {
-                (Some("Id"), Value::Text(text)) => row.id = text.as_str().to_owned(),
-                (Some("LastModifiedById"), Value::Text(text)) => row.modified_by = text.as_str().to_owned(),
-                (Some("IsDeleted"), Value::Bool(flag)) => row.deleted = *flag,
-                (Some("SystemModstamp"), Value::Text(text)) => {
-                    row.stamp = parse_datetime(text).ok_or("SystemModstamp is no date")?;
-                    stamped = true;
-                }
-                _ => {}
-            }
-            if let Some(place) = self.places.get(found).copied().flatten().and_then(|at| values.get_mut(at)) {
-                *place = value;
-            }
+            unfolding.put(found, value)?;
         }
+        unfolding.finish()
+    }
+
+    /// Reads a row of CSV, whose cells stand under these heads; the error says why it has no place in the stream.
+    pub fn decode_cells(
+        &self,
+        described: &Described,
+        heads: &StringRecord,
+        cells: &StringRecord,
+    ) -> Result<Row, String> {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        for cell in cells {
+            hash.update(cell.as_bytes());
+            hash.update(&[0]);
+        }
+        if cells.len() != heads.len() {
+            return Err(format!("the row has {} cells and should have {}", cells.len(), heads.len()));
+        }
+        let mut unfolding = self.unfold(hash.digest());
+        for (at, (name, cell)) in heads.iter().zip(cells).enumerate() {
+            let guess = Some(at).filter(|at| self.names.get(*at).is_some_and(|known| known == name));
+            let found =
+                guess.or_else(|| self.names.iter().position(|known| known.eq_ignore_ascii_case(name)));
+            let Some(found) = found else { continue };
+            unfolding.put(found, value_of(described.field(name).map(|field| field.kind), cell))?;
+        }
+        unfolding.finish()
+    }
+
+    fn unfold(&self, hash: u64) -> Unfolding<'_> {
+        Unfolding {
+            columns: self,
+            values: vec![Value::Absent; self.schema.len()],
+            row: Row {
+                record: Record {
+                    schema: Arc::clone(&self.schema),
+                    values: Vec::new(),
+                    meta: Meta::default(),
+                },
+                id: String::new(),
+                stamp: Timestamp(0),
+                deleted: false,
+                modified_by: String::new(),
+                problem: None,
+                hash,
+            },
+            stamped: false,
+        }
+    }
+}
+
+/// A row that is being read, column by column.
+struct Unfolding<'c> {
+    columns: &'c Columns,
+    values: Vec<Value>,
+    row: Row,
+    stamped: bool,
+}
+
+impl Unfolding<'_> {
+    /// Takes the value of a column.
+    fn put(&mut self, column: usize, value: Value) -> Result<(), String> {
+        let row = &mut self.row;
+        match (self.columns.names.get(column).map(String::as_str), &value) {
+            (Some("Id"), Value::Text(text)) => row.id = text.as_str().to_owned(),
+            (Some("LastModifiedById"), Value::Text(text)) => row.modified_by = text.as_str().to_owned(),
+            (Some("IsDeleted"), Value::Bool(flag)) => row.deleted = *flag,
+            (Some("SystemModstamp"), Value::Text(text)) => {
+                row.stamp = parse_datetime(text).ok_or("SystemModstamp is no date")?;
+                self.stamped = true;
+            }
+            _ => {}
+        }
+        let place = self.columns.places.get(column).copied().flatten();
+        if let Some(place) = place.and_then(|at| self.values.get_mut(at)) {
+            *place = value;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Row, String> {
+        let Self { mut row, values, stamped, .. } = self;
         if row.id.is_empty() || !stamped {
             return Err("the row lacks its Id or its SystemModstamp".to_owned());
         }

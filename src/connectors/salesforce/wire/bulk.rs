@@ -1,0 +1,244 @@
+//! Bulk API 2.0: jobs, the CSV that goes in and comes out, and what became of each row.
+
+use std::collections::HashMap;
+
+use csv::{ReaderBuilder, StringRecord, Terminator, WriterBuilder};
+use serde::Deserialize;
+
+use super::classify::Refusal;
+use super::describe::Kind;
+use super::save::{SaveItem, flag_of};
+use crate::engine::record::{Number, Value};
+
+/// Clears a field; an empty cell leaves it alone.
+const CLEARS: &str = "#N/A";
+
+/// What a job says of itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JobInfo {
+    pub id: String,
+    pub state: String,
+    pub object: String,
+    pub created_by_id: String,
+    pub error_message: Option<String>,
+    pub number_records_processed: u64,
+    pub number_records_failed: u64,
+}
+
+impl JobInfo {
+    /// Reads a reply that tells of one job.
+    pub fn decode(body: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(body)
+    }
+
+    /// Reads a list of jobs.
+    pub fn decode_list(body: &[u8]) -> Result<Vec<Self>, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct List {
+            records: Vec<JobInfo>,
+        }
+        serde_json::from_slice(body).map(|list: List| list.records)
+    }
+
+    /// Tells whether nothing will change any more.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state.as_str(), "JobComplete" | "Failed" | "Aborted")
+    }
+
+    /// Tells whether it may be writing at this moment.
+    pub fn is_at_work(&self) -> bool {
+        matches!(self.state.as_str(), "UploadComplete" | "InProgress")
+    }
+}
+
+/// Writes what opens a job that takes rows in.
+pub fn ingest_body(object: &str, operation: &str, external_id: Option<&str>) -> String {
+    let mut body = serde_json::json!({
+        "object": object, "operation": operation, "contentType": "CSV", "lineEnding": "LF",
+        "columnDelimiter": "COMMA",
+    });
+    if let (Some(field), Some(members)) = (external_id, body.as_object_mut()) {
+        members.insert("externalIdFieldName".to_owned(), field.into());
+    }
+    body.to_string()
+}
+
+/// Writes what opens a job that gives rows out, deleted ones with the others where they are asked for.
+pub fn query_body(soql: &str, with_deleted: bool) -> String {
+    let operation = if with_deleted { "queryAll" } else { "query" };
+    serde_json::json!({ "operation": operation, "query": soql, "lineEnding": "LF", "columnDelimiter": "COMMA" })
+        .to_string()
+}
+
+/// Writes a value as a cell; `None` where CSV can't say it. Text that is the very word for clearing is one such.
+pub fn cell(kind: Option<Kind>, value: &Value) -> Option<String> {
+    let flag = |value: &Value| match value {
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    };
+    match (kind, value) {
+        (_, Value::Absent | Value::Unknown) => Some(String::new()),
+        (_, Value::Null) => Some(CLEARS.to_owned()),
+        // The service holds no empty texts: by JSON they clear as well.
+        (_, Value::Text(text)) if text.as_str().is_empty() => Some(CLEARS.to_owned()),
+        (_, Value::Text(text)) if text.as_str() == CLEARS || text.as_str().contains('\0') => None,
+        (Some(Kind::Boolean), value) => {
+            flag(value).or_else(|| flag(&flag_of(value)?)).or_else(|| plain(value))
+        }
+        (_, value) => plain(value),
+    }
+}
+
+fn plain(value: &Value) -> Option<String> {
+    value.to_plain().map(String::from)
+}
+
+/// Writes a header and rows.
+pub fn write_csv(names: &[String], rows: &[Vec<String>]) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(Vec::new());
+    writer.write_record(names)?;
+    for row in rows {
+        writer.write_record(row)?;
+    }
+    writer.into_inner().map_err(|error| error.into_error().into())
+}
+
+/// What became of the rows of a job, by what stands in their column.
+#[derive(Default)]
+pub struct Told(HashMap<String, SaveItem>);
+
+impl Told {
+    /// Learns of rows that were saved, or of rows that were refused: both come under their own heads, followed by
+    /// the columns as they were sent, in no order.
+    pub fn learn(&mut self, body: &[u8], column: &str) -> Result<(), csv::Error> {
+        let mut reader = ReaderBuilder::new().flexible(true).from_reader(body);
+        let heads = reader.headers()?.clone();
+        let place = |name: &str| heads.iter().position(|head| head.eq_ignore_ascii_case(name));
+        // Ours may be called as theirs are; theirs come first.
+        let ours = heads.iter().enumerate().skip(2).find(|(_, head)| head.eq_ignore_ascii_case(column));
+        let (id, error, ours) = (place("sf__Id"), place("sf__Error"), ours.map(|(at, _)| at));
+        let text = |row: &StringRecord, at: Option<usize>| at.and_then(|at| row.get(at)).map(str::to_owned);
+        for row in reader.records() {
+            let row = row?;
+            let Some(key) = text(&row, ours) else { continue };
+            let errors: Vec<Refusal> = text(&row, error).as_deref().map(refusal).into_iter().collect();
+            let id = text(&row, id).filter(|id| !id.is_empty());
+            self.0.insert(key, SaveItem { id, success: errors.is_empty(), errors });
+        }
+        Ok(())
+    }
+
+    /// Hands out what is known of the row with this text in its column.
+    pub fn take(&mut self, key: &str) -> Option<SaveItem> {
+        self.0.remove(key)
+    }
+}
+
+/// Reads `CODE:message:Field1,Field2 --`.
+fn refusal(text: &str) -> Refusal {
+    let (code, rest) = text.split_once(':').unwrap_or((text, ""));
+    let (message, fields) = rest.rsplit_once(':').unwrap_or((rest, ""));
+    let fields = fields.trim().trim_end_matches("--").trim();
+    let fields = fields.split(',').map(str::trim).filter(|field| !field.is_empty()).map(str::to_owned);
+    Refusal { code: code.trim().to_owned(), message: message.to_owned(), fields: fields.collect() }
+}
+
+/// Turns a cell of a result into the value that JSON gives for it.
+pub fn value_of(kind: Option<Kind>, text: &str) -> Value {
+    if text.is_empty() {
+        return Value::Null;
+    }
+    match kind {
+        Some(Kind::Boolean) => match text {
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            other => Value::text(other),
+        },
+        Some(Kind::Number) => Number::parse(text).unwrap_or_else(|| Value::text(text)),
+        // Here moments end in Z, there in an offset.
+        Some(Kind::DateTime) => match text.strip_suffix('Z') {
+            Some(moment) => Value::text(format!("{moment}+0000")),
+            None => Value::text(text),
+        },
+        _ => Value::text(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_says_what_json_would() {
+        // (kind, value, cell, why)
+        let cases = [
+            (Some(Kind::Text), Value::text("a"), Some("a"), "text"),
+            (Some(Kind::Text), Value::Absent, Some(""), "left alone"),
+            (Some(Kind::Text), Value::Null, Some("#N/A"), "cleared"),
+            (Some(Kind::Text), Value::text(""), Some("#N/A"), "the service knows no empty text"),
+            (Some(Kind::Text), Value::text("#N/A"), None, "nobody could tell it from clearing"),
+            (Some(Kind::Text), Value::text("a\0"), None, "and this ends a text for many a reader"),
+            (Some(Kind::Text), Value::Int(7), Some("7"), "a number as text"),
+            (Some(Kind::Boolean), Value::Int(1), Some("true"), "SQLite has no flags"),
+            (Some(Kind::Boolean), Value::Bool(false), Some("false"), "a flag"),
+            (Some(Kind::Boolean), Value::text("maybe"), Some("maybe"), "will be refused"),
+            (Some(Kind::Number), Value::text("1.50"), Some("1.50"), "every digit"),
+        ];
+        for (kind, value, cell_text, why) in cases {
+            assert_eq!(cell(kind, &value).as_deref(), cell_text, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_result_reads_as_json_would() {
+        // (kind, text, value, why)
+        let cases = [
+            (Kind::Text, "", Value::Null, "empty is null"),
+            (Kind::Text, "true", Value::text("true"), "text stays text"),
+            (Kind::Boolean, "true", Value::Bool(true), "a flag"),
+            (
+                Kind::Number,
+                "12345678901234567890.12",
+                Number::parse("12345678901234567890.12").unwrap(),
+                "digits",
+            ),
+            (
+                Kind::DateTime,
+                "2024-09-09T20:41:31.000Z",
+                Value::text("2024-09-09T20:41:31.000+0000"),
+                "as a page has it",
+            ),
+            (Kind::Date, "2024-09-09", Value::text("2024-09-09"), "a day"),
+        ];
+        for (kind, text, value, why) in cases {
+            assert_eq!(value_of(Some(kind), text), value, "{why}");
+        }
+    }
+
+    #[test]
+    fn rows_are_known_by_their_own_column() {
+        let mut told = Told::default();
+        let saved = b"\"sf__Id\",\"sf__Created\",\"Ext__c\",\"Name\"\n\"003B\",\"true\",\"k2\",\"b, c\"\n\"003A\",\"false\",\"k1\",\"line\nbreak\"\n";
+        told.learn(saved, "ext__c").expect("CSV");
+        let failed = b"\"sf__Id\",\"sf__Error\",\"Ext__c\",\"Name\"\n\"\",\"REQUIRED_FIELD_MISSING:Required fields are missing: [LastName]:LastName --\",\"k3\",\"\"\n\"\",\"UNABLE_TO_LOCK_ROW:unable to obtain: 1:--\",\"k4\",\"\"\n";
+        told.learn(failed, "Ext__c").expect("CSV");
+        assert_eq!(told.take("k1").and_then(|item| item.id).as_deref(), Some("003A"), "whatever the order");
+        let item = told.take("k3").expect("told");
+        assert!(!item.success && item.id.is_none());
+        let refusal = item.errors.first().expect("an error");
+        assert_eq!(refusal.code, "REQUIRED_FIELD_MISSING");
+        assert_eq!(refusal.message, "Required fields are missing: [LastName]");
+        assert_eq!(refusal.fields, ["LastName"]);
+        assert!(told.take("k4").expect("told").errors.first().expect("an error").fields.is_empty());
+        assert!(told.take("k5").is_none(), "nothing was said of it");
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let names = ["Ext__c", "Name"].map(str::to_owned);
+        let rows = vec![vec!["k,1".to_owned(), "say \"hi\"\nand go".to_owned()]];
+        let text = write_csv(&names, &rows).expect("CSV");
+        assert_eq!(text, b"Ext__c,Name\n\"k,1\",\"say \"\"hi\"\"\nand go\"\n");
+    }
+}

@@ -1,0 +1,102 @@
+//! A backlog for a strict Salesforce, by the real binary: jobs in, a job out, and what it costs in calls.
+
+use serde_json::Value;
+
+use super::daemon::Daemon;
+use super::home::{Home, add_people, people};
+use super::outside::Outside;
+
+const RULES: &str = r#"{"links": {"people": {"fields":
+    {"record_id": "External_Id__c", "name": "LastName", "email": "Email"}}}}"#;
+const PEOPLE: i64 = 21_000;
+
+fn settings(mock: &Outside) -> String {
+    let url = mock.url();
+    format!(
+        r#"
+[service]
+state = "sqlite:data/state.sqlite"
+
+[default]
+max_requests = 100000
+window_size = 1
+flush_interval = 0.05
+retry = {{ base = 0.05, max = 0.2, attempts_max = 20 }}
+breaker = {{ failures = 1000, failure_rate = 1.0 }}
+
+[default.systems.app]
+connector = "sqlite"
+path = "data/demo.sqlite"
+
+[default.systems.crm]
+connector = "salesforce"
+base_url = "{url}"
+client_id = "client-id"
+client_secret = "client-secret"
+overlap_seconds = 1
+
+[default.links.people]
+a = {{ system = "app", stream = "users", key = "record_id" }}
+b = {{ system = "crm", stream = "Contact", key = "External_Id__c" }}
+poll_interval = 0.2
+"#
+    )
+}
+
+async fn calls(mock: &Outside) -> Vec<Value> {
+    let mut arrivals = mock.get("arrivals").await;
+    arrivals.retain(|arrival| !arrival["path"].as_str().unwrap().contains("oauth2"));
+    arrivals
+}
+
+async fn admin(mock: &Outside, method: &str, path: &str, body: &str) {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = client.request(method.parse().unwrap(), format!("{}/__admin/{path}", mock.url()));
+    assert!(request.body(body.to_owned()).send().await.unwrap().status().is_success());
+}
+
+fn keys(rows: &[Value]) -> usize {
+    let mut keys: Vec<&str> = rows.iter().map(|row| row["External_Id__c"].as_str().unwrap()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), rows.len(), "none twice");
+    keys.len()
+}
+
+#[tokio::test]
+async fn a_backlog_goes_by_jobs_both_ways_and_none_arrives_twice() {
+    let home = Home::new("", RULES);
+    let mock = Outside::start(&home, "salesforce", &["--strict"]);
+    home.write("customer_settings.toml", &settings(&mock));
+    add_people(&mut home.app(), 1..=PEOPLE);
+    // The process dies with a job at work.
+    let daemon = Daemon::start(&home);
+    super::daemon::until(
+        "a job",
+        async || calls(&mock).await,
+        |calls| calls.iter().any(|call| call["path"].as_str().unwrap().ends_with("/batches")),
+    )
+    .await;
+    daemon.kill();
+    admin(&mock, "DELETE", "arrivals", "").await;
+    home.once("people");
+    let rows = mock.get("records/Contact").await;
+    assert_eq!(keys(&rows), PEOPLE as usize);
+    let calls_in = calls(&mock).await.len();
+
+    // Another table reads them all.
+    let other = Home::new("", RULES);
+    other.write("customer_settings.toml", &settings(&mock));
+    admin(&mock, "DELETE", "arrivals", "").await;
+    other.once("people");
+    assert_eq!(people(&other.app()).len(), PEOPLE as usize);
+    let calls_out = calls(&mock).await;
+    println!(
+        "salesforce: {calls_in} calls for {PEOPLE} records in, {} for as many out ({:.1} and {:.1} for each 1000)",
+        calls_out.len(),
+        calls_in as f64 / PEOPLE as f64 * 1000.0,
+        calls_out.len() as f64 / PEOPLE as f64 * 1000.0,
+    );
+    assert!(calls_in <= 150, "{calls_in}");
+    assert!(calls_out.len() <= 40, "{calls_out:?}");
+}
