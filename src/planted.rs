@@ -66,6 +66,8 @@ bugs! {
     BatchIsThrough: "a batch counts as delivered where one of its records was",
     LostUnnoted: "what arrived for a job that was cancelled meanwhile is not known",
     OutcomesMixedUp: "outcomes are laid to the wrong records",
+    SentUnremembered: "what is about to be sent is not remembered before it goes out",
+    SentUnrecognised: "what stands at the destination is not laid beside what was sent",
     TransientIsFinal: "a fault that passes ends in a dead letter",
     // Storing.
     TwoTransactions: "pairs and cursor are stored before their jobs",

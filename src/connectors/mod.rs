@@ -371,6 +371,13 @@ pub enum Outcome {
     Failed(Fault),
 }
 
+impl Outcome {
+    /// Tells whether the write may have been carried out although nobody says so.
+    pub fn may_have_happened(&self) -> bool {
+        matches!(self, Self::Failed(fault) if fault.may_have_happened)
+    }
+}
+
 /// What to look up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {

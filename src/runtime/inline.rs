@@ -9,6 +9,7 @@ use super::meter;
 use super::page::{Entry, decide};
 use super::revive::is_revival;
 use super::tell::{self, Answer};
+use super::unanswered::OnItsWay;
 use crate::connectors::{Batch, Class, Delivery, Load, Outcome, Write};
 use crate::engine::fault::{Fault, FaultKind};
 use crate::engine::plan::{
@@ -23,6 +24,8 @@ pub struct Inline {
     pub count: u64,
     /// Records that the destination refused for good, by their place in the page.
     pub failed: HashMap<usize, Fault>,
+    /// What went out, to be answered by what is stored of the page.
+    pub(super) sent: Vec<OnItsWay>,
 }
 
 /// Tells whether a page delivers in this direction by itself.
@@ -61,7 +64,7 @@ pub async fn deliver(ctx: &LinkContext, entries: &mut [Entry]) -> Inline {
         if !at_once(ctx, direction) || ctx.fuses.is_held(direction) {
             continue;
         }
-        let places = places(entries, direction);
+        let places = places(ctx, entries, direction);
         if places.is_empty() {
             continue;
         }
@@ -76,8 +79,8 @@ pub async fn deliver(ctx: &LinkContext, entries: &mut [Entry]) -> Inline {
 }
 
 /// The entries that want a write in this direction and for which no job stands already. What was deleted
-/// there becomes a job, which looks whether its source still stands.
-fn places(entries: &[Entry], direction: Direction) -> Vec<usize> {
+/// there becomes a job, which looks whether its source still stands; so does what was sent and not answered.
+fn places(ctx: &LinkContext, entries: &[Entry], direction: Direction) -> Vec<usize> {
     entries
         .iter()
         .enumerate()
@@ -89,6 +92,7 @@ fn places(entries: &[Entry], direction: Direction) -> Vec<usize> {
             )
         })
         .filter(|(_, entry)| !is_revival(&entry.pair, direction, along(&entry.actions, direction)))
+        .filter(|(_, entry)| !ctx.unanswered.has(&entry.pair.key, direction))
         .map(|(place, _)| place)
         .collect()
 }
@@ -101,12 +105,34 @@ async fn deliver_chunk(
     inline: &mut Inline,
 ) {
     let end = ctx.end(direction.to());
+    let writes = places.iter().filter_map(|&place| entries.get(place)).map(|entry| {
+        let made_from = entry.pair.side(direction.from()).now();
+        (&entry.pair.key, made_from, along(&entry.actions, direction))
+    });
+    let sent = match ctx.send(direction, writes).await {
+        Ok(sent) => sent,
+        Err(fault) => {
+            // What is not remembered does not go out; all become jobs.
+            note(ctx, direction, fault.to_string());
+            return;
+        }
+    };
     let deliveries = take_deliveries(entries, places, direction);
     let batch = Batch { shape: Arc::clone(ctx.rules.shape(direction.to())), deliveries };
     let began = tokio::time::Instant::now();
     let answer = end.destination.write(&batch, &ctx.call(Class::Live)).await;
     meter::attempted(ctx, direction, began.elapsed());
     give_back(entries, places, direction, batch.deliveries);
+    let is_open = match &answer {
+        Ok(outcomes) if outcomes.len() == places.len() => outcomes.iter().any(Outcome::may_have_happened),
+        Ok(_) => true,
+        Err(fault) => fault.may_have_happened,
+    };
+    match sent {
+        // All of it stays in mind until each record has been looked at.
+        Some(sent) if is_open => ctx.keep_in_mind(&sent),
+        sent => inline.sent.extend(sent),
+    }
     let outcomes = match answer {
         Ok(outcomes) if outcomes.len() == places.len() => outcomes,
         Ok(outcomes) => {
@@ -275,7 +301,7 @@ pub async fn stage(
     load: &mut Box<dyn Load>,
 ) -> Result<Inline, Fault> {
     let mut inline = Inline::default();
-    let places: Vec<usize> = places(entries, direction)
+    let places: Vec<usize> = places(ctx, entries, direction)
         .into_iter()
         .filter(|&place| {
             entries

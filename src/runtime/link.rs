@@ -14,6 +14,7 @@ use super::circle::Circles;
 use super::fuse::Fuses;
 use super::gate::GateKeeper;
 use super::look;
+use super::unanswered::Unanswered;
 use crate::config::FuseConfig;
 use crate::connectors::{Call, Class, Clock, Destination, Features, StreamSpec, System};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
@@ -156,6 +157,7 @@ pub struct LinkContext {
     forgotten: Mutex<Forgotten>,
     pub circles: Circles,
     pub(super) busy: Busy,
+    pub(super) unanswered: Unanswered,
     pub view: Arc<LinkView>,
     /// The names of the passes that are under way, a side each.
     pub runs: [Mutex<Arc<str>>; 2],
@@ -312,6 +314,7 @@ impl LinkContext {
             forgotten: Default::default(),
             circles: Default::default(),
             busy: Default::default(),
+            unanswered: Default::default(),
             view: parts.view,
             runs: [Mutex::new("".into()), Mutex::new("".into())],
             names: AtomicU64::new(0),

@@ -43,6 +43,7 @@ mod sights;
 pub mod supervisor;
 mod tell;
 mod twins;
+mod unanswered;
 pub mod undo;
 pub mod vault;
 mod verdict;

@@ -258,6 +258,7 @@ async fn open(
         ctx.fuses.set_halted(direction.from(), own && halted);
     }
     fuse::thaw(&ctx, &state, holds).await?;
+    ctx.take_up().await?;
     Ok(Some((Arc::new(ctx), state)))
 }
 

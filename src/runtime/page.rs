@@ -17,8 +17,9 @@ use super::presence::shift;
 use super::recheck;
 use super::sights;
 use super::tell;
+use super::unanswered::OnItsWay;
 use super::verdict;
-use super::wanted::{asked, job_for, noted};
+use super::wanted::{asked, job_for, noted, sync_job};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::history::{Event, Verdicts, What};
 use crate::engine::job::JobState;
@@ -91,6 +92,7 @@ pub struct Delivered {
     moved: [Presence; 2],
     outcomes: Outcomes,
     tally: Tally,
+    sent: Vec<OnItsWay>,
 }
 
 /// What became of a page that was to be stored.
@@ -149,6 +151,8 @@ pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -
         Mode::Plan | Mode::Load(..) => build(ctx, entries, &mut tally, &mut outcomes, delivered.failed),
     };
     commit.history.splice(..0, told);
+    commit.answered.extend(&facts.sent);
+    commit.answered.extend(delivered.sent.iter().map(|sent| sent.batch));
     commit.counted.accepted += delivered.count;
     commit.counted.delivered += if planted(Bug::DeliveredUncounted) { 0 } else { delivered.count };
     tally.delivered = delivered.count;
@@ -157,12 +161,18 @@ pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -
     if let Mode::Load(_, load, _) = mode {
         commit.load = Some(*load);
     }
-    Ok(Delivered { facts, commit, moved, outcomes, tally })
+    Ok(Delivered { facts, commit, moved, outcomes, tally, sent: delivered.sent })
 }
 
 /// Stores what was decided and delivered.
 pub async fn store(ctx: &LinkContext, delivered: Delivered) -> Result<Stored, Fault> {
-    let Delivered { mut facts, commit, moved, outcomes, tally } = delivered;
+    let Delivered { mut facts, commit, moved, outcomes, tally, sent } = delivered;
+    let answered = commit.answered.clone();
+    // Until that is stored, nothing else tells what was sent.
+    let overtaken = |facts: &mut Facts| {
+        sent.iter().for_each(|sent| ctx.keep_in_mind(sent));
+        facts.sent.clone_from(&answered);
+    };
     let queued: [bool; 2] = Direction::BOTH
         .map(|direction| commit.jobs.iter().any(|job| job.direction == direction && job.state.is_active()));
     if commit.is_worth_storing() {
@@ -186,12 +196,14 @@ pub async fn store(ctx: &LinkContext, delivered: Delivered) -> Result<Stored, Fa
                 ..Commit::default()
             };
             if !ctx.store.commit(ctx.id, early, ctx.now()).await.map_err(storage)?.stale.is_empty() {
+                overtaken(&mut facts);
                 return Ok(Stored::Overtaken(facts));
             }
         }
         let committed = ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(|error| {
             // It may be stored all the same.
             ctx.unsure.store(true, Ordering::Relaxed);
+            sent.iter().for_each(|sent| ctx.keep_in_mind(sent));
             storage(error)
         })?;
         if !committed.stale.is_empty() && is_load {
@@ -199,12 +211,14 @@ pub async fn store(ctx: &LinkContext, delivered: Delivered) -> Result<Stored, Fa
             return Err(Fault::transient(FaultCode::Conflict, "pairs moved while they were loaded in bulk"));
         }
         if !committed.stale.is_empty() && !planted(Bug::OvertakenDropped) {
+            overtaken(&mut facts);
             return Ok(Stored::Overtaken(facts));
         }
         for (place, job) in dead {
             let id = committed.jobs.get(place).copied().unwrap_or_default();
             verdict::log_born_dead(ctx, id, &job);
         }
+        ctx.unanswered.forget_batches(&answered);
     }
     outcomes.count(ctx);
     for (side, moved) in Side::BOTH.into_iter().zip(moved) {
@@ -334,6 +348,7 @@ fn mended(ctx: &LinkContext, pair: &Pair, side: Side) -> bool {
 pub fn decide(ctx: &LinkContext, entry: &mut Entry, occasion: Occasion, now: Timestamp) {
     let before = (!entry.dirty).then(|| entry.pair.clone());
     let had = Verdicts::of(&entry.pair);
+    ctx.recognise(&mut entry.pair);
     let mut decision = reconcile(&mut entry.pair, &ctx.rules, occasion);
     ctx.stop_circle(&entry.pair, &mut decision, now);
     mark(&mut entry.pair, &decision, &ctx.rules, now);
@@ -363,8 +378,14 @@ fn build(
             if entry.malformed.as_ref().is_some_and(|(malformed, _)| *malformed != direction) {
                 continue;
             }
-            let job = job_for(ctx, &entry, direction, now, failed.get(&place));
+            let mut job = job_for(ctx, &entry, direction, now, failed.get(&place));
             let had = along(&entry.before.status, direction);
+            if job.is_none() && ctx.unanswered.has(&entry.pair.key, direction) {
+                // Nothing is to be done, as far as anybody knows: a look has to tell.
+                job = Some(sync_job(ctx, direction, entry.pair.key.clone(), now));
+                entry.pair.way_mut(direction).status = Status::Queued;
+                entry.forget = false;
+            }
             // What was a dead letter is planned anew: the letter has nothing more to tell.
             if *had == Status::Dead && entry.pair.way(direction).status != Status::Dead {
                 commit.obsolete.push((direction, entry.pair.key.clone()));

@@ -3,19 +3,23 @@
 //! What is known of the source is as old as its last poll. Where both sides lost the record since, each
 //! direction would bring it back from what the other showed last.
 //!
+//! Where a write is in doubt, all that the source shows is taken in: what is known of it may be older than the
+//! process.
+//!
 //! Invariant: a deleted record is made again only while its source still has it.
 
-use super::inline::observe_gone;
+use super::inline::{observe_gone, observe_there};
 use super::link::LinkContext;
 use super::look;
 use super::verdict::{Ending, Parcel, no_write, plan};
+use super::worker::is_in_doubt;
 use crate::connectors::{Call, Wanted};
 use crate::engine::fault::Fault;
 use crate::engine::plan::{Action, Pair, Projector, Seen};
 use crate::engine::record::Direction;
 use crate::planted::{Bug, planted};
 
-/// Looks at the sources of what would be made again; gives back what is still to be written.
+/// Looks at the sources of what would be made again and of what is in doubt; gives back what is still to be written.
 pub(super) async fn check(
     ctx: &LinkContext,
     direction: Direction,
@@ -24,7 +28,8 @@ pub(super) async fn check(
     call: &Call,
 ) -> Result<Vec<Parcel>, (Fault, Vec<Parcel>)> {
     let (doubtful, mut kept): (Vec<Parcel>, Vec<Parcel>) = parcels.into_iter().partition(|parcel| {
-        parcel.job.origin.is_planned() && is_revival(&parcel.entry.pair, direction, &parcel.action)
+        is_in_doubt(ctx, direction, &parcel.job)
+            || parcel.job.origin.is_planned() && is_revival(&parcel.entry.pair, direction, &parcel.action)
     });
     if doubtful.is_empty() {
         return Ok(kept);
@@ -46,6 +51,13 @@ pub(super) async fn check(
     };
     let mut projector = Projector::new(&ctx.rules, side);
     for (mut parcel, found) in doubtful.into_iter().zip(found) {
+        if is_in_doubt(ctx, direction, &parcel.job) {
+            // What is known of it may be what an earlier process has read.
+            observe_there(ctx, &mut parcel.entry.pair, side, found, &mut projector);
+            parcel.action = plan(ctx, direction, &mut parcel.entry);
+            kept.push(parcel);
+            continue;
+        }
         // Only whether it is there is taken in: what it shows may be a write of ours that is not settled.
         let key = &parcel.entry.pair.key;
         let stands = found

@@ -28,16 +28,18 @@ const RESTS: [Duration; 6] = [
     Duration::from_secs(15),
 ];
 
-/// Stores the ends of the leases; a pair that moved on is read and told again.
+/// Stores the ends of the leases; a pair that moved on is read and told again. Gives the jobs whose pairs were
+/// not told what was concluded: they had moved on, or the job is ours no more.
 pub(super) async fn settle(
     ctx: &LinkContext,
     direction: Direction,
     mut left: Vec<Ending>,
     retold: Vec<Retold>,
-) -> Result<(), Fault> {
+) -> Result<Vec<i64>, Fault> {
+    let mut untold = Vec::new();
     for _ in 0..ROUNDS_MAX {
         if left.is_empty() {
-            return Ok(());
+            return Ok(untold);
         }
         tell_the_other(ctx, direction, &left).await?;
         // Before it is so: whoever finds a pair gone must find this as well.
@@ -49,6 +51,7 @@ pub(super) async fn settle(
             left.into_iter().partition(|ending| settled.stale.contains(&ending.settlement.job_id));
         let (lost, held): (Vec<Ending>, Vec<Ending>) =
             ended.into_iter().partition(|ending| settled.lost.contains(&ending.settlement.job_id));
+        untold.extend(lost.iter().map(|ending| ending.settlement.job_id));
         take_note(ctx, direction, &lost, &retold).await?;
         held.iter().for_each(|ending| count(ctx, ending));
         outcomes(direction, &held).count(ctx);
@@ -61,7 +64,7 @@ pub(super) async fn settle(
             let commit = || Commit { obsolete: obsolete.clone(), ..Commit::default() };
             insist(ctx, || ctx.store.commit(ctx.id, commit(), ctx.now())).await?;
         }
-        left = again(ctx, direction, stale, &retold).await.map_err(storage)?;
+        left = again(ctx, direction, stale, &retold, &mut untold).await.map_err(storage)?;
     }
     // Their leases run out and are rescued; nothing is lost, some work is done twice.
     Err(Fault::transient(FaultCode::Conflict, "pairs kept moving while their deliveries were settled"))
@@ -132,7 +135,7 @@ async fn take_note(
             }
             let stored = insist(ctx, || ctx.store.commit(ctx.id, commit.clone(), ctx.now())).await?;
             if stored.stale.is_empty() {
-                count(ctx, &Ending { settlement, before, other: None, other_is_over: false });
+                count(ctx, &Ending { settlement, before, other: None, other_is_over: false, looked: None });
                 ctx.due.iter().for_each(tokio::sync::Notify::notify_one);
                 break;
             }
@@ -158,6 +161,7 @@ async fn again(
     direction: Direction,
     stale: Vec<Ending>,
     retold: &[Retold],
+    untold: &mut Vec<i64>,
 ) -> Result<Vec<Ending>, StoreError> {
     let mut fresh = Vec::with_capacity(stale.len());
     for Ending { settlement, before, .. } in stale {
@@ -167,6 +171,7 @@ async fn again(
         fresh.push(match told {
             Some(told) if told.arrived.is_some() => arrived(ctx, direction, Entry::new(pair), told),
             _ => {
+                untold.push(settlement.job_id);
                 let transition = match settlement.transition {
                     Transition::Retrying { .. } | Transition::Dead { .. } => settlement.transition,
                     // Whatever was concluded, the pair is another now: look at it again.
@@ -177,7 +182,7 @@ async fn again(
                     _ => settlement.history,
                 };
                 let settlement = Settlement { transition, pair: None, forget: false, history, ..settlement };
-                Ending { settlement, before, other: None, other_is_over: false }
+                Ending { settlement, before, other: None, other_is_over: false, looked: None }
             }
         });
     }

@@ -15,7 +15,7 @@ use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::history::Event;
 use crate::engine::job::{self, Ended, Job, JobError, JobNext, JobState, Origin};
 use crate::engine::plan::{Action, MadeFrom, Occasion, Projector, Status, Written, delivered};
-use crate::engine::record::{Direction, Image, RemoteId, Revision};
+use crate::engine::record::{Direction, Image, Key, RemoteId, Revision};
 use crate::planted::{Bug, planted};
 use crate::store::{NewJob, Settlement, Transition};
 
@@ -41,6 +41,8 @@ pub(super) struct Ending {
     pub(super) other: Option<NewJob>,
     /// The conflict that stands for the other direction is none any more.
     pub(super) other_is_over: bool,
+    /// It tells no more than what a look at the destination has shown.
+    pub(super) looked: Option<Key>,
 }
 
 pub(super) fn plan(ctx: &LinkContext, direction: Direction, entry: &mut Entry) -> Action {
@@ -102,7 +104,7 @@ pub(super) fn dead(ctx: &LinkContext, job: &Job, before: Before, error: JobError
         history,
         reason: None,
     };
-    Ending { settlement, before, other: None, other_is_over: false }
+    Ending { settlement, before, other: None, other_is_over: false, looked: None }
 }
 
 fn log_dead(ctx: &LinkContext, job: &Job, error: &JobError) {
@@ -135,7 +137,9 @@ pub(super) fn ending(
     let mut history = std::mem::take(&mut entry.history);
     history.extend(tell::ended(ctx, job, &transition));
     let arrived = matches!(transition, Transition::Synced | Transition::Again { .. });
-    let forget = forget && job.origin.is_planned();
+    // What the other direction sent may still be there: its own look has to tell.
+    let other = job.direction.to().outward();
+    let forget = forget && job.origin.is_planned() && !ctx.unanswered.has(&entry.pair.key, other);
     let told = job.origin.is_planned() && (entry.pair.version > 0 || (arrived && !forget));
     let forget = forget && told;
     if forget && !arrived {
@@ -152,7 +156,7 @@ pub(super) fn ending(
         history,
         reason: None,
     };
-    Ending { settlement, before: entry.before, other, other_is_over }
+    Ending { settlement, before: entry.before, other, other_is_over, looked: None }
 }
 
 /// What the pair, looked at more closely, means for the direction that this worker does not serve:

@@ -17,12 +17,14 @@ use super::push;
 use super::revive;
 use super::send::send;
 use super::settle::settle;
-use super::verdict::{Ending, FATAL_REST, Parcel, conclude, dead, exhausted, fence, no_write, plan};
+use super::verdict::{
+    Ending, FATAL_REST, Parcel, conclude, dead, ending_of, exhausted, fence, no_write, plan,
+};
 use crate::connectors::{Call, Class, Outcome, Wanted};
 use crate::engine::fault::Fault;
-use crate::engine::job::{self, JobNext, Origin};
+use crate::engine::job::{self, Job, JobNext, Origin};
 use crate::engine::plan::{Action, Pair, Projector};
-use crate::engine::record::Direction;
+use crate::engine::record::{Direction, Key};
 use crate::planted::{Bug, planted};
 use crate::store::{LeaseRequest, Leased, Settlement, Transition};
 
@@ -146,12 +148,16 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         }
     }
     let began = tokio::time::Instant::now();
-    let (outcomes, parcels) =
+    let Tried { outcomes, parcels, went_out } =
         claims.keep(ctx, deliver(ctx, direction, parcels, &claims, &mut settlements, &call)).await;
     let took = began.elapsed();
     if !parcels.is_empty() {
         meter::attempted(ctx, direction, took);
     }
+    let definite =
+        parcels.iter().zip(&outcomes).filter(|(_, outcome)| went_out && !outcome.may_have_happened());
+    let mut answered: Vec<Key> = definite.map(|(parcel, _)| parcel.entry.pair.key.clone()).collect();
+    let looked: Vec<(i64, Key)> = settlements.iter().filter_map(looked_at).collect();
     let mut projector = Projector::new(&ctx.rules, direction.to());
     let mut retold = Vec::new();
     for (parcel, outcome) in parcels.into_iter().zip(outcomes) {
@@ -159,7 +165,10 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         retold.push(again);
         settlements.push(ending);
     }
-    settle(ctx, direction, settlements, retold).await?;
+    let untold = settle(ctx, direction, settlements, retold).await?;
+    // What a look taught and was not stored has to be learnt again.
+    answered.extend(looked.into_iter().filter(|(id, _)| !untold.contains(id)).map(|(_, key)| key));
+    ctx.answered(direction, &answered).await?;
     drop(hold);
     drop(guard);
     Ok(rest)
@@ -189,7 +198,30 @@ fn put_off(ctx: &LinkContext, Leased { job, pair }: Leased) -> Ending {
         history: Vec::new(),
         reason: None,
     };
-    Ending { settlement, before, other: None, other_is_over: false }
+    Ending { settlement, before, other: None, other_is_over: false, looked: None }
+}
+
+/// What became of the parcels of a batch.
+struct Tried {
+    outcomes: Vec<Outcome>,
+    parcels: Vec<Parcel>,
+    /// They were sent; else something before that has failed.
+    went_out: bool,
+}
+
+impl Tried {
+    fn failed(fault: &Fault, parcels: Vec<Parcel>) -> Self {
+        let outcomes = parcels.iter().map(|_| Outcome::Failed(fault.clone())).collect();
+        Self { outcomes, parcels, went_out: false }
+    }
+}
+
+/// Gives the job and the key of what ended with a look: nothing that went out before is open any more.
+fn looked_at(ending: &Ending) -> Option<(i64, Key)> {
+    let is_over = matches!(ending.settlement.transition, Transition::Obsolete | Transition::Conflict { .. });
+    let of_pair = || ending.settlement.pair.as_ref().filter(|_| is_over).map(|pair| pair.key.clone());
+    let key = ending.looked.clone().or_else(of_pair)?;
+    Some((ending.settlement.job_id, key))
 }
 
 /// Looks, and sends what is still to be written.
@@ -200,19 +232,45 @@ async fn deliver(
     claims: &Claims,
     settlements: &mut Vec<Ending>,
     call: &Call,
-) -> (Vec<Outcome>, Vec<Parcel>) {
+) -> Tried {
     let looked = match look_first(ctx, direction, parcels, settlements, call).await {
         Ok(parcels) => revive::check(ctx, direction, parcels, settlements, call).await,
         unseen => unseen,
     };
     match looked {
         Ok(parcels) => {
+            let (doubtful, parcels): (Vec<Parcel>, Vec<Parcel>) =
+                parcels.into_iter().partition(|parcel| is_in_doubt(ctx, direction, &parcel.job));
+            settlements.extend(doubtful.into_iter().map(|parcel| learnt(ctx, parcel)));
             let parcels = claims.held(ctx, parcels).await;
+            let planned = parcels.iter().filter(|parcel| parcel.job.origin.is_planned());
+            let writes =
+                planned.map(|parcel| (&parcel.entry.pair.key, parcel.made_from.as_ref(), &parcel.action));
+            let sent = match ctx.send(direction, writes).await {
+                Ok(sent) => sent,
+                // What is not remembered does not go out.
+                Err(fault) => return Tried::failed(&fault, parcels),
+            };
+            sent.iter().for_each(|sent| ctx.keep_in_mind(sent));
             let outcomes = send(ctx, direction, &parcels, call).await;
-            push_again(ctx, direction, parcels, outcomes, settlements, call).await
+            let (outcomes, parcels) = push_again(ctx, direction, parcels, outcomes, settlements, call).await;
+            Tried { outcomes, parcels, went_out: true }
         }
-        Err((fault, parcels)) => (parcels.iter().map(|_| Outcome::Failed(fault.clone())).collect(), parcels),
+        Err((fault, parcels)) => Tried::failed(&fault, parcels),
     }
+}
+
+/// Tells whether the planner has sent a write of this job's record and nobody has answered.
+pub(super) fn is_in_doubt(ctx: &LinkContext, direction: Direction, job: &Job) -> bool {
+    job.origin.is_planned() && ctx.unanswered.has(&job.key, direction)
+}
+
+/// Stores what a look has taught of a write in doubt before anything else is written: what goes out next is
+/// made from what the store knows.
+fn learnt(ctx: &LinkContext, parcel: Parcel) -> Ending {
+    let looked = Some(parcel.job.key.clone());
+    let again = Transition::Snoozed { due_at: ctx.now() };
+    Ending { looked, ..ending_of(ctx, &parcel.job, again, parcel.entry) }
 }
 
 /// Plans a claimed job anew from its pair.
@@ -232,8 +290,9 @@ fn pack(ctx: &LinkContext, direction: Direction, leased: Leased) -> Result<Parce
     }
     let action = plan(ctx, direction, &mut entry);
     let made_from = entry.pair.side(direction.from()).now().cloned();
-    // What was asked for is looked at where it goes to, too, before anybody is told that nothing is to be done.
-    if action.is_write() || job.origin == Origin::Asked {
+    // What was asked for, and what may have been written, is looked at where it goes to, too, before anybody is
+    // told that nothing is to be done.
+    if action.is_write() || job.origin == Origin::Asked || is_in_doubt(ctx, direction, &job) {
         return Ok(Parcel { job, entry, action, made_from });
     }
     Err(Box::new(no_write(ctx, &job, entry, &action)))
@@ -253,7 +312,8 @@ async fn look_first(
     let (mut kept, parcels): (Vec<Parcel>, Vec<Parcel>) = parcels.into_iter().partition(|parcel| {
         let creates = matches!(parcel.action, Action::Create(_));
         let unlooked = planted(Bug::WritesUnlooked) || planted(Bug::CreatesUnlooked) && creates;
-        (compares || unlooked) && parcel.action.is_write()
+        let in_doubt = is_in_doubt(ctx, direction, &parcel.job);
+        (compares && !in_doubt || unlooked) && parcel.action.is_write()
     });
     if parcels.is_empty() {
         return Ok(kept);
@@ -293,7 +353,7 @@ async fn look_first(
             parcel.action = plan(ctx, direction, &mut parcel.entry);
             parcel.made_from = parcel.entry.pair.side(direction.from()).now().cloned();
         }
-        if parcel.action.is_write() {
+        if parcel.action.is_write() || is_in_doubt(ctx, direction, &parcel.job) {
             kept.push(parcel);
         } else {
             settlements.push(no_write(ctx, &parcel.job, parcel.entry, &parcel.action));

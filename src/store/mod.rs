@@ -133,6 +133,8 @@ pub struct Commit {
     pub load: Option<LoadId>,
     /// What happened to these pairs, in order.
     pub history: Vec<Event>,
+    /// Writes that are answered by this: [`Store::send`] gave these numbers.
+    pub answered: Vec<i64>,
 }
 
 impl Commit {
@@ -143,6 +145,7 @@ impl Commit {
             || !self.forgotten.is_empty()
             || !self.obsolete.is_empty()
             || !self.history.is_empty()
+            || !self.answered.is_empty()
             || self.cursor.is_some()
     }
 }
@@ -338,6 +341,14 @@ pub trait Store: Send + Sync {
     async fn find(&self, key: &Key) -> Result<Vec<(LinkId, Pair)>, StoreError>;
     /// Counts the pairs of a link; costs nothing.
     async fn count_pairs(&self, link: LinkId) -> Result<u64, StoreError>;
+
+    // Writes whose answers are not known.
+    /// Remembers a batch of writes before it goes out, in a form of the caller's; gives its number.
+    async fn send(&self, link: LinkId, batch: Vec<u8>) -> Result<i64, StoreError>;
+    /// Lays down what is left of a batch; `None` where all of it is answered, and what that means is stored.
+    async fn answered(&self, number: i64, left: Option<Vec<u8>>) -> Result<(), StoreError>;
+    /// Lists the batches of a link that are not answered, oldest first.
+    async fn unanswered(&self, link: LinkId) -> Result<Vec<(i64, Vec<u8>)>, StoreError>;
 
     // Bulk loads.
     /// Begins a bulk load of one direction's destination.

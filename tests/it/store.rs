@@ -7,6 +7,7 @@ mod jobs;
 mod loads;
 mod pairs;
 mod random;
+mod sent;
 mod small;
 mod speed;
 

@@ -343,7 +343,7 @@ impl Destination for SimDestination {
                 if trouble == Some(Trouble::LostReply)
                     && let Some(key) = key_in(&delivery.key)
                 {
-                    state.unsure(key);
+                    state.doubt_last(line.side, key);
                 }
             }
             Ok(outcomes)

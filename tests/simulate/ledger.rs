@@ -59,7 +59,7 @@ pub struct Ledger {
     pub fuzzy: bool,
     /// A system stored something else than was sent and did not say so: read back, it looks like an edit.
     pub echoes: bool,
-    /// A write of ours was carried out and we never learnt it, or died before we had stored it.
+    /// Somebody worked over a write of ours that we may not know of.
     pub unsure: bool,
     /// The same for single fields, which may show anything that was ever written.
     pub blurred: [bool; FIELDS.len()],
@@ -237,6 +237,11 @@ impl Ledger {
             self.known[at(side)].extend(shown);
         }
         !graves.is_empty()
+    }
+
+    /// Tells whether somebody worked on the record at `side` after this moment.
+    pub fn worked_on(&self, side: Side, after: i64) -> bool {
+        self.events.iter().any(|event| event.side == Some(side) && event.at >= after)
     }
 
     /// Tells whether somebody deleted the record at `side`.

@@ -17,6 +17,7 @@ mod asks;
 mod breaker;
 mod chance;
 mod connector;
+mod doubt;
 mod layout;
 mod ledger;
 mod life;

@@ -212,6 +212,7 @@ fn begin(state: &mut State) {
     state.ledgers.retain(|key, _| stuck.contains(key));
     state.writes = 0;
     state.blurs = false;
+    state.without_doubt();
     for key in (0..KEYS).filter(|key| !stuck.contains(key)) {
         let [a, b] = rows(state, key);
         let values = [a.first().map(|row| &row.values), b.first().map(|row| &row.values)];

@@ -215,13 +215,16 @@ impl State {
         let now = self.now();
         let mut values = [const { Value::Null }; FIELDS.len()];
         let mut echoed = [false; FIELDS.len()];
+        let mut altered = false;
         for (field, value) in given {
             self.known_value(side, key, field, &value);
             self.ledger(key).written(side, field, None, &value);
+            let sent = value.clone();
             (values[field], echoed[field]) = self.stored(side, key, field, value);
+            altered |= values[field] != sent;
         }
         self.note(|| format!("    {} creates k{key} {}", side.as_str(), shown(&values)));
-        self.wrote(key);
+        self.wrote(side, key, altered);
         let id = self.system(side).insert(key, values, now, 0);
         if let Some(row) = self.system(side).rows.get_mut(&id) {
             row.ours = true;
@@ -236,12 +239,14 @@ impl State {
         if !nature.compare_and_set {
             self.ledger(row.key).raced(side, looked);
         }
-        let mut idle = true;
+        let (mut idle, mut altered) = (true, false);
         let mut words = Vec::new();
         for (field, value) in given {
             self.known_value(side, row.key, field, &value);
             self.ledger(row.key).written(side, field, Some(&row.values[field]), &value);
+            let sent = value.clone();
             let (value, untold) = self.stored(side, row.key, field, value);
+            altered |= value != sent;
             idle &= plain(&value) == plain(&row.values[field]);
             if self.trace.is_some() {
                 words.push(format!(
@@ -257,7 +262,7 @@ impl State {
             }
         }
         self.note(|| format!("    {} updates k{}: {}", side.as_str(), row.key, words.join(", ")));
-        self.wrote(row.key);
+        self.wrote(side, row.key, altered);
         self.figures.idle_writes += u64::from(idle);
         self.told(side, row.id)
     }
@@ -274,7 +279,7 @@ impl State {
         if !self.ledger(key).deleted(side) && !taken_back {
             self.violated("delete_invented", format!("k{key} at {} was deleted by nobody", side.as_str()));
         }
-        self.wrote(key);
+        self.wrote(side, key, false);
         self.system(side).remove(row.id, now);
         Outcome::Delivered { id: None, revision: None, stored: None }
     }

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::asks::Promises;
 use crate::chance::Chance;
+use crate::doubt::Doubts;
 use crate::layout::Reshape;
 use crate::ledger::Ledger;
 use crate::setup::{FIELDS, KEYS, Rules, Setup};
@@ -87,8 +88,7 @@ pub struct State {
     pub crashed: bool,
     /// Our writes since the last quiet point.
     pub writes: u64,
-    /// Our own writes of late.
-    fresh: Vec<(i64, u8)>,
+    pub doubts: Doubts,
     /// Calls that left us and are not known to have come in, by number.
     on_the_way: BTreeSet<u64>,
     sent: u64,
@@ -100,9 +100,6 @@ pub struct World {
     state: Mutex<State>,
     pub died: Notify,
 }
-
-/// A write that is younger may not be recorded yet when the process dies.
-const UNSURE_MS: i64 = 10_000;
 
 const POISON: &str = "poison";
 
@@ -139,7 +136,7 @@ impl World {
             crash_in: None,
             crashed: false,
             writes: 0,
-            fresh: Vec::new(),
+            doubts: Doubts::default(),
             on_the_way: BTreeSet::new(),
             sent: 0,
             comes_in: None,
@@ -245,34 +242,19 @@ impl State {
         self.note(|| "    the process dies".to_owned());
         self.crashed = true;
         self.systems.iter_mut().for_each(|system| system.breaker = None);
-        let since = self.now() - UNSURE_MS;
-        let unsure: Vec<u8> =
-            self.fresh.drain(..).filter(|(at, _)| *at >= since).map(|(_, key)| key).collect();
-        unsure.into_iter().for_each(|key| self.unsure(key));
+        self.doubt_fresh();
         let waiting: Vec<u64> = self.on_the_way.iter().copied().collect();
         self.comes_in = (!waiting.is_empty() && self.chance.flip()).then(|| self.chance.pick(&waiting));
     }
 
     /// We wrote a record.
-    pub fn wrote(&mut self, key: u8) {
-        let now = self.now();
-        if self.fresh.len() > 200 {
-            self.fresh.retain(|(at, _)| *at >= now - UNSURE_MS);
-        }
-        self.fresh.push((now, key));
+    pub fn wrote(&mut self, side: Side, key: u8, altered: bool) {
+        self.in_doubt_if_we_die(side, key, altered);
         self.figures.writes += 1;
         self.writes += 1;
         if self.writes == WRITES_MAX {
             self.violated("comes_to_rest", format!("{WRITES_MAX} writes and no end"));
         }
-        if self.crashed {
-            self.unsure(key);
-        }
-    }
-
-    /// What became of a write is not known to us.
-    pub fn unsure(&mut self, key: u8) {
-        self.ledger(key).unsure = true;
     }
 
     /// A call leaves us.
@@ -350,6 +332,7 @@ impl State {
             values[usize::from(gone)] = Value::Null;
         }
         let late = self.lateness(side);
+        self.works_over(side, key);
         self.ledger(key).insert(side, &values, now);
         self.note(|| format!("{} inserts k{key} {}", side.as_str(), shown(&values)));
         self.figures.inserts += 1;
@@ -389,6 +372,7 @@ impl State {
             return;
         }
         let echoed = row.echoed;
+        self.works_over(side, key);
         let ledger = self.ledger(key);
         if echoed.contains(&true) {
             // From now on the revision does not tell our echo from the edit of somebody.
@@ -408,6 +392,7 @@ impl State {
     pub fn delete(&mut self, side: Side, key: u8) {
         let now = self.now();
         let Some(id) = self.system(side).by_key(key).map(|row| row.id) else { return };
+        self.works_over(side, key);
         self.ledger(key).delete(side, now);
         self.note(|| format!("{} deletes k{key}", side.as_str()));
         self.figures.deletes += 1;

@@ -172,7 +172,7 @@ fn moved_from(
 
 /// A side that stands as its base stands so no matter where the base moves: it may look as before again,
 /// and no longer as it did when this was sent.
-fn stands_apart(state: &mut SideState) {
+pub(super) fn stands_apart(state: &mut SideState) {
     if let (Seen::AsBase, Some(base)) = (&state.seen, &state.base) {
         state.seen = Seen::Changed(base.clone());
     }
@@ -187,18 +187,18 @@ fn now_as_base(state: &mut SideState) {
     }
 }
 
-fn nothing_known(shape: &Arc<Schema>) -> Image {
+pub(super) fn nothing_known(shape: &Arc<Schema>) -> Image {
     Image { shape: Arc::clone(shape), values: vec![Value::Unknown; shape.len()] }
 }
 
-fn put(image: &mut Image, position: usize, value: &Value) {
+pub(super) fn put(image: &mut Image, position: usize, value: &Value) {
     if let Some(place) = image.values.get_mut(position) {
         place.clone_from(value);
     }
 }
 
 /// A side that looks like its base again is as its base.
-fn settle_seen(state: &mut SideState) {
+pub(super) fn settle_seen(state: &mut SideState) {
     if let (Seen::Changed(image), Some(base)) = (&state.seen, &state.base)
         && image.values == base.values
     {

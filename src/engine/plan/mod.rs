@@ -19,7 +19,9 @@ mod observe;
 mod pair;
 mod pick;
 mod project;
+mod recognise;
 mod reconcile;
+pub mod sent;
 #[cfg(test)]
 mod tests;
 
@@ -29,4 +31,5 @@ pub use observe::{Observation, observe, observe_deleted};
 pub use pair::{DirectionState, Pair, Seen, SideState, Status};
 pub use pick::{Pick, pick};
 pub use project::{Projected, Projector};
+pub use recognise::recognise;
 pub use reconcile::{Occasion, reconcile};

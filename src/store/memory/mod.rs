@@ -164,6 +164,34 @@ impl Store for MemoryStore {
         Ok(rescued)
     }
 
+    async fn send(&self, link: LinkId, batch: Vec<u8>) -> Result<i64, StoreError> {
+        let mut state = self.state();
+        state.link(link)?;
+        state.batches_made += 1;
+        let number = state.batches_made;
+        state.sent.insert(number, (link, batch));
+        Ok(number)
+    }
+
+    async fn answered(&self, number: i64, left: Option<Vec<u8>>) -> Result<(), StoreError> {
+        let mut state = self.state();
+        match (left, state.sent.get_mut(&number)) {
+            (Some(left), Some((_, batch))) => *batch = left,
+            (None, Some(_)) => {
+                state.sent.remove(&number);
+            }
+            (_, None) => {}
+        }
+        Ok(())
+    }
+
+    async fn unanswered(&self, link: LinkId) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        let of_link = |(number, (of, batch)): (&i64, &(LinkId, Vec<u8>))| {
+            (*of == link).then(|| (*number, batch.clone()))
+        };
+        Ok(self.state().sent.iter().filter_map(of_link).collect())
+    }
+
     async fn keys_by_id(
         &self,
         link: LinkId,

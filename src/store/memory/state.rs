@@ -27,6 +27,9 @@ pub(super) struct State {
     pub values: BTreeMap<(String, String), (String, Option<Timestamp>)>,
     pub history: Vec<Recorded>,
     events_made: i64,
+    /// Batches of writes whose answers are not known.
+    pub sent: BTreeMap<i64, (LinkId, Vec<u8>)>,
+    pub batches_made: i64,
 }
 
 impl State {
@@ -230,6 +233,9 @@ impl State {
             counted += more;
         }
         self.tell(link, commit.history);
+        for number in &commit.answered {
+            self.sent.remove(number);
+        }
         let state = self.link(link)?;
         state.counters += counted;
         let index = |side: Side| usize::from(side == Side::B);

@@ -2,7 +2,7 @@
 
 use super::pair_row::{Growth, Writing};
 use super::trouble::Fallible;
-use super::{Session, history, job_row, jobs as job_moves, links};
+use super::{Session, history, job_row, jobs as job_moves, links, sent};
 use crate::engine::job::{JobState, Origin};
 use crate::engine::record::{Key, Timestamp};
 use crate::store::moves::Row;
@@ -51,6 +51,9 @@ pub(super) fn commit(
         links::put_epoch(db, link, side, epoch)?;
     }
     history::tell(db, link, &commit.history)?;
+    for number in commit.answered {
+        sent::answered(db, number, None)?;
+    }
     links::count(db, link, growth, counted)?;
     Ok(Committed { stale, jobs })
 }

@@ -22,6 +22,7 @@ mod rescue;
 mod row;
 mod rules_versions;
 mod schema;
+mod sent;
 mod settle;
 mod shapes;
 mod tidy;
@@ -314,6 +315,18 @@ impl Store for SqliteStore {
 
     async fn count_pairs(&self, link: LinkId) -> Result<u64, StoreError> {
         self.read(move |session| links::count_pairs(&session.db, link)).await
+    }
+
+    async fn send(&self, link: LinkId, batch: Vec<u8>) -> Result<i64, StoreError> {
+        self.write(1, move |session| sent::put(&session.db, link, &batch)).await
+    }
+
+    async fn answered(&self, number: i64, left: Option<Vec<u8>>) -> Result<(), StoreError> {
+        self.write(1, move |session| sent::answered(&session.db, number, left.as_deref())).await
+    }
+
+    async fn unanswered(&self, link: LinkId) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        self.read(move |session| sent::of(&session.db, link)).await
     }
 
     async fn begin_load(&self, link: LinkId, direction: Direction) -> Result<LoadId, StoreError> {

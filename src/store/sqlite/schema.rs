@@ -12,7 +12,7 @@ use rusqlite::Connection;
 pub(super) const APPLICATION_ID: i32 = 0x7265_6353;
 
 /// Tables, and the step that made them.
-const TABLES: [(&str, u32); 10] = [
+const TABLES: [(&str, u32); 11] = [
     ("jobs", 1),
     ("kv", 1),
     ("links", 1),
@@ -23,9 +23,10 @@ const TABLES: [(&str, u32); 10] = [
     ("history", 2),
     ("history_size", 2),
     ("attempts", 5),
+    ("sent", 6),
 ];
 
-const STEPS: [&str; 5] = [V1, V2, V3, V4, V5];
+const STEPS: [&str; 6] = [V1, V2, V3, V4, V5, V6];
 
 /// `pairs` holds its rarer and never searched parts in small blobs, whose form `row.rs` owns; NULL
 /// stands for the usual: no id of its own, seen as its base, nothing ever to be done.
@@ -200,6 +201,17 @@ CREATE INDEX jobs_answered ON jobs (link, direction) WHERE state = 6 AND replaye
 ALTER TABLE links ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE links ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE links ADD COLUMN attempts_ms INTEGER NOT NULL DEFAULT 0;
+";
+
+/// Writes whose answers are not known, a row a batch, in the form that `engine/plan/sent.rs` owns. A number is
+/// never given again: who is late with an answer must not answer another batch.
+const V6: &str = "
+CREATE TABLE sent (
+    id    INTEGER PRIMARY KEY AUTOINCREMENT,
+    link  INTEGER NOT NULL,
+    batch BLOB NOT NULL
+) STRICT;
+CREATE INDEX sent_link ON sent (link);
 ";
 
 /// What has to be there in a state of this schema.

@@ -49,7 +49,11 @@ async fn values_are_kept_until_they_expire(store: &dyn Store) {
     assert_eq!(store.get("t", "a", at(0)).await.unwrap().as_deref(), Some("3"), "a space each");
     store.put("s", "c", "5", Some(at(100))).await.unwrap();
     store.put_for_good("s", "c", "6").await.unwrap();
-    assert_eq!(store.get("s", "c", at(500)).await.unwrap().as_deref(), Some("6"), "it replaces one that ends");
+    assert_eq!(
+        store.get("s", "c", at(500)).await.unwrap().as_deref(),
+        Some("6"),
+        "it replaces one that ends"
+    );
 }
 
 async fn tidy_prunes_what_ended_long_ago_and_keeps_the_dead(store: &dyn Store) {

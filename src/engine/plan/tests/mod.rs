@@ -5,6 +5,7 @@ mod enumeration;
 mod fuses;
 mod moments;
 mod picks;
+mod recognised;
 mod table;
 
 use super::{

@@ -1,0 +1,116 @@
+//! What stands at the destination because we wrote it, although nobody told us so.
+//!
+//! Invariant: a field is taken for ours only where it shows what was sent and not what both sides agreed on
+//! before. Who edits the source after a write went out edits what that write said; so nothing that was made
+//! there can lose against our own echo.
+
+use std::sync::Arc;
+
+use super::deliver::{nothing_known, put, settle_seen, stands_apart};
+use super::observe::reshape;
+use super::sent::{Effect, Sent};
+use super::{Pair, Seen, SideState};
+use crate::engine::record::{Image, Schema, Value};
+use crate::engine::rules::LinkRules;
+
+/// Lays a write whose answer is not known beside what the destination shows; where it was carried out, the
+/// bases move as if it had been confirmed. Tells whether that was so.
+pub fn recognise(pair: &mut Pair, rules: &LinkRules, sent: &Sent) -> bool {
+    let (from, to) = (sent.direction.from(), sent.direction.to());
+    match &sent.effect {
+        Effect::Gone => {
+            let state = pair.side_mut(to);
+            if !matches!(state.seen, Seen::Deleted(_)) || state.base.take().is_none() {
+                return false;
+            }
+            let from = pair.side_mut(from);
+            let base = from.base.take();
+            if let (Seen::AsBase, Some(image)) = (&from.seen, base) {
+                from.seen = Seen::Changed(image);
+            }
+            true
+        }
+        Effect::Stands(written) => {
+            reshape(pair, from, rules.shape(from));
+            reshape(pair, to, rules.shape(to));
+            let written = written.clone().reshaped(rules.shape(to));
+            let Some(moved) = moved(pair.side(to), &written, rules.key(to)) else { return false };
+            let made_from = sent.made_from.clone().map(|image| image.reshaped(rules.shape(from)));
+            if let Some(image) = &made_from {
+                let reads = |target: &usize| {
+                    rules
+                        .way(sent.direction)
+                        .map(|way| way.reads(*target))
+                        .unwrap_or_default()
+                        .iter()
+                        .copied()
+                };
+                let sources: Vec<usize> = moved.iter().flat_map(reads).collect();
+                let unmoved: Vec<usize> = places(&written)
+                    .filter(|target| !moved.contains(target))
+                    .flat_map(|target| reads(&target).collect::<Vec<_>>())
+                    .collect();
+                agreed(pair.side_mut(from), image, &sources, &unmoved);
+            }
+            let shape = Arc::clone(rules.shape(to));
+            stands(pair.side_mut(to), &written, &moved, &shape);
+            true
+        }
+    }
+}
+
+/// The fields that a write left a value in.
+fn places(written: &Image) -> impl Iterator<Item = usize> + '_ {
+    written.values.iter().enumerate().filter(|(_, value)| !value.is_missing()).map(|(place, _)| place)
+}
+
+/// The written fields whose base moves, where the write was carried out. One that shows what was agreed on
+/// before is left alone; one that shows neither was edited over ours. The key says nothing: whoever makes the
+/// record gives it the same.
+fn moved(state: &SideState, written: &Image, key: &[usize]) -> Option<Vec<usize>> {
+    let there = state.now()?;
+    let before = |place| state.base.as_ref().map_or(&Value::Unknown, |base| base.at(place));
+    let differs: Vec<usize> = places(written).filter(|&place| there.at(place) != before(place)).collect();
+    let is_ours = |place: &usize| written.at(*place).agrees(there.at(*place));
+    let tells = |place: &usize| !key.contains(place);
+    let has_more = places(written).any(|place| tells(&place));
+    if !differs.iter().any(|place| is_ours(place) && (tells(place) || !has_more)) {
+        return None;
+    }
+    // Of a record of which nothing was known, another field may be anybody's.
+    let known = state.base.is_some();
+    Some(differs.into_iter().filter(|place| known || is_ours(place)).collect())
+}
+
+/// The source's base says what the write was made from.
+fn agreed(state: &mut SideState, image: &Image, sources: &[usize], unmoved: &[usize]) {
+    if matches!(state.seen, Seen::Never) {
+        // It was there when the write was made of it. Nothing is known of it any more: it was forgotten.
+        state.seen = Seen::Deleted(None);
+    }
+    stands_apart(state);
+    match &mut state.base {
+        Some(base) => sources.iter().for_each(|&source| put(base, source, image.at(source))),
+        None => {
+            let mut base = image.clone();
+            unmoved.iter().filter(|source| !sources.contains(source)).for_each(|&source| {
+                put(&mut base, source, &Value::Unknown);
+            });
+            state.base = Some(base);
+        }
+    }
+    settle_seen(state);
+}
+
+/// The destination's base says what stands there of the write.
+fn stands(state: &mut SideState, written: &Image, moved: &[usize], shape: &Arc<Schema>) {
+    stands_apart(state);
+    let there = state.now().cloned();
+    let base = state.base.get_or_insert_with(|| nothing_known(shape));
+    for &place in moved {
+        let shown = there.as_ref().map(|there| there.at(place));
+        let ours = shown.filter(|shown| written.at(place).agrees(shown)).unwrap_or(written.at(place));
+        put(base, place, ours);
+    }
+    settle_seen(state);
+}

@@ -1,0 +1,228 @@
+//! Writes that went out and whose answers are not known yet: what each was, in memory and in bytes.
+//!
+//! A process can die, and a reply can be lost, after the destination has done what it was asked for. What
+//! then stands there looks like somebody's edit, unless it is known what was sent.
+
+use std::sync::Arc;
+
+use super::Action;
+use crate::engine::record::{Direction, Image, Key, Schema, Value, encode_values};
+
+/// A write whose answer is not known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent {
+    pub key: Key,
+    pub direction: Direction,
+    /// The source as it looked when the write was made; `None` where the source was gone.
+    pub made_from: Option<Image>,
+    pub effect: Effect,
+}
+
+/// What the destination shows once it was carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// These values; absent where the write left a field alone.
+    Stands(Image),
+    Gone,
+}
+
+/// Why stored bytes tell no writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the stored writes can't be read")]
+pub struct Unreadable;
+
+const FORM: u8 = 1;
+
+const HAS_SOURCE: u8 = 1;
+const IS_GONE: u8 = 2;
+/// The values are those of the source, as they are wherever rules only rename.
+const AS_SOURCE: u8 = 4;
+
+/// Lays the writes of one batch down as bytes, which name both shapes once.
+#[derive(Debug)]
+pub struct Letter {
+    bytes: Vec<u8>,
+    /// Where an entry's parts are made before it is known how long they are.
+    part: Vec<u8>,
+    shapes: [Arc<Schema>; 2],
+    is_empty: bool,
+}
+
+impl Letter {
+    /// Begins with the shapes of the source and of the destination.
+    pub fn new(direction: Direction, from: &Arc<Schema>, to: &Arc<Schema>) -> Self {
+        let mut bytes = vec![FORM, direction as u8];
+        for shape in [from, to] {
+            let names: Vec<&str> = shape.names().collect();
+            put(&mut bytes, serde_json::json!(names).to_string().as_bytes());
+        }
+        let shapes = [Arc::clone(from), Arc::clone(to)];
+        Self { bytes, part: Vec::new(), shapes, is_empty: true }
+    }
+
+    /// Lays down again what is left of a batch; `None` where that is nothing.
+    pub fn of(left: &[Sent]) -> Option<Vec<u8>> {
+        let direction = left.first()?.direction;
+        let nothing = || Schema::new::<&str>([]);
+        let stands = |sent: &Sent| match &sent.effect {
+            Effect::Stands(image) => Some(Arc::clone(&image.shape)),
+            Effect::Gone => None,
+        };
+        let from = left.iter().find_map(|sent| sent.made_from.as_ref().map(|image| Arc::clone(&image.shape)));
+        let to = left.iter().find_map(stands);
+        let mut letter = Self::new(direction, &from.unwrap_or_else(nothing), &to.unwrap_or_else(nothing));
+        for Sent { key, made_from, effect, .. } in left {
+            let values = match effect {
+                Effect::Stands(image) => Some(image.values.as_slice()),
+                Effect::Gone => None,
+            };
+            letter.put(key, made_from.as_ref(), values);
+        }
+        letter.close()
+    }
+
+    /// Adds a write; what is none is left out.
+    pub fn add(&mut self, key: &Key, made_from: Option<&Image>, action: &Action) {
+        match action {
+            Action::Create(values) | Action::Update(values) => self.put(key, made_from, Some(values)),
+            Action::Delete => self.put(key, made_from, None),
+            Action::Nothing(_) | Action::Skip(_) | Action::Invalid(_) | Action::Conflict(_) => {}
+        }
+    }
+
+    fn put(&mut self, key: &Key, made_from: Option<&Image>, values: Option<&[Value]>) {
+        self.is_empty = false;
+        let Self { bytes, part, shapes: [from, to], .. } = self;
+        put(bytes, key.as_bytes());
+        let flags_at = bytes.len();
+        bytes.push(0);
+        let mut flags = 0;
+        part.clear();
+        if let Some(image) = made_from {
+            flags |= HAS_SOURCE;
+            if Arc::ptr_eq(&image.shape, from) {
+                image.encode(part);
+            } else {
+                image.clone().reshaped(from).encode(part);
+            }
+            put(bytes, part);
+        }
+        match values {
+            None => flags |= IS_GONE,
+            Some(values) => {
+                let source = part.len();
+                encode_values(values, part);
+                let (source, values) = part.split_at(source);
+                if source == values && from.len() == to.len() {
+                    flags |= AS_SOURCE;
+                } else {
+                    put(bytes, values);
+                }
+            }
+        }
+        if let Some(place) = bytes.get_mut(flags_at) {
+            *place = flags;
+        }
+    }
+
+    /// Returns the bytes; `None` where nothing was added.
+    pub fn close(self) -> Option<Vec<u8>> {
+        (!self.is_empty).then_some(self.bytes)
+    }
+}
+
+/// Reads what a [`Letter`] says.
+pub fn read(bytes: &[u8]) -> Result<Vec<Sent>, Unreadable> {
+    let mut rest = bytes;
+    let direction = match take_bytes(&mut rest, 2)? {
+        [FORM, 0] => Direction::AToB,
+        [FORM, 1] => Direction::BToA,
+        _ => return Err(Unreadable),
+    };
+    let (from, to) = (shape(&mut rest)?, shape(&mut rest)?);
+    let mut sent = Vec::new();
+    while !rest.is_empty() {
+        let key = Key::from_bytes(take(&mut rest)?);
+        let &[flags] = take_bytes(&mut rest, 1)? else { return Err(Unreadable) };
+        let source = if flags & HAS_SOURCE != 0 { Some(take(&mut rest)?) } else { None };
+        let image = |shape, bytes| Image::decode(shape, bytes).map_err(|_| Unreadable);
+        let effect = match flags & (IS_GONE | AS_SOURCE) {
+            0 => Effect::Stands(image(&to, take(&mut rest)?)?),
+            AS_SOURCE => Effect::Stands(image(&to, source.ok_or(Unreadable)?)?),
+            _ => Effect::Gone,
+        };
+        let made_from = source.map(|bytes| image(&from, bytes)).transpose()?;
+        sent.push(Sent { key, direction, made_from, effect });
+    }
+    Ok(sent)
+}
+
+fn shape(rest: &mut &[u8]) -> Result<Arc<Schema>, Unreadable> {
+    let names: Vec<String> = serde_json::from_slice(take(rest)?).map_err(|_| Unreadable)?;
+    Ok(Schema::new(names))
+}
+
+fn put(bytes: &mut Vec<u8>, part: &[u8]) {
+    // A part is part of a record, and those are far smaller.
+    let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(part);
+}
+
+fn take<'b>(rest: &mut &'b [u8]) -> Result<&'b [u8], Unreadable> {
+    let (length, left) = rest.split_first_chunk::<4>().ok_or(Unreadable)?;
+    *rest = left;
+    take_bytes(rest, u32::from_le_bytes(*length) as usize)
+}
+
+fn take_bytes<'b>(rest: &mut &'b [u8], length: usize) -> Result<&'b [u8], Unreadable> {
+    let (part, left) = rest.split_at_checked(length).ok_or(Unreadable)?;
+    *rest = left;
+    Ok(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_come_back_from_their_bytes_and_cut_ones_are_refused() {
+        let (from, to) = (Schema::new(["id", "x"]), Schema::new(["key", "y"]));
+        let key = |text| Key::from_text(text).unwrap();
+        let image = |shape: &Arc<Schema>, text: &str| Image {
+            shape: Arc::clone(shape),
+            values: vec![Value::Int(1), Value::text(text)],
+        };
+        let source = image(&from, "t1");
+        let partly = vec![Value::Absent, Value::text("T1")];
+        let mut letter = Letter::new(Direction::BToA, &from, &to);
+        letter.add(&key("made"), Some(&source), &Action::Create(source.values.clone()));
+        letter.add(&key("changed"), Some(&source), &Action::Update(partly.clone()));
+        letter.add(&key("archived"), None, &Action::Update(partly.clone()));
+        letter.add(&key("deleted"), None, &Action::Delete);
+        letter.add(&key("nothing"), None, &Action::Nothing(crate::engine::plan::Why::Agreed));
+        let bytes = letter.close().unwrap();
+        let partly = Effect::Stands(Image { shape: Arc::clone(&to), values: partly });
+        let expected = [
+            ("made", Some(&source), Effect::Stands(image(&to, "t1"))),
+            ("changed", Some(&source), partly.clone()),
+            ("archived", None, partly),
+            ("deleted", None, Effect::Gone),
+        ]
+        .map(|(text, made_from, effect)| Sent {
+            key: key(text),
+            direction: Direction::BToA,
+            made_from: made_from.cloned(),
+            effect,
+        });
+        assert_eq!(read(&bytes), Ok(expected.to_vec()));
+        assert_eq!(Letter::of(&expected), Some(bytes.clone()), "laid down again");
+        let left = &expected[2..];
+        assert_eq!(read(&Letter::of(left).unwrap()), Ok(left.to_vec()), "what is left of it");
+        for cut in 0..bytes.len() {
+            // A cut between two entries tells the earlier ones.
+            assert!(read(&bytes[..cut]).is_ok_and(|sent| sent.len() < 4) || read(&bytes[..cut]).is_err());
+        }
+        assert_eq!(Letter::new(Direction::AToB, &from, &to).close(), None, "nothing to remember");
+    }
+}
