@@ -106,8 +106,8 @@ async fn deliver_chunk(
 ) {
     let end = ctx.end(direction.to());
     let writes = places.iter().filter_map(|&place| entries.get(place)).map(|entry| {
-        let made_from = entry.pair.side(direction.from()).now();
-        (&entry.pair.key, made_from, along(&entry.actions, direction))
+        let from = entry.pair.side(direction.from());
+        (&entry.pair.key, from.id.as_ref(), from.now(), along(&entry.actions, direction))
     });
     let sent = match ctx.send(direction, writes).await {
         Ok(sent) => sent,

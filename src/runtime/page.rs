@@ -380,7 +380,10 @@ fn build(
             }
             let mut job = job_for(ctx, &entry, direction, now, failed.get(&place));
             let had = along(&entry.before.status, direction);
-            if job.is_none() && ctx.unanswered.has(&entry.pair.key, direction) {
+            if job.is_none()
+                && ctx.rules.way(direction).is_some()
+                && ctx.unanswered.has(&entry.pair.key, direction)
+            {
                 // Nothing is to be done, as far as anybody knows: a look has to tell.
                 job = Some(sync_job(ctx, direction, entry.pair.key.clone(), now));
                 entry.pair.way_mut(direction).status = Status::Queued;

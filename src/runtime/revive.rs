@@ -16,7 +16,7 @@ use super::worker::is_in_doubt;
 use crate::connectors::{Call, Wanted};
 use crate::engine::fault::Fault;
 use crate::engine::plan::{Action, Pair, Projector, Seen};
-use crate::engine::record::Direction;
+use crate::engine::record::{Direction, Record, Side};
 use crate::planted::{Bug, planted};
 
 /// Looks at the sources of what would be made again and of what is in doubt; gives back what is still to be written.
@@ -51,19 +51,18 @@ pub(super) async fn check(
     };
     let mut projector = Projector::new(&ctx.rules, side);
     for (mut parcel, found) in doubtful.into_iter().zip(found) {
+        let there = found
+            .as_ref()
+            .and_then(|record| projector.project(record.clone()).ok())
+            .is_some_and(|projected| projected.key == parcel.entry.pair.key);
         if is_in_doubt(ctx, direction, &parcel.job) {
-            // What is known of it may be what an earlier process has read.
-            observe_there(ctx, &mut parcel.entry.pair, side, found, &mut projector);
+            take_in(ctx, side, &mut parcel, found.filter(|_| there), &mut projector);
             parcel.action = plan(ctx, direction, &mut parcel.entry);
             kept.push(parcel);
             continue;
         }
         // Only whether it is there is taken in: what it shows may be a write of ours that is not settled.
-        let key = &parcel.entry.pair.key;
-        let stands = found
-            .and_then(|record| projector.project(record).ok())
-            .is_some_and(|projected| projected.key == *key);
-        if !stands {
+        if !there {
             observe_gone(ctx, &mut parcel.entry.pair, side);
             parcel.action = plan(ctx, direction, &mut parcel.entry);
             parcel.made_from = None;
@@ -75,6 +74,23 @@ pub(super) async fn check(
         }
     }
     Ok(kept)
+}
+
+/// Takes in how the source of a write in doubt looks: what is known of it may be what an earlier process has read.
+/// That it is gone is for its stream to say, past the fuses; only what nobody else has either is gone for good.
+fn take_in(
+    ctx: &LinkContext,
+    side: Side,
+    parcel: &mut Parcel,
+    found: Option<Record>,
+    projector: &mut Projector,
+) {
+    let pair = &mut parcel.entry.pair;
+    match found {
+        Some(record) => observe_there(ctx, pair, side, Some(record), projector),
+        None if pair.side(side.other()).now().is_none() => observe_gone(ctx, pair, side),
+        None => {}
+    }
 }
 
 /// Tells whether this makes a record again where it was deleted.

@@ -1,12 +1,11 @@
 //! Writes whose answers are not known: remembered before they go out, and until they are answered.
 //!
-//! Invariant: no write of the planner goes out before what it is stands in the store; and whatever stands
-//! there has a job that looks at the destination before anything else is written, or said of the record.
+//! Invariant: no write of the planner goes out before what it is stands in the store, but for what is staged in a
+//! bulk load. Whatever stands there is looked at by the next job of its record before anything else is written.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use super::link::{LinkContext, at, lock};
 use super::page::storage;
@@ -15,12 +14,9 @@ use super::wanted::sync_job;
 use crate::engine::fault::Fault;
 use crate::engine::plan::sent::{self, Letter, Sent};
 use crate::engine::plan::{Action, Pair, Seen, Status, recognise};
-use crate::engine::record::{Direction, Image, Key, Side, Timestamp};
+use crate::engine::record::{Direction, Image, Key, RemoteId, Side};
 use crate::planted::{Bug, planted};
 use crate::store::Commit;
-
-/// No request is on its way for so long.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// What a link has sent and nobody has answered.
 #[derive(Default)]
@@ -40,7 +36,6 @@ struct Open {
 struct Write {
     sent: Sent,
     batch: i64,
-    since: Timestamp,
 }
 
 impl Unanswered {
@@ -52,18 +47,18 @@ impl Unanswered {
 
     /// Takes in what was sent. Of a record there is one at a time: before another goes out, a look has told
     /// what became of the first.
-    fn put(&self, batch: i64, sent: Vec<Sent>, now: Timestamp) {
+    fn put(&self, batch: i64, sent: Vec<Sent>) {
         self.change(|Open { writes, touched }| {
             for sent in sent {
                 let place = (sent.key.clone(), sent.direction);
-                let earlier = writes.insert(place, Write { sent, batch, since: now });
+                let earlier = writes.insert(place, Write { sent, batch });
                 touched.extend(earlier.map(|earlier| earlier.batch).filter(|earlier| *earlier != batch));
             }
         });
     }
 
-    /// Forgets the writes of these keys, and those that are too old to come in any more.
-    fn forget(&self, keys: &[Key], direction: Direction, now: Timestamp) {
+    /// Forgets the writes of these keys.
+    fn forget(&self, keys: &[Key], direction: Direction) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
         }
@@ -71,11 +66,6 @@ impl Unanswered {
             for key in keys {
                 touched.extend(writes.remove(&(key.clone(), direction)).map(|write| write.batch));
             }
-            writes.retain(|_, write| {
-                let is_kept = now.since(write.since) <= KEPT;
-                touched.extend((!is_kept).then_some(write.batch));
-                is_kept
-            });
         });
     }
 
@@ -122,11 +112,11 @@ impl LinkContext {
     pub(super) async fn send<'w>(
         &self,
         direction: Direction,
-        writes: impl Iterator<Item = (&'w Key, Option<&'w Image>, &'w Action)>,
+        writes: impl Iterator<Item = (&'w Key, Option<&'w RemoteId>, Option<&'w Image>, &'w Action)>,
     ) -> Result<Option<OnItsWay>, Fault> {
         let mut letter =
             Letter::new(direction, self.rules.shape(direction.from()), self.rules.shape(direction.to()));
-        writes.for_each(|(key, made_from, action)| letter.add(key, made_from, action));
+        writes.for_each(|(key, id, made_from, action)| letter.add(key, id, made_from, action));
         let Some(bytes) = letter.close().filter(|_| !planted(Bug::SentUnremembered)) else { return Ok(None) };
         let batch = self.store.send(self.id, bytes.clone()).await.map_err(storage)?;
         Ok(Some(OnItsWay { batch, bytes }))
@@ -135,12 +125,12 @@ impl LinkContext {
     /// Keeps a batch in mind whose answers are not all stored.
     pub(super) fn keep_in_mind(&self, sent: &OnItsWay) {
         // What we have just written can be read.
-        self.unanswered.put(sent.batch, sent::read(&sent.bytes).unwrap_or_default(), self.now());
+        self.unanswered.put(sent.batch, sent::read(&sent.bytes).unwrap_or_default());
     }
 
     /// The writes of these keys are answered, and what that means is stored.
     pub(super) async fn answered(&self, direction: Direction, keys: &[Key]) -> Result<(), Fault> {
-        self.unanswered.forget(keys, direction, self.now());
+        self.unanswered.forget(keys, direction);
         for (batch, left) in self.unanswered.touched() {
             self.store.answered(batch, left).await.map_err(storage)?;
         }
@@ -176,7 +166,7 @@ impl LinkContext {
                 continue;
             };
             left.extend(sent.iter().cloned());
-            self.unanswered.put(batch, sent, self.now());
+            self.unanswered.put(batch, sent);
         }
         for sent in left.chunks(TAKEN_UP_AT_ONCE) {
             let keys = sent.iter().map(|sent| sent.key.clone()).collect();
@@ -186,7 +176,8 @@ impl LinkContext {
                 let direction = sent.direction;
                 let stands = |pair: &Pair| {
                     let status = pair.way(direction).status;
-                    matches!(status, Status::Queued | Status::Retrying | Status::Waiting | Status::Dead)
+                    // What ended otherwise stays so until there is news of it.
+                    !matches!(status, Status::None | Status::Synced | Status::SkippedByRule)
                 };
                 if self.rules.way(direction).is_none() || known.as_ref().is_some_and(stands) {
                     continue;
@@ -210,6 +201,7 @@ impl LinkContext {
             return None;
         }
         state.seen = Seen::Changed(sent.made_from.clone()?);
+        state.id.clone_from(&sent.id);
         (state.seen_at, state.epoch) = (self.now(), self.epoch(side));
         let way = pair.way_mut(sent.direction);
         (way.status, way.queued_at) = (Status::Queued, Some(self.now()));

@@ -139,7 +139,9 @@ pub(super) fn ending(
     let arrived = matches!(transition, Transition::Synced | Transition::Again { .. });
     // What the other direction sent may still be there: its own look has to tell.
     let other = job.direction.to().outward();
-    let forget = forget && job.origin.is_planned() && !ctx.unanswered.has(&entry.pair.key, other);
+    let forget = forget
+        && job.origin.is_planned()
+        && !(ctx.rules.way(other).is_some() && ctx.unanswered.has(&entry.pair.key, other));
     let told = job.origin.is_planned() && (entry.pair.version > 0 || (arrived && !forget));
     let forget = forget && told;
     if forget && !arrived {

@@ -18,7 +18,7 @@ use super::revive;
 use super::send::send;
 use super::settle::settle;
 use super::verdict::{
-    Ending, FATAL_REST, Parcel, conclude, dead, ending_of, exhausted, fence, no_write, plan,
+    Ending, FATAL_REST, Parcel, conclude, dead, ending_of, exhausted, fence, handed_back, no_write, plan,
 };
 use crate::connectors::{Call, Class, Outcome, Wanted};
 use crate::engine::fault::Fault;
@@ -154,8 +154,10 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
     if !parcels.is_empty() {
         meter::attempted(ctx, direction, took);
     }
-    let definite =
-        parcels.iter().zip(&outcomes).filter(|(_, outcome)| went_out && !outcome.may_have_happened());
+    // What somebody pushes says nothing of what the planner has sent.
+    let definite = parcels.iter().zip(&outcomes).filter(|(parcel, outcome)| {
+        went_out && parcel.job.origin.is_planned() && !outcome.may_have_happened()
+    });
     let mut answered: Vec<Key> = definite.map(|(parcel, _)| parcel.entry.pair.key.clone()).collect();
     let looked: Vec<(i64, Key)> = settlements.iter().filter_map(looked_at).collect();
     let mut projector = Projector::new(&ctx.rules, direction.to());
@@ -244,12 +246,21 @@ async fn deliver(
             settlements.extend(doubtful.into_iter().map(|parcel| learnt(ctx, parcel)));
             let parcels = claims.held(ctx, parcels).await;
             let planned = parcels.iter().filter(|parcel| parcel.job.origin.is_planned());
-            let writes =
-                planned.map(|parcel| (&parcel.entry.pair.key, parcel.made_from.as_ref(), &parcel.action));
+            let writes = planned.map(|parcel| {
+                let pair = &parcel.entry.pair;
+                let id = pair.side(direction.from()).id.as_ref();
+                (&pair.key, id, parcel.made_from.as_ref(), &parcel.action)
+            });
             let sent = match ctx.send(direction, writes).await {
                 Ok(sent) => sent,
-                // What is not remembered does not go out.
-                Err(fault) => return Tried::failed(&fault, parcels),
+                Err(fault) => {
+                    // What is not remembered does not go out: nothing was tried, and nothing is counted.
+                    ctx.trouble_writing(direction, Some(fault.to_string()));
+                    settlements.extend(
+                        parcels.into_iter().map(|parcel| handed_back(ctx, &parcel.job, parcel.entry)),
+                    );
+                    return Tried::failed(&fault, Vec::new());
+                }
             };
             sent.iter().for_each(|sent| ctx.keep_in_mind(sent));
             let outcomes = send(ctx, direction, &parcels, call).await;

@@ -216,9 +216,7 @@ impl SalesforceDestination {
 #[async_trait]
 impl Destination for SalesforceDestination {
     async fn write(&self, batch: &Batch, call: &Call) -> Result<Vec<Outcome>, Fault> {
-        if self.org.settings.bulk && !self.org.described(&self.stream.stream, false, call).await?.open {
-            self.org.no_job_at_work(&self.stream.stream, call).await?;
-        }
+        self.no_job_at_work(call).await?;
         let mut roads: [(Road, Vec<(usize, &Delivery)>); 3] =
             [Road::Delete, Road::Upsert, Road::Update].map(|road| (road, Vec::new()));
         for (at, delivery) in batch.deliveries.iter().enumerate() {
@@ -256,7 +254,19 @@ impl Destination for SalesforceDestination {
     }
 
     async fn look_up(&self, wanted: &[Wanted], call: &Call) -> Result<Vec<Option<Record>>, Fault> {
+        // What a job has not reached yet would be told as it was before.
+        self.no_job_at_work(call).await?;
         self.find(wanted, call).await
+    }
+}
+
+impl SalesforceDestination {
+    /// Refuses to go on while a job of ours may still be writing to the object.
+    async fn no_job_at_work(&self, call: &Call) -> Result<(), Fault> {
+        if self.org.settings.bulk && !self.org.described(&self.stream.stream, false, call).await?.open {
+            self.org.no_job_at_work(&self.stream.stream, call).await?;
+        }
+        Ok(())
     }
 }
 

@@ -6,13 +6,15 @@
 use std::sync::Arc;
 
 use super::Action;
-use crate::engine::record::{Direction, Image, Key, Schema, Value, encode_values};
+use crate::engine::record::{Direction, Image, Key, RemoteId, Schema, Value, encode_values};
 
 /// A write whose answer is not known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sent {
     pub key: Key,
     pub direction: Direction,
+    /// The source's own id, where it has one: its tombstone may name nothing else.
+    pub id: Option<RemoteId>,
     /// The source as it looked when the write was made; `None` where the source was gone.
     pub made_from: Option<Image>,
     pub effect: Effect,
@@ -37,6 +39,7 @@ const HAS_SOURCE: u8 = 1;
 const IS_GONE: u8 = 2;
 /// The values are those of the source, as they are wherever rules only rename.
 const AS_SOURCE: u8 = 4;
+const HAS_ID: u8 = 8;
 
 /// Lays the writes of one batch down as bytes, which name both shapes once.
 #[derive(Debug)]
@@ -71,26 +74,26 @@ impl Letter {
         let from = left.iter().find_map(|sent| sent.made_from.as_ref().map(|image| Arc::clone(&image.shape)));
         let to = left.iter().find_map(stands);
         let mut letter = Self::new(direction, &from.unwrap_or_else(nothing), &to.unwrap_or_else(nothing));
-        for Sent { key, made_from, effect, .. } in left {
+        for Sent { key, id, made_from, effect, .. } in left {
             let values = match effect {
                 Effect::Stands(image) => Some(image.values.as_slice()),
                 Effect::Gone => None,
             };
-            letter.put(key, made_from.as_ref(), values);
+            letter.put(key, id.as_ref(), made_from.as_ref(), values);
         }
         letter.close()
     }
 
     /// Adds a write; what is none is left out.
-    pub fn add(&mut self, key: &Key, made_from: Option<&Image>, action: &Action) {
+    pub fn add(&mut self, key: &Key, id: Option<&RemoteId>, made_from: Option<&Image>, action: &Action) {
         match action {
-            Action::Create(values) | Action::Update(values) => self.put(key, made_from, Some(values)),
-            Action::Delete => self.put(key, made_from, None),
+            Action::Create(values) | Action::Update(values) => self.put(key, id, made_from, Some(values)),
+            Action::Delete => self.put(key, id, made_from, None),
             Action::Nothing(_) | Action::Skip(_) | Action::Invalid(_) | Action::Conflict(_) => {}
         }
     }
 
-    fn put(&mut self, key: &Key, made_from: Option<&Image>, values: Option<&[Value]>) {
+    fn put(&mut self, key: &Key, id: Option<&RemoteId>, made_from: Option<&Image>, values: Option<&[Value]>) {
         self.is_empty = false;
         let Self { bytes, part, shapes: [from, to], .. } = self;
         put(bytes, key.as_bytes());
@@ -98,6 +101,10 @@ impl Letter {
         bytes.push(0);
         let mut flags = 0;
         part.clear();
+        if let Some(id) = id {
+            flags |= HAS_ID;
+            put(bytes, id.as_bytes());
+        }
         if let Some(image) = made_from {
             flags |= HAS_SOURCE;
             if Arc::ptr_eq(&image.shape, from) {
@@ -144,6 +151,11 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Sent>, Unreadable> {
     while !rest.is_empty() {
         let key = Key::from_bytes(take(&mut rest)?);
         let &[flags] = take_bytes(&mut rest, 1)? else { return Err(Unreadable) };
+        let id = if flags & HAS_ID != 0 {
+            Some(RemoteId::from(std::str::from_utf8(take(&mut rest)?).map_err(|_| Unreadable)?))
+        } else {
+            None
+        };
         let source = if flags & HAS_SOURCE != 0 { Some(take(&mut rest)?) } else { None };
         let image = |shape, bytes| Image::decode(shape, bytes).map_err(|_| Unreadable);
         let effect = match flags & (IS_GONE | AS_SOURCE) {
@@ -152,7 +164,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Sent>, Unreadable> {
             _ => Effect::Gone,
         };
         let made_from = source.map(|bytes| image(&from, bytes)).transpose()?;
-        sent.push(Sent { key, direction, made_from, effect });
+        sent.push(Sent { key, direction, id, made_from, effect });
     }
     Ok(sent)
 }
@@ -196,11 +208,12 @@ mod tests {
         let source = image(&from, "t1");
         let partly = vec![Value::Absent, Value::text("T1")];
         let mut letter = Letter::new(Direction::BToA, &from, &to);
-        letter.add(&key("made"), Some(&source), &Action::Create(source.values.clone()));
-        letter.add(&key("changed"), Some(&source), &Action::Update(partly.clone()));
-        letter.add(&key("archived"), None, &Action::Update(partly.clone()));
-        letter.add(&key("deleted"), None, &Action::Delete);
-        letter.add(&key("nothing"), None, &Action::Nothing(crate::engine::plan::Why::Agreed));
+        let id = RemoteId::from("17");
+        letter.add(&key("made"), Some(&id), Some(&source), &Action::Create(source.values.clone()));
+        letter.add(&key("changed"), None, Some(&source), &Action::Update(partly.clone()));
+        letter.add(&key("archived"), None, None, &Action::Update(partly.clone()));
+        letter.add(&key("deleted"), None, None, &Action::Delete);
+        letter.add(&key("nothing"), None, None, &Action::Nothing(crate::engine::plan::Why::Agreed));
         let bytes = letter.close().unwrap();
         let partly = Effect::Stands(Image { shape: Arc::clone(&to), values: partly });
         let expected = [
@@ -212,6 +225,7 @@ mod tests {
         .map(|(text, made_from, effect)| Sent {
             key: key(text),
             direction: Direction::BToA,
+            id: (text == "made").then(|| id.clone()),
             made_from: made_from.cloned(),
             effect,
         });

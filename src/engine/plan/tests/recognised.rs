@@ -163,7 +163,7 @@ fn what_went_out_is_known_again() {
             values => Effect::Stands(image(&rules, Side::B, values)),
         };
         let made_from = (*was != "-").then(|| image(&rules, Side::A, was));
-        let sent = Sent { key: pair.key.clone(), direction: Direction::AToB, made_from, effect };
+        let sent = Sent { key: pair.key.clone(), direction: Direction::AToB, id: None, made_from, effect };
         assert_eq!(recognise(&mut pair, &rules, &sent), *ours, "{why}");
         assert!(!recognise(&mut pair.clone(), &rules, &sent), "{why}: known once, known for good");
         let decision = plan(&mut pair, &rules);
