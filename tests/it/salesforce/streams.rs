@@ -254,7 +254,8 @@ async fn a_record_is_looked_up_by_its_id_even_under_another_key() {
     assert_eq!(names, [name("A"), name("B"), name("C again"), None], "case is ignored; ids may be gone");
     assert_eq!(
         world.arrivals()[1..],
-        ["POST /composite/sobjects/Contact 200 0".to_owned(), "GET /query 200 0".to_owned()]
+        ["GET /jobs/ingest 200 0", "POST /composite/sobjects/Contact 200 0", "GET /query 200 0"],
+        "once after a start, whether a job is still at work there"
     );
 }
 
