@@ -16,6 +16,7 @@ use crate::engine::fault::Fault;
 use crate::engine::plan::{Pair, Seen, Status};
 use crate::engine::record::{Direction, Key, Side};
 use crate::planted::{Bug, planted};
+use crate::store::LinkWord;
 
 const WALK: usize = 1000;
 
@@ -146,19 +147,15 @@ pub async fn begin(ctx: &LinkContext) -> Result<(), Fault> {
         known.collect::<Vec<String>>()
     });
     put_fields(ctx, &kept).await?;
-    let mut state = ctx.store.link(&ctx.customer, &ctx.name).await.map_err(storage)?;
-    state.planned_under = Some(OF_NO_RULES);
-    ctx.store.put_link(&state).await.map_err(storage)
+    ctx.store.tell_link(ctx.id, vec![LinkWord::PlannedUnder(OF_NO_RULES)]).await.map_err(storage)
 }
 
 /// Remembers that all pairs are planned under these rules, and which fields they have seen.
 pub async fn done(ctx: &LinkContext) -> Result<(), Fault> {
     // The fields first: a crash in between must not leave more of them named than were read.
     put_fields(ctx, &Side::BOTH.map(|side| names(ctx, side))).await?;
-    let mut state = ctx.store.link(&ctx.customer, &ctx.name).await.map_err(storage)?;
-    state.matched = true;
-    state.planned_under = Some(ctx.rules.fingerprint);
-    ctx.store.put_link(&state).await.map_err(storage)
+    let words = vec![LinkWord::Matched, LinkWord::PlannedUnder(ctx.rules.fingerprint)];
+    ctx.store.tell_link(ctx.id, words).await.map_err(storage)
 }
 
 /// Tells whether every field that the rules know has been read on both sides already.

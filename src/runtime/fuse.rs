@@ -15,7 +15,7 @@ use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::plan::aside::{self, Aside};
 use crate::engine::plan::fuse::{self, Counts, Finding, Kind, Limits, Stream};
 use crate::engine::record::{Direction, Schema, Side, Timestamp};
-use crate::store::{LinkId, LinkState, Store, StoreError};
+use crate::store::{LinkId, LinkState, LinkWord, Store, StoreError};
 
 /// Records that are listed of all that is held back.
 const LISTED_MAX: usize = 100;
@@ -86,6 +86,8 @@ pub struct Fuses {
     halted: [AtomicBool; 2],
     /// Somebody has answered: look again although the source has nothing new.
     answered: [AtomicBool; 2],
+    /// Held by whoever says which directions are frozen: what one side says can mean both.
+    words: tokio::sync::Mutex<()>,
 }
 
 impl Fuses {
@@ -320,9 +322,10 @@ pub(super) async fn blow(
     anew: bool,
 ) -> Result<(), Fault> {
     let direction = side.outward();
+    let _alone = ctx.fuses.words.lock().await;
     ctx.fuses.set_frozen(direction, true);
     ctx.fuses.set_halted(side, is_halt(&findings));
-    let mut state = ctx.store.link(&ctx.customer, &ctx.name).await.map_err(storage)?;
+    let state = ctx.store.link(&ctx.customer, &ctx.name).await.map_err(storage)?;
     let known = held(ctx.store.as_ref(), ctx.id, direction, ctx.now()).await.map_err(storage)?;
     let same = known.as_ref().is_some_and(|known| known.findings == findings && known.reason == reason);
     if same && along(&state.frozen, direction).as_ref() == Some(&reason) {
@@ -333,19 +336,19 @@ pub(super) async fn blow(
     // What is answered to less than this is no answer to this.
     let held = Held { since_ms: ctx.now().0, reason: reason.clone(), findings, records, anew, answer: None };
     keep(ctx.store.as_ref(), ctx.id, direction, &held).await.map_err(storage)?;
-    if ctx.fuses.is_halted(side) {
-        let other = side.other().outward();
-        let shown = along(&state.frozen, other).clone().unwrap_or_else(|| reason.clone());
-        set(&mut state.frozen, other, Some(shown));
+    let mut words = vec![LinkWord::Frozen(direction, Some(reason.clone()))];
+    let other = side.other().outward();
+    if ctx.fuses.is_halted(side) && along(&state.frozen, other).is_none() {
+        words.push(LinkWord::Frozen(other, Some(reason)));
     }
-    set(&mut state.frozen, direction, Some(reason));
-    ctx.store.put_link(&state).await.map_err(storage)
+    ctx.store.tell_link(ctx.id, words).await.map_err(storage)
 }
 
 /// Takes note that the direction runs again.
 pub(super) async fn mend(ctx: &LinkContext, side: Side, answer: Option<Word>) -> Result<(), Fault> {
     let direction = side.outward();
-    let mut state = ctx.store.link(&ctx.customer, &ctx.name).await.map_err(storage)?;
+    let _alone = ctx.fuses.words.lock().await;
+    let state = ctx.store.link(&ctx.customer, &ctx.name).await.map_err(storage)?;
     ctx.store.remove(SPACE, &name(ctx.id, direction)).await.map_err(storage)?;
     ctx.fuses.set_frozen(direction, false);
     ctx.fuses.set_halted(side, false);
@@ -354,16 +357,18 @@ pub(super) async fn mend(ctx: &LinkContext, side: Side, answer: Option<Word>) ->
         return Ok(());
     }
     let other = side.other();
+    let mut words = Vec::new();
     // A direction that only rested because its destination was halted moves again; one that is frozen itself
     // does not.
-    if !ctx.fuses.is_frozen(other.outward()) {
-        set(&mut state.frozen, other.outward(), None);
+    let still_there =
+        along(&state.frozen, other.outward()).clone().filter(|_| ctx.fuses.is_frozen(other.outward()));
+    if still_there.is_none() {
+        words.push(LinkWord::Frozen(other.outward(), None));
     }
-    let still = along(&state.frozen, other.outward()).clone().filter(|_| ctx.fuses.is_halted(other));
+    words.push(LinkWord::Frozen(direction, still_there.filter(|_| ctx.fuses.is_halted(other))));
     tracing::info!(event = "fuse.mended", customer = %ctx.customer, link = %ctx.name,
         direction = direction.as_str(), answer = ?answer, "the direction runs again");
-    set(&mut state.frozen, direction, still);
-    ctx.store.put_link(&state).await.map_err(storage)
+    ctx.store.tell_link(ctx.id, words).await.map_err(storage)
 }
 
 /// Takes back what is said of directions that hold nothing back: the last process may have ended between its
@@ -374,13 +379,9 @@ pub(super) async fn thaw(ctx: &LinkContext, known: &LinkState, holds: [bool; 2])
     if !known.frozen.iter().zip(holds).any(is_stale) {
         return Ok(());
     }
-    let mut state = known.clone();
-    for (frozen, holds) in state.frozen.iter_mut().zip(holds) {
-        if !holds {
-            *frozen = None;
-        }
-    }
-    ctx.store.put_link(&state).await.map_err(storage)
+    let idle = Direction::BOTH.into_iter().zip(holds).filter(|(_, holds)| !holds);
+    let words = idle.map(|(direction, _)| LinkWord::Frozen(direction, None)).collect();
+    ctx.store.tell_link(ctx.id, words).await.map_err(storage)
 }
 
 /// Tells whether these findings stop both directions of the link.
@@ -412,12 +413,4 @@ pub(super) async fn keep(
 
 fn name(link: LinkId, direction: Direction) -> String {
     format!("{}/{}", link.0, direction.as_str())
-}
-
-fn set(frozen: &mut [Option<String>; 2], direction: Direction, reason: Option<String>) {
-    let [a_to_b, b_to_a] = frozen;
-    match direction {
-        Direction::AToB => *a_to_b = reason,
-        Direction::BToA => *b_to_a = reason,
-    }
 }

@@ -14,7 +14,7 @@ use crate::engine::fault::Fault;
 use crate::engine::job::{JobState, Origin};
 use crate::engine::plan::fuse::Kind;
 use crate::engine::record::{Direction, Key, Side};
-use crate::store::{Commit, LinkId, NewJob, StoreError};
+use crate::store::{Commit, LinkId, LinkWord, NewJob, StoreError};
 
 /// Why a request can't be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -250,10 +250,9 @@ impl Runtime {
         paused: bool,
     ) -> Result<(), OperateError> {
         self.start_link(customer, link).await?;
-        let mut state = self.store.link(customer, link).await?;
+        let state = self.store.link(customer, link).await?;
         if state.paused != paused {
-            state.paused = paused;
-            self.store.put_link(&state).await?;
+            self.store.tell_link(state.id, vec![LinkWord::Paused(paused)]).await?;
             self.restart(&(customer.to_owned(), link.to_owned())).await;
         }
         Ok(())

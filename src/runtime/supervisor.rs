@@ -23,7 +23,7 @@ use super::watch::FileWatcher;
 use crate::config::Config;
 use crate::connectors::{Clock, Connector, System};
 use crate::engine::rules::{Flow, LinkFacts};
-use crate::store::{Store, StoreError};
+use crate::store::{LinkWord, Store, StoreError};
 
 /// A customer and one of its links.
 pub type LinkKey = (String, String);
@@ -219,10 +219,9 @@ impl Runtime {
             return Ok(Arc::clone(running));
         }
         self.book(&known).await?;
-        let mut state = self.store.link(customer, link).await?;
+        let state = self.store.link(customer, link).await?;
         if stays && !state.started {
-            state.started = true;
-            self.store.put_link(&state).await?;
+            self.store.tell_link(state.id, vec![LinkWord::Started]).await?;
         }
         let running = Arc::new(Running {
             view: Arc::default(),

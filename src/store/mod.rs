@@ -84,6 +84,17 @@ pub struct LinkState {
     pub counters: Counters,
 }
 
+/// One thing that is said of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkWord {
+    Matched,
+    PlannedUnder(u128),
+    Paused(bool),
+    Started,
+    /// Why a direction is frozen; `None` where it runs.
+    Frozen(Direction, Option<String>),
+}
+
 /// Wanted work, from the planner or from a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
@@ -116,7 +127,8 @@ pub struct Commit {
     /// through, dead or in conflict, it is pending [`Transition::Again`].
     /// An `Origin::Sync` job changes nothing of a standing `Push` job: it is remembered, and becomes
     /// a job of its own when the push has ended. A standing `Asked` job carries it out as well, at once
-    /// even where it is scheduled for later; where it comes to nothing the sync becomes a job of its own.
+    /// even where it is scheduled for later; where it comes to nothing the sync becomes a job of its own. A
+    /// `Push` job that takes over a sync is followed by it as well.
     /// A sync job that is born dead replaces the dead sync letter that stands for its (direction, key).
     pub jobs: Vec<NewJob>,
     /// Active sync jobs that have become senseless: the difference is gone. Leased ones, and what somebody
@@ -284,8 +296,9 @@ pub trait Store: Send + Sync {
     async fn link(&self, customer: &str, link: &str) -> Result<LinkState, StoreError>;
     /// Lists all links ever made.
     async fn links(&self) -> Result<Vec<LinkState>, StoreError>;
-    /// Stores everything of a link but `id`, names, `counters`, `cursors` and `epochs`.
-    async fn put_link(&self, state: &LinkState) -> Result<(), StoreError>;
+    /// Says things of a link. What is not said stays as it is: several parts of the service speak of one link at
+    /// the same time, and none knows what the others have just said.
+    async fn tell_link(&self, link: LinkId, words: Vec<LinkWord>) -> Result<(), StoreError>;
 
     // The five verbs.
     /// Reads pairs by key, in order; `None` where there is none. Fast for keys that lie together.

@@ -123,7 +123,9 @@ impl Row {
             }
             return counted;
         }
-        self.sync_after |= job.origin == Origin::Asked || new.origin == Origin::Asked;
+        // Whoever takes the planner's job over does not do the planner's work with it.
+        let takes_over = job.origin == Origin::Sync && new.origin == Origin::Push;
+        self.sync_after |= takes_over || job.origin == Origin::Asked || new.origin == Origin::Asked;
         let are_pushes = job.origin == Origin::Push && new.origin == Origin::Push;
         let payload = match (job.payload.take(), new.payload) {
             (Some(standing), Some(newer)) if are_pushes => Some(job::merged(&standing, &newer)),

@@ -25,7 +25,9 @@ const MET_BY: &[(Bug, u64)] = &[
 /// seconds.
 pub fn bugs() {
     let only = std::env::var("BUG").ok().filter(|name| !name.is_empty());
-    let wanted = Wanted { failures: 1, histories: u64::MAX, seconds: SECONDS, shrunk: 0, ..Wanted::read() };
+    let read = Wanted::read();
+    let seconds = if read.seconds == u64::MAX { SECONDS } else { read.seconds };
+    let wanted = Wanted { failures: 1, histories: u64::MAX, seconds, shrunk: 0, ..read };
     let mut uncaught = Vec::new();
     let mut checks: BTreeMap<&str, usize> = BTreeMap::new();
     let bugs: Vec<_> = Bug::ALL

@@ -14,7 +14,7 @@ use self::state::State;
 use super::moves::Row;
 use super::{
     Commit, Committed, Counters, Depth, ENDED_KEPT, Enqueued, HistoryFilter, JobFilter, LeaseRequest, Leased,
-    LinkId, LinkState, LoadId, NewJob, Recorded, Retried, RulesVersion, Settled, Settlement, Store,
+    LinkId, LinkState, LinkWord, LoadId, NewJob, Recorded, Retried, RulesVersion, Settled, Settlement, Store,
     StoreError,
 };
 use crate::engine::job::{Attempt, Job, JobState};
@@ -73,14 +73,20 @@ impl Store for MemoryStore {
         Ok(self.state().links.clone())
     }
 
-    async fn put_link(&self, wanted: &LinkState) -> Result<(), StoreError> {
+    async fn tell_link(&self, link: LinkId, words: Vec<LinkWord>) -> Result<(), StoreError> {
         let mut state = self.state();
-        let link = state.link(wanted.id)?;
-        link.matched = wanted.matched;
-        link.planned_under = wanted.planned_under;
-        link.paused = wanted.paused;
-        link.started = wanted.started;
-        link.frozen = wanted.frozen.clone();
+        let link = state.link(link)?;
+        let [frozen_ab, frozen_ba] = &mut link.frozen;
+        for word in words {
+            match word {
+                LinkWord::Matched => link.matched = true,
+                LinkWord::PlannedUnder(rules) => link.planned_under = Some(rules),
+                LinkWord::Paused(paused) => link.paused = paused,
+                LinkWord::Started => link.started = true,
+                LinkWord::Frozen(Direction::AToB, reason) => *frozen_ab = reason,
+                LinkWord::Frozen(Direction::BToA, reason) => *frozen_ba = reason,
+            }
+        }
         Ok(())
     }
 

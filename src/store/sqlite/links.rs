@@ -4,8 +4,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::pair_row::Growth;
 use super::trouble::{Fallible, Trouble, damaged};
-use crate::engine::record::{Cursor, Side};
-use crate::store::{Counters, LinkId, LinkState};
+use crate::engine::record::{Cursor, Direction, Side};
+use crate::store::{Counters, LinkId, LinkState, LinkWord};
 
 const COLUMNS: &str = "id, customer, link, cursor_a, cursor_b, epoch_a, epoch_b, matched, planned_under, paused, \
      started, frozen_ab, frozen_ba, accepted, delivered, superseded, cancelled, dead, skipped, \
@@ -32,24 +32,21 @@ pub(super) fn all(db: &Connection) -> Fallible<Vec<LinkState>> {
     Ok(found)
 }
 
-/// Stores the switches of a link.
-pub(super) fn put(db: &Connection, state: &LinkState) -> Fallible<()> {
-    let [frozen_ab, frozen_ba] = &state.frozen;
-    let changed = db
-        .prepare_cached(
-            "UPDATE links SET matched = ?2, planned_under = ?3, paused = ?4, started = ?5, frozen_ab = ?6, \
-             frozen_ba = ?7 WHERE id = ?1",
-        )?
-        .execute((
-            state.id.0,
-            state.matched,
-            state.planned_under.map(u128::to_be_bytes),
-            state.paused,
-            state.started,
-            frozen_ab,
-            frozen_ba,
-        ))?;
-    if changed == 0 { Err(missing(state.id)) } else { Ok(()) }
+/// Stores what is said of a link.
+pub(super) fn tell(db: &Connection, link: LinkId, words: &[LinkWord]) -> Fallible<()> {
+    must_exist(db, link)?;
+    for word in words {
+        let set = |column: &str| db.prepare_cached(&format!("UPDATE links SET {column} = ?2 WHERE id = ?1"));
+        match word {
+            LinkWord::Matched => set("matched")?.execute((link.0, true))?,
+            LinkWord::PlannedUnder(rules) => set("planned_under")?.execute((link.0, rules.to_be_bytes()))?,
+            LinkWord::Paused(paused) => set("paused")?.execute((link.0, paused))?,
+            LinkWord::Started => set("started")?.execute((link.0, true))?,
+            LinkWord::Frozen(Direction::AToB, reason) => set("frozen_ab")?.execute((link.0, reason))?,
+            LinkWord::Frozen(Direction::BToA, reason) => set("frozen_ba")?.execute((link.0, reason))?,
+        };
+    }
+    Ok(())
 }
 
 /// Refuses a number that no link has.

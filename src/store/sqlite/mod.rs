@@ -48,7 +48,7 @@ use self::trouble::Fallible;
 use self::writer::Request;
 use super::{
     Commit, Committed, Depth, Enqueued, HistoryFilter, JobFilter, Known, LeaseRequest, Leased, LinkId,
-    LinkState, LoadId, Looks, NewJob, Recorded, Retried, RulesVersion, Settled, Settlement, Store,
+    LinkState, LinkWord, LoadId, Looks, NewJob, Recorded, Retried, RulesVersion, Settled, Settlement, Store,
     StoreError,
 };
 use crate::engine::job::{Attempt, Job};
@@ -246,9 +246,8 @@ impl Store for SqliteStore {
         self.read(|session| links::all(&session.db)).await
     }
 
-    async fn put_link(&self, state: &LinkState) -> Result<(), StoreError> {
-        let state = state.clone();
-        self.write(1, move |session| links::put(&session.db, &state)).await
+    async fn tell_link(&self, link: LinkId, words: Vec<LinkWord>) -> Result<(), StoreError> {
+        self.write(words.len(), move |session| links::tell(&session.db, link, &words)).await
     }
 
     async fn known(&self, link: LinkId, keys: Vec<Key>) -> Result<Vec<Option<Pair>>, StoreError> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use record_sync::engine::plan::Pair;
 use record_sync::engine::record::{Cursor, Direction, Side};
 use record_sync::store::sqlite::{Durability, SqliteOptions, SqliteStore};
-use record_sync::store::{Commit, Store, StoreError};
+use record_sync::store::{Commit, LinkWord, Store, StoreError};
 
 use super::*;
 
@@ -72,9 +72,8 @@ async fn loads_left_over_stay_void_and_are_planned_again() {
     let path = folder.path().join("state.sqlite");
     let store = open(&path);
     for name in ["loading", "quiet"] {
-        let mut state = store.link("customer1", name).await.unwrap();
-        state.planned_under = Some(7);
-        store.put_link(&state).await.unwrap();
+        let state = store.link("customer1", name).await.unwrap();
+        store.tell_link(state.id, vec![LinkWord::PlannedUnder(7)]).await.unwrap();
     }
     let link = store.link("customer1", "loading").await.unwrap().id;
     let load = store.begin_load(link, Direction::AToB).await.unwrap();
@@ -93,9 +92,7 @@ async fn loads_left_over_stay_void_and_are_planned_again() {
 
     let read = pair(&store, link, "1").await.unwrap();
     keep(&store, link, vec![Pair { version: read.version, ..agreed("1") }]).await;
-    let mut state = store.link("customer1", "loading").await.unwrap();
-    state.planned_under = Some(8);
-    store.put_link(&state).await.unwrap();
+    store.tell_link(link, vec![LinkWord::PlannedUnder(8)]).await.unwrap();
     drop(store);
     let state = open(&path).link("customer1", "loading").await.unwrap();
     assert_eq!(state.planned_under, Some(8), "once its pairs were stored anew, the load is forgotten");

@@ -141,6 +141,10 @@ async fn a_push_takes_over_a_sync(store: &dyn Store) {
     assert_eq!(again[0].job.payload.as_deref(), Some("P2"), "the newest push, after the sync in flight");
     settle(store, link, end(&again[0], Transition::Synced), 40).await;
     assert_eq!(job(store, ids[0]).await.state, JobState::Synced);
+    let next = lease(store, link, 50, 9).await;
+    assert_eq!(next.len(), 1, "what the planner wanted may be more than was pushed");
+    assert_eq!(next[0].job.origin, Origin::Sync);
+    settle(store, link, end(&next[0], Transition::Obsolete), 60).await;
     assert_conserved(store, link, "sync, push, push").await;
 }
 
@@ -336,6 +340,8 @@ async fn the_pair_says_what_the_caller_did_not_know(store: &dyn Store) {
         (Transition::Snoozed { due_at: at(10) }, Status::Retrying, Some("503")),
         (Transition::Waiting { due_at: at(10), error: error("parent") }, Status::Waiting, Some("parent")),
         (Transition::Again { due_at: at(10) }, Status::Queued, None),
+        // The push is dead; what the planner wanted goes on.
+        (Transition::Dead { error: error("422"), payload: None }, Status::Queued, None),
         (Transition::Dead { error: error("422"), payload: None }, Status::Dead, Some("422")),
     ];
     for (transition, expected, message) in cases {

@@ -2,7 +2,7 @@
 
 use record_sync::engine::plan::{DirectionState, Pair, Seen, SideState, Status};
 use record_sync::engine::record::{Cursor, Direction, Image, Key, Number, Schema, Side, Value};
-use record_sync::store::{Commit, Counters, Known, LinkState, Looks, Store};
+use record_sync::store::{Commit, Counters, Known, LinkState, LinkWord, Looks, Store};
 
 use super::*;
 
@@ -282,7 +282,17 @@ async fn links_keep_apart(store: &dyn Store) {
     state.paused = true;
     state.started = true;
     state.frozen = [Some("too many deletes".into()), None];
-    store.put_link(&state).await.unwrap();
+    let words = [
+        LinkWord::Matched,
+        LinkWord::PlannedUnder(u128::MAX - 1),
+        LinkWord::Paused(true),
+        LinkWord::Started,
+        LinkWord::Frozen(Direction::AToB, Some("too many deletes".into())),
+    ];
+    for word in words {
+        // What is not said stays as it is.
+        store.tell_link(state.id, vec![word]).await.unwrap();
+    }
     let back = store.link("customer1", "people").await.unwrap();
     assert_eq!(back.counters.accepted, 1, "counters are not the caller's");
     assert_eq!(LinkState { counters: state.counters, ..back }, state);

@@ -10,7 +10,8 @@ use record_sync::engine::record::{Cursor, Direction, Side};
 use record_sync::store::memory::MemoryStore;
 use record_sync::store::sqlite::SqliteStore;
 use record_sync::store::{
-    Commit, Counters, HistoryFilter, JobFilter, LoadId, NewJob, Settlement, Store, StoreError, Transition,
+    Commit, Counters, HistoryFilter, JobFilter, LinkWord, LoadId, NewJob, Settlement, Store, StoreError,
+    Transition,
 };
 
 use super::*;
@@ -349,10 +350,15 @@ impl History {
         let now = at(self.now);
         let (name, expires_at) = (self.name(), at(self.now + 20));
         let link = self.link();
-        let mut state = both!(self, why, links()).into_iter().find(|known| known.id == link).unwrap();
-        state.planned_under = Some(u128::from(self.dice.below(99)));
-        state.matched = self.dice.one_in(2);
-        both!(self, why, put_link(&state));
+        both!(self, why, links());
+        let frozen = self.dice.one_in(2).then(|| "too many deletes".to_owned());
+        let direction = if self.dice.one_in(2) { Direction::AToB } else { Direction::BToA };
+        let words = vec![
+            LinkWord::PlannedUnder(u128::from(self.dice.below(99))),
+            LinkWord::Paused(self.dice.one_in(2)),
+            LinkWord::Frozen(direction, frozen),
+        ];
+        both!(self, why, tell_link(link, words.clone()));
         both!(self, why, put("s", name.as_str(), "v", Some(expires_at)));
         both!(self, why, list("s", now));
         both!(self, why, remove("s", name.as_str()));
