@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 pub use no_bytes::NoBytes;
 pub use vault::{MemoryVault, Vault};
@@ -106,12 +107,15 @@ pub struct Call {
     pub correlation_id: String,
     /// The link that calls: links take turns at the gate. `None` for whoever is no link.
     pub link: Option<Arc<str>>,
+    /// Cancelled when the link stops. A request that is under way is carried to its end all the same; a wait
+    /// between requests, which may take long, is not.
+    pub stop: CancellationToken,
 }
 
 impl Call {
     /// Makes a call of no link in particular.
     pub fn new(class: Class, correlation_id: impl Into<String>) -> Self {
-        Self { class, correlation_id: correlation_id.into(), link: None }
+        Self { class, correlation_id: correlation_id.into(), link: None, stop: CancellationToken::new() }
     }
 
     /// Makes it a call of this link.

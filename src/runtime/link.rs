@@ -335,7 +335,7 @@ impl LinkContext {
     pub fn call(&self, class: Class) -> Call {
         let number = self.names.fetch_add(1, Ordering::Relaxed);
         let correlation_id = format!("{}-{}-{:x}-{number}", self.customer, self.name, self.now().0);
-        Call::new(class, correlation_id).of(&self.name)
+        Call { stop: self.stop.clone(), ..Call::new(class, correlation_id).of(&self.name) }
     }
 
     /// Returns the number of the scan of a side that is under way, or was last.

@@ -124,6 +124,7 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         },
         correlation_id: asked::correlation(&leased),
         link: Some(ctx.name.as_str().into()),
+        stop: ctx.stop.clone(),
     };
     let (hold, leased, others) = ctx.busy.hold(leased);
     let claims = Claims::of(&leased, now);

@@ -1,9 +1,11 @@
 //! The Salesforce connector against its mock, over real HTTP on loopback.
 
 mod api;
+mod at_work;
 mod bulk;
 mod composite;
 mod cursors;
+mod door;
 mod faults;
 mod jobs;
 mod logins;
@@ -55,6 +57,8 @@ impl Gate for Turnstile {
 /// happens within one second: the hardest case for a keyset over stamps of a second's grain.
 pub struct World {
     pub mock: Arc<dyn Mock>,
+    /// What goes wrong with single requests on the wire.
+    pub door: Arc<door::Door>,
     pub now: Arc<AtomicI64>,
     pub gate: Arc<Turnstile>,
     url: String,
@@ -79,7 +83,8 @@ pub async fn world(settings: MockSettings, names: [&'static str; 3]) -> World {
     let now = Arc::new(AtomicI64::new(1_769_853_600_000));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (served, clock) = (Arc::clone(&mock), clock(&now));
+    let door = Arc::new(door::Door::new(Arc::clone(&mock)));
+    let (served, clock) = (Arc::clone(&door) as Arc<dyn Mock>, clock(&now));
     let mut server = JoinSet::new();
     server.spawn(async move {
         mocks::serve(served, clock, listener, std::future::pending()).await.unwrap();
@@ -91,7 +96,7 @@ pub async fn world(settings: MockSettings, names: [&'static str; 3]) -> World {
         fields: Some(names.map(str::to_owned).into()),
         consumer: "test".to_owned(),
     };
-    World { mock, now, gate: Arc::default(), url, spec, names, strict, _server: server }
+    World { mock, door, now, gate: Arc::default(), url, spec, names, strict, _server: server }
 }
 
 fn clock(now: &Arc<AtomicI64>) -> Clock {

@@ -78,6 +78,11 @@ impl Luck {
         self.faults.daily_calls
     }
 
+    /// Tells whether bulk jobs are to get no further.
+    pub fn jobs_stand(&self) -> bool {
+        self.faults.jobs_stand
+    }
+
     /// Tells whether records like others are refused.
     pub fn duplicate_rules(&self) -> bool {
         self.faults.duplicate_rules

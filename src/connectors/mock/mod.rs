@@ -54,6 +54,8 @@ pub struct Faults {
     pub daily_calls: Option<u64>,
     /// Duplicate rules are on: a record like another is refused, unless the request overrules them.
     pub duplicate_rules: bool,
+    /// Bulk jobs get no further, where the system has any.
+    pub jobs_stand: bool,
     /// The service's clock is off by so much, in milliseconds; stamps may go back with it.
     pub clock_ms: i64,
     /// Every save carries this stamp, in milliseconds since 1970: a late commit, an import.

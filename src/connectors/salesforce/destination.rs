@@ -67,7 +67,7 @@ impl SalesforceDestination {
         }
     }
 
-    /// Writes what goes one way: by a job where there is much of it, else call by call.
+    /// Writes what goes one way: by a bulk job where there is much of it, else call by call.
     async fn walk(
         &self,
         road: Road,
@@ -81,6 +81,7 @@ impl SalesforceDestination {
         let refuse = |delivery: &&Delivery| if road == Road::Upsert { keys.refuse(delivery) } else { None };
         let mut outcomes: Vec<Option<Outcome>> = deliveries.iter().map(refuse).collect();
         let mut left = unanswered(&outcomes, deliveries);
+        let mut stopped: Option<Fault> = None;
         if left.len() >= BULK_FROM && self.org.settings.bulk && !described.open {
             let going: Vec<&Delivery> = left.iter().map(|(_, delivery)| *delivery).collect();
             if let Some(told) = self.ingest(road, shape, &going, call).await? {
@@ -88,10 +89,12 @@ impl SalesforceDestination {
                     put(&mut outcomes, *at, outcome);
                 }
                 left = unanswered(&outcomes, deliveries);
+                if !left.is_empty() {
+                    stopped = self.no_job_at_work(call).await.err();
+                }
             }
         }
         let alone = left.len() == deliveries.len() && left.len() <= CALL_MAX;
-        let mut stopped: Option<Fault> = None;
         for chunk in left.chunks(CALL_MAX) {
             let going: Vec<&Delivery> = chunk.iter().map(|(_, delivery)| *delivery).collect();
             let told = match (&stopped, road) {
@@ -139,7 +142,7 @@ impl SalesforceDestination {
         let mut records = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             let key = key_text(&delivery.key)?;
-            self.org.leave_footprint(object, &key);
+            self.org.footprints.leave(object, &key);
             let mut members = String::new();
             let external_kind = kind(&described, &external);
             match (road, &delivery.id) {
@@ -216,7 +219,6 @@ impl SalesforceDestination {
 #[async_trait]
 impl Destination for SalesforceDestination {
     async fn write(&self, batch: &Batch, call: &Call) -> Result<Vec<Outcome>, Fault> {
-        self.no_job_at_work(call).await?;
         let mut roads: [(Road, Vec<(usize, &Delivery)>); 3] =
             [Road::Delete, Road::Upsert, Road::Update].map(|road| (road, Vec::new()));
         for (at, delivery) in batch.deliveries.iter().enumerate() {
@@ -229,7 +231,12 @@ impl Destination for SalesforceDestination {
         let mut failed = None;
         for (road, chosen) in roads.iter().filter(|(_, chosen)| !chosen.is_empty()) {
             let deliveries: Vec<&Delivery> = chosen.iter().map(|(_, delivery)| *delivery).collect();
-            let told = match self.walk(*road, &batch.shape, &deliveries, call).await {
+            // What an earlier road has left at work stands in the way of the next one, too.
+            let walked = match self.no_job_at_work(call).await {
+                Ok(()) => self.walk(*road, &batch.shape, &deliveries, call).await,
+                busy => busy.map(|()| Vec::new()),
+            };
+            let told = match walked {
                 Ok(told) => told,
                 // The other calls of this batch had replies of their own, which must not be lost.
                 Err(fault) => {
@@ -254,16 +261,17 @@ impl Destination for SalesforceDestination {
     }
 
     async fn look_up(&self, wanted: &[Wanted], call: &Call) -> Result<Vec<Option<Record>>, Fault> {
-        // What a job has not reached yet would be told as it was before.
+        // What a bulk job has not reached yet would be told as it was before.
         self.no_job_at_work(call).await?;
         self.find(wanted, call).await
     }
 }
 
 impl SalesforceDestination {
-    /// Refuses to go on while a job of ours may still be writing to the object.
+    /// Refuses to go on while a bulk job of ours may still be writing to the object, also one that was made
+    /// before `bulk = "never"` was.
     async fn no_job_at_work(&self, call: &Call) -> Result<(), Fault> {
-        if self.org.settings.bulk && !self.org.described(&self.stream.stream, false, call).await?.open {
+        if !self.org.described(&self.stream.stream, false, call).await?.open {
             self.org.no_job_at_work(&self.stream.stream, call).await?;
         }
         Ok(())

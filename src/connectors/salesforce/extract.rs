@@ -1,4 +1,4 @@
-//! The bulk road of the reading end: a long first read comes by one job instead of a call for every 2,000 rows.
+//! The bulk road of the reading end: a long first read comes by one bulk job instead of a call for every 2,000 rows.
 //!
 //! The job asks for the rows in the keyset's own order, so that a cursor is the same on either road: whoever is
 //! interrupted goes on by pages, or by another job for the rest. A job that fails, or keeps no order, is left
@@ -8,7 +8,7 @@ use std::io::Cursor as Bytes;
 
 use csv::{Reader, ReaderBuilder, StringRecord};
 
-use super::jobs::{Work, failed};
+use super::jobs::{Work, failed, gone};
 use super::org::{Ask, protocol, unreadable};
 use super::source::{Fetched, SalesforceSource};
 use super::wire;
@@ -131,9 +131,9 @@ impl SalesforceSource {
         let object = &self.stream.stream;
         let operation = format!("extract {object}");
         let unlimited = rest.rsplit_once(" LIMIT ").map_or(rest, |(order, _)| order);
-        let body = wire::query_body(&wire::select(object, &columns.names, unlimited), false);
+        let body = wire::query_body(&wire::select(object, &columns.names, unlimited));
         let job = self.org.open_job(&operation, Work::Query, &body, call).await?;
-        let ended = self.org.finish_job(&operation, Work::Query, &job, call).await?;
+        let ended = self.org.finish_job(&operation, (&job.id, None), call).await?;
         if ended.state != "JobComplete" {
             return Err(failed(&operation, &ended));
         }
@@ -155,7 +155,7 @@ impl SalesforceSource {
             .finish();
         let path = format!("jobs/query/{}/results?{query}", extract.job);
         let ask = Ask { is_csv: true, ..Ask::get(&operation, &path) };
-        let reply = self.org.ask_again(ask, call).await?;
+        let reply = self.org.ask_again(ask, call).await?.ok_or_else(|| gone(&operation, &extract.job))?;
         // The word stands for the end.
         let locator = reply.header("sforce-locator").filter(|locator| !matches!(*locator, "null" | ""));
         extract.locator = locator.map(str::to_owned);

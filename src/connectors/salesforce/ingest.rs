@@ -1,12 +1,12 @@
-//! The bulk road of the writing end: a backlog goes in by one job instead of a call for every 200 records.
+//! The bulk road of the writing end: a backlog goes in by one bulk job instead of a call for every 200 records.
 //!
 //! Rows are known again by their own column, the external id or the Id, in whatever order the service tells of
 //! them. A job is an upsert by external id, an update by Id or a delete by Id, as single saves are: to send one
 //! twice changes nothing.
 
-use super::destination::{Road, SalesforceDestination, saved};
+use super::destination::{Road, SalesforceDestination, key_text, saved};
 use super::forecast::forecast;
-use super::jobs::{Work, failed};
+use super::jobs::{Work, failed, gone};
 use super::org::{Ask, no_field, unreadable};
 use super::rights::{check_fields, check_upsert};
 use super::wire::{self, JobInfo, Told};
@@ -46,17 +46,25 @@ impl SalesforceDestination {
         let external = (road == Road::Upsert).then_some(load.column.as_str());
         let body = wire::ingest_body(object, road.operation(), external);
         let job = self.org.open_job(&operation, Work::Ingest, &body, call).await?;
-        let job = JobInfo { object: object.clone(), ..job };
-        self.org.feed_job(&operation, &job, &load.csv, call).await?;
-        let ended = self.org.finish_job(&operation, Work::Ingest, &job, call).await?;
+        for (_, delivery, _) in &load.going {
+            if let Ok(key) = key_text(&delivery.key) {
+                self.org.footprints.leave(object, &key);
+            }
+        }
+        // From here on nothing else is written to the object, whatever becomes of this call.
+        let held = self.org.at_work.hold(object, &job.id);
+        self.org.feed_job(&operation, &held, &load.csv, call).await?;
+        let ended = self.org.finish_job(&operation, (&job.id, Some(&held)), call).await?;
         let mut told =
             self.told(&operation, &ended, &load, call).await.map_err(Fault::and_may_have_happened)?;
         let unsaid = match ended.state.as_str() {
             // Nothing was said of the row, so nobody knows.
             "JobComplete" => {
-                let message = format!("{operation}: the job {} says nothing of a row", ended.id);
+                let message = format!("{operation}: the bulk job {} says nothing of a row", ended.id);
                 Fault::transient(FaultCode::Protocol, message).and_may_have_happened()
             }
+            // What was going on when somebody stopped it is in no result.
+            "Aborted" => failed(&operation, &ended).and_may_have_happened(),
             _ => failed(&operation, &ended),
         };
         let described = self.org.described(object, false, call).await?;
@@ -165,7 +173,7 @@ impl SalesforceDestination {
             }
             let path = format!("jobs/ingest/{}/{kind}", job.id);
             let ask = Ask { is_csv: true, ..Ask::get(operation, &path) };
-            let reply = self.org.ask_again(ask, call).await?;
+            let reply = self.org.ask_again(ask, call).await?.ok_or_else(|| gone(operation, &job.id))?;
             told.learn(&reply.body, &load.column)
                 .map_err(|error| unreadable(operation, &error.to_string()))?;
         }

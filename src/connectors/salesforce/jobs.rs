@@ -1,15 +1,17 @@
-//! Jobs of the bulk API, from their opening to their end.
+//! Bulk jobs, from their opening to their end.
 //!
-//! Invariant: while a job of ours may still be writing to an object, nothing else is written there by us: what it
-//! has taken in is older than what would come after it.
+//! Invariant: while a bulk job of ours may still be writing to an object, nothing else is written there by us: what
+//! it has taken in is older than what would come after it.
 
 use std::time::Duration;
 
 use reqwest::Method;
 
-use super::org::{Ask, Org, lock, protocol};
+use super::at_work::Held;
+use super::org::{Ask, Org, protocol};
 use super::wire::{self, JobInfo};
 use crate::connectors::Call;
+use crate::connectors::rest::RawReply;
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 
 /// The first look at a job comes so soon, the later ones at twice the distance each, up to the second.
@@ -21,8 +23,10 @@ const FAILED_LOOKS_MAX: u32 = 6;
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// When to ask again for a job that stands in the way.
 const COME_BACK: Duration = Duration::from_secs(15);
+/// Pages of the org's list of jobs that are read; a page holds about a hundred or more.
+const LIST_PAGES_MAX: usize = 1_000;
 
-/// What a job does.
+/// What a bulk job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     Ingest,
@@ -49,87 +53,90 @@ impl Org {
     ) -> Result<JobInfo, Fault> {
         // Nobody hears of a job whose reply is lost; without rows it does nothing and ends by itself.
         let ask = Ask { method: Method::POST, body: Some(body), ..Ask::get(operation, work.path()) };
-        self.job(ask, call).await
+        let reply = self.ask(ask, call).await?;
+        read(operation, &reply)
     }
 
-    /// Hands a job its rows and lets it begin. An error means that it never will.
+    /// Hands a job its rows and lets it begin. An error says whether it may have begun all the same.
     pub(super) async fn feed_job(
         &self,
         operation: &str,
-        job: &JobInfo,
+        job: &Held<'_>,
         csv: &str,
         call: &Call,
     ) -> Result<(), Fault> {
         let path = format!("jobs/ingest/{}/batches", job.id);
         let upload = Ask { method: Method::PUT, body: Some(csv), is_csv: true, ..Ask::get(operation, &path) };
         if let Err(fault) = self.ask(upload, call).await {
-            self.abort_job(operation, job, call).await;
+            // One that stays open does nothing and ends by itself.
+            let _ = self.change_job(operation, &job.id, "Aborted", call).await;
+            job.end();
             // What was never begun has changed nothing.
             return Err(Fault { may_have_happened: false, ..fault });
         }
-        let path = format!("jobs/ingest/{}", job.id);
-        let begin = Ask {
-            method: Method::PATCH,
-            body: Some(r#"{"state":"UploadComplete"}"#),
-            ..Ask::get(operation, &path)
+        let Err(fault) = self.change_job(operation, &job.id, "UploadComplete", call).await else {
+            return Ok(());
         };
-        let mut begun = self.ask(begin.clone(), call).await;
-        if let Err(fault) = &begun
-            && fault.kind == FaultKind::Transient
-        {
-            // It may have begun all the same: the job itself knows.
-            begun = match self.look_at_job(operation, Work::Ingest, &job.id, call).await {
-                Ok(now) if now.state == "Open" => self.ask(begin, call).await,
-                Ok(_) => return Ok(()),
-                Err(fault) => Err(fault),
-            };
+        if fault.is_stopping() {
+            // It did not go out.
+            job.end();
+            return Err(Fault { may_have_happened: false, ..fault });
         }
-        match begun {
-            Ok(_) => Ok(()),
-            Err(fault) if fault.kind == FaultKind::Transient => {
-                // Nobody can tell: it is waited for before anything else is written.
-                lock(&self.at_work).insert(job.object.clone(), job.id.clone());
-                Err(fault.and_may_have_happened())
+        // It may have begun all the same: the job itself knows.
+        match self.look_at_job(operation, Work::Ingest, &job.id, call).await {
+            Ok(Some(now)) if now.is_open() && fault.kind == FaultKind::Transient => {
+                self.change_job(operation, &job.id, "UploadComplete", call).await.map_err(unknown)
             }
-            Err(fault) => {
-                self.abort_job(operation, job, call).await;
-                Err(Fault { may_have_happened: false, ..fault })
+            Ok(Some(now)) if now.is_open() => {
+                let _ = self.change_job(operation, &job.id, "Aborted", call).await;
+                Err(unknown(fault))
             }
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => {
+                job.end();
+                Err(gone(operation, &job.id))
+            }
+            Err(_) => Err(unknown(fault)),
         }
     }
 
-    async fn abort_job(&self, operation: &str, job: &JobInfo, call: &Call) {
-        let path = format!("jobs/ingest/{}", job.id);
-        let body = Some(r#"{"state":"Aborted"}"#);
-        // One that stays open does nothing and ends by itself.
-        let _ = self.ask(Ask { method: Method::PATCH, body, ..Ask::get(operation, &path) }, call).await;
+    /// Asks a job that takes rows in to go over into another state.
+    async fn change_job(&self, operation: &str, id: &str, state: &str, call: &Call) -> Result<(), Fault> {
+        let path = format!("jobs/ingest/{id}");
+        let body = format!(r#"{{"state":"{state}"}}"#);
+        let ask = Ask { method: Method::PATCH, body: Some(&body), ..Ask::get(operation, &path) };
+        self.ask(ask, call).await.map(drop)
     }
 
-    /// Waits until a job is over. Where that can't be told, an ingest job is remembered as one at work.
+    /// Waits until a job is over. One that takes rows in is `held`; where its end can't be told, what it does may
+    /// have happened. The end of the link ends the wait, too.
     pub(super) async fn finish_job(
         &self,
         operation: &str,
-        work: Work,
-        job: &JobInfo,
+        (id, held): (&str, Option<&Held<'_>>),
         call: &Call,
     ) -> Result<JobInfo, Fault> {
         let (mut pause, mut waited, mut failed) = (LOOK_FIRST, Duration::ZERO, 0);
-        if work == Work::Ingest {
-            lock(&self.at_work).insert(job.object.clone(), job.id.clone());
-        }
-        let unknown = |fault: Fault| if work == Work::Ingest { fault.and_may_have_happened() } else { fault };
+        let work = if held.is_some() { Work::Ingest } else { Work::Query };
+        let unknown = |fault: Fault| if held.is_some() { unknown(fault) } else { fault };
         loop {
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                biased;
+                () = call.stop.cancelled() => return Err(unknown(Fault::stopping())),
+                () = tokio::time::sleep(pause) => {}
+            }
             waited += pause;
             pause = (pause * 2).min(LOOK_EVERY);
-            match self.look_at_job(operation, work, &job.id, call).await {
-                Ok(now) if now.is_over() => {
-                    if work == Work::Ingest {
-                        lock(&self.at_work).remove(&job.object);
-                    }
+            match self.look_at_job(operation, work, id, call).await {
+                Ok(Some(now)) if now.is_over() => {
+                    held.iter().for_each(|held| held.end());
                     return Ok(now);
                 }
-                Ok(_) => failed = 0,
+                Ok(Some(_)) => failed = 0,
+                Ok(None) => {
+                    held.iter().for_each(|held| held.end());
+                    return Err(unknown(gone(operation, id)));
+                }
                 Err(fault) if fault.is_stopping() || fault.kind == FaultKind::Fatal => {
                     return Err(unknown(fault));
                 }
@@ -141,85 +148,118 @@ impl Org {
                 }
             }
             if waited >= PATIENCE {
-                let told = format!("{operation}: the job {} is still at work", job.id);
+                let told = format!("{operation}: the bulk job {id} is still at work");
                 return Err(unknown(Fault::transient(FaultCode::Timeout, told)));
             }
         }
     }
 
+    /// Asks how a job is; `None` where the org has none of that id any more.
     async fn look_at_job(
         &self,
         operation: &str,
         work: Work,
         id: &str,
         call: &Call,
-    ) -> Result<JobInfo, Fault> {
+    ) -> Result<Option<JobInfo>, Fault> {
         let path = format!("{}/{id}", work.path());
-        self.job(Ask::get(operation, &path), call).await
-    }
-
-    async fn job(&self, ask: Ask<'_>, call: &Call) -> Result<JobInfo, Fault> {
-        let operation = ask.operation;
-        let reply = self.ask(ask, call).await?;
-        JobInfo::decode(&reply.body).map_err(|error| protocol(operation, &error))
+        let reply = self.ask_for(Ask::get(operation, &path), call).await?;
+        reply.map(|reply| read(operation, &reply)).transpose()
     }
 
     /// Refuses to write to an object while a job of ours may be writing there. The first time since the start it
     /// asks for those of an earlier process, too.
     pub(super) async fn no_job_at_work(&self, object: &str, call: &Call) -> Result<(), Fault> {
-        let operation = format!("look for jobs at work on {object}");
-        let known = lock(&self.at_work).get(object).cloned();
-        let now = match known {
-            Some(id) => Some(self.look_at_job(&operation, Work::Ingest, &id, call).await?),
-            None if lock(&self.looked_for_jobs).contains(object) => None,
-            None => {
-                let found = self.earlier_job(&operation, object, call).await?;
-                lock(&self.looked_for_jobs).insert(object.to_owned());
-                found
+        let operation = format!("look for bulk jobs at work on {object}");
+        if !self.at_work.has_earlier() {
+            let found = self.earlier_jobs(&operation, call).await?;
+            self.at_work.take_up(found);
+        }
+        let mut standing = None;
+        for (id, is_held) in self.at_work.of(object) {
+            let now = self.look_at_job(&operation, Work::Ingest, &id, call).await?;
+            let is_in_the_way = match now {
+                // Its rows have been looked at, or will be, as those of which nobody knows.
+                None => false,
+                Some(job) if job.is_open() && is_held => true,
+                // Nobody waits for it, and the word to begin may still be on its way.
+                Some(job) if job.is_open() => {
+                    self.change_job(&operation, &id, "Aborted", call).await?;
+                    false
+                }
+                Some(job) => !job.is_over(),
+            };
+            match is_in_the_way {
+                true => standing = standing.or(Some(id)),
+                // Its maker still asks for the results of its own.
+                false if is_held => {}
+                false => self.at_work.end(object, &id),
             }
-        };
-        match now {
-            Some(job) if job.is_at_work() => {
-                lock(&self.at_work).insert(object.to_owned(), job.id.clone());
-                let told = format!("the job {} is still writing to {object}", job.id);
+        }
+        match standing {
+            Some(id) => {
+                let told = format!("the bulk job {id} is still writing to {object}");
                 Err(Fault::throttled(Some(COME_BACK), told))
             }
-            _ => {
-                lock(&self.at_work).remove(object);
-                Ok(())
-            }
+            None => Ok(()),
         }
     }
 
-    async fn earlier_job(
-        &self,
-        operation: &str,
-        object: &str,
-        call: &Call,
-    ) -> Result<Option<JobInfo>, Fault> {
+    /// Lists the jobs that an earlier process under our user has left at work, each with its object.
+    async fn earlier_jobs(&self, operation: &str, call: &Call) -> Result<Vec<(String, String)>, Fault> {
         let user = self.user_id(call).await?;
-        let reply = match self.ask(Ask::get(operation, "jobs/ingest?jobType=V2Ingest"), call).await {
-            Ok(reply) => reply,
-            // Who may not see jobs has made none.
-            Err(fault) if matches!(fault.code, FaultCode::Auth | FaultCode::Configuration) => {
-                return Ok(None);
+        let mut path = "jobs/ingest?jobType=V2Ingest".to_owned();
+        let mut found = Vec::new();
+        for _ in 0..LIST_PAGES_MAX {
+            let reply = match self.ask(Ask::get(operation, &path), call).await {
+                Ok(reply) => reply,
+                // Who may not see jobs has made none.
+                Err(fault) if matches!(fault.code, FaultCode::Auth | FaultCode::Configuration) => {
+                    return Ok(Vec::new());
+                }
+                Err(fault) => return Err(fault),
+            };
+            let (jobs, next) =
+                JobInfo::decode_list(&reply.body).map_err(|error| protocol(operation, &error))?;
+            let ours = jobs.into_iter().filter(|job| job.is_at_work() && job.created_by_id == user);
+            found.extend(ours.map(|job| (job.object, job.id)));
+            match next {
+                Some(next) if next != path => path = next,
+                Some(_) => break,
+                None => return Ok(found),
             }
-            Err(fault) => return Err(fault),
-        };
-        let jobs = JobInfo::decode_list(&reply.body).map_err(|error| protocol(operation, &error))?;
-        let ours = |job: &JobInfo| {
-            job.is_at_work() && job.created_by_id == user && job.object.eq_ignore_ascii_case(object)
-        };
-        Ok(jobs.into_iter().find(ours))
+        }
+        let told = format!("{operation}: the list of bulk jobs has no end");
+        Err(Fault::transient(FaultCode::Protocol, told))
     }
 }
 
-/// Builds the fault of a job that failed as a whole.
+fn read(operation: &str, reply: &RawReply) -> Result<JobInfo, Fault> {
+    JobInfo::decode(&reply.body).map_err(|error| protocol(operation, &error))
+}
+
+/// Marks what nobody knows of a job: no record of it is to blame, and all are looked at before they are sent again.
+fn unknown(fault: Fault) -> Fault {
+    let kind = if fault.kind == FaultKind::Rejected { FaultKind::Transient } else { fault.kind };
+    Fault { kind, may_have_happened: true, ..fault }
+}
+
+/// Builds the fault of a job that the org does not know any more.
+pub(super) fn gone(operation: &str, id: &str) -> Fault {
+    let told = format!("{operation}: the bulk job {id} is gone, and nobody knows what became of its rows");
+    unknown(Fault::transient(FaultCode::NotFound, told))
+}
+
+/// Builds the fault of a bulk job that failed as a whole.
 pub fn failed(operation: &str, job: &JobInfo) -> Fault {
     let message = job.error_message.as_deref().unwrap_or_default();
     let (code, _) = message.split_once(':').unwrap_or((message, ""));
-    let said =
-        format!("{operation}: the job {} ended as {}, {}", job.id, job.state, wire::job_trouble(message));
+    let said = format!(
+        "{operation}: the bulk job {} ended as {}, {}",
+        job.id,
+        job.state,
+        wire::job_trouble(message)
+    );
     match code.trim() {
         "ExceededQuota" => Fault::throttled(None, said),
         "InvalidBatch" | "InvalidJob" | "FeatureNotEnabled" => Fault::fatal(

@@ -4,13 +4,15 @@
 //! - [`org`] sends it, with a token;
 //! - [`source`] reads by a keyset over (SystemModstamp, Id), deletions included, a long first read by [`extract`];
 //! - [`destination`] upserts by external id, up to 200 records a call, a backlog by [`ingest`];
-//! - [`jobs`] are what both of the latter work with;
+//! - [`jobs`] are what both of the latter work with; [`at_work`] remembers those that may be writing;
 //! - [`mock`] is an org that the project ships.
 //!
 //! Absent on purpose: composite trees, links to parents by external id.
 
+mod at_work;
 mod destination;
 mod extract;
+mod footprints;
 mod forecast;
 mod ingest;
 mod jobs;

@@ -1,6 +1,6 @@
 //! An org as its callers see it: authorised calls, descriptions, and what we wrote there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,16 +8,16 @@ use std::time::Duration;
 use reqwest::Method;
 use secrecy::ExposeSecret;
 
+use super::at_work::AtWork;
+use super::footprints::Footprints;
 use super::login::{Login, Token};
 use super::settings::Settings;
 use super::wire::{self, Columns, Described};
 use crate::connectors::rest::{self, RawReply, RawRequest, RestClient, RestOptions, Tokens};
 use crate::connectors::{Call, Open, StreamSpec};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
-use crate::engine::record::{Record, Timestamp};
+use crate::engine::record::Record;
 
-/// Own writes that are remembered at most.
-const FOOTPRINTS_MAX: usize = 100_000;
 /// How often `/limits` is asked at most, in milliseconds.
 const LIMITS_EVERY_MS: i64 = 300_000;
 
@@ -34,13 +34,10 @@ pub struct Org {
     /// Of the API.
     version: Mutex<String>,
     described: Mutex<HashMap<String, Arc<Described>>>,
-    footprints: Mutex<HashMap<(String, String), Option<Timestamp>>>,
+    pub(super) footprints: Footprints,
     /// When `/limits` was asked last, in milliseconds since 1970.
     limits_asked_at: AtomicI64,
-    /// Ingest jobs of ours that may be writing, by their object.
-    pub(super) at_work: Mutex<HashMap<String, String>>,
-    /// Objects that were looked at for jobs of an earlier process.
-    pub(super) looked_for_jobs: Mutex<HashSet<String>>,
+    pub(super) at_work: AtWork,
 }
 
 /// What a request is about, apart from where and who.
@@ -90,16 +87,34 @@ impl Org {
             version: Mutex::new(version),
             settings,
             described: Mutex::default(),
-            footprints: Mutex::default(),
+            footprints: Footprints::default(),
             limits_asked_at,
-            at_work: Mutex::default(),
-            looked_for_jobs: Mutex::default(),
+            at_work: AtWork::default(),
         })
     }
 
     /// Sends a request with a token, a second time with a new one where the first was refused; gives
     /// the reply where it is a success.
     pub async fn ask(&self, ask: Ask<'_>, call: &Call) -> Result<RawReply, Fault> {
+        let (operation, write) = (ask.operation, ask.write);
+        match self.send(ask, call).await? {
+            Ok(reply) => Ok(reply),
+            Err(refused) => Err(wire::classify(operation, &refused, write, self.rest.now())),
+        }
+    }
+
+    /// The same for what may be gone: `None` where the service says that it is not there.
+    pub async fn ask_for(&self, ask: Ask<'_>, call: &Call) -> Result<Option<RawReply>, Fault> {
+        let (operation, write) = (ask.operation, ask.write);
+        match self.send(ask, call).await? {
+            Ok(reply) => Ok(Some(reply)),
+            Err(refused) if wire::is_not_there(&refused) => Ok(None),
+            Err(refused) => Err(wire::classify(operation, &refused, write, self.rest.now())),
+        }
+    }
+
+    /// Gives the reply, or else the refusal as it came.
+    async fn send(&self, ask: Ask<'_>, call: &Call) -> Result<Result<RawReply, RawReply>, Fault> {
         let mut held = self.tokens.get(call).await?;
         loop {
             let token = held.token();
@@ -122,18 +137,18 @@ impl Org {
                 if reply.header("sforce-limit-info").is_none() {
                     self.ask_limits(held.token(), call).await;
                 }
-                return Ok(reply);
+                return Ok(Ok(reply));
             } else {
-                return Err(wire::classify(ask.operation, &reply, ask.write, self.rest.now()));
+                return Ok(Err(reply));
             }
         }
     }
 
-    /// Asks for something until there is an answer, a few times.
-    pub async fn ask_again(&self, ask: Ask<'_>, call: &Call) -> Result<RawReply, Fault> {
+    /// Asks for something until there is an answer, a few times; `None` where it is not there.
+    pub async fn ask_again(&self, ask: Ask<'_>, call: &Call) -> Result<Option<RawReply>, Fault> {
         let mut pause = AGAIN_FIRST;
         for _ in 1..ASKED_MAX {
-            match self.ask(ask.clone(), call).await {
+            match self.ask_for(ask.clone(), call).await {
                 Err(fault) if matches!(fault.kind, FaultKind::Transient) && !fault.is_stopping() => {
                     tokio::time::sleep(pause).await;
                     pause *= 2;
@@ -141,7 +156,7 @@ impl Org {
                 other => return other,
             }
         }
-        self.ask(ask, call).await
+        self.ask_for(ask, call).await
     }
 
     /// Asks for the budget where replies don't tell it (a proxy may cut the header out), now and then;
@@ -231,30 +246,6 @@ impl Org {
             return Ok(columns);
         }
         resolve(&*self.described(object, true, call).await?).map_err(|missing| no_field(object, &missing))
-    }
-
-    /// Remembers that we are about to write a record, so that reading it back is known to be ours.
-    pub fn leave_footprint(&self, object: &str, key: &str) {
-        let mut footprints = lock(&self.footprints);
-        if footprints.len() >= FOOTPRINTS_MAX {
-            // What is forgotten is taken for somebody else's edit, travels once and settles.
-            footprints.clear();
-        }
-        footprints.insert((object.to_owned(), key.to_owned()), None);
-    }
-
-    /// Tells whether a record that our user changed last stands as we left it. Other programs may
-    /// work under the same user, so only the first stamp seen after a write of ours counts.
-    pub fn is_footprint(&self, object: &str, key: &str, stamp: Timestamp) -> bool {
-        let mut footprints = lock(&self.footprints);
-        match footprints.get_mut(&(object.to_owned(), key.to_owned())) {
-            Some(seen @ None) => {
-                *seen = Some(stamp);
-                true
-            }
-            Some(Some(seen)) => *seen == stamp,
-            None => false,
-        }
     }
 }
 

@@ -118,7 +118,7 @@ impl SalesforceSource {
         let Row { mut record, stamp, modified_by, .. } = row;
         record.meta.ours = modified_by == user
             && key_text(&record, &self.stream.key)
-                .is_some_and(|key| self.org.is_footprint(&self.stream.stream, &key, stamp));
+                .is_some_and(|key| self.org.footprints.is_one(&self.stream.stream, &key, stamp));
         record
     }
 

@@ -32,18 +32,33 @@ impl JobInfo {
         serde_json::from_slice(body)
     }
 
-    /// Reads a list of jobs.
-    pub fn decode_list(body: &[u8]) -> Result<Vec<Self>, serde_json::Error> {
+    /// Reads a page of a list of jobs, with where the next one is: below the API's root.
+    pub fn decode_list(body: &[u8]) -> Result<(Vec<Self>, Option<String>), serde_json::Error> {
         #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
         struct List {
             records: Vec<JobInfo>,
+            done: Option<bool>,
+            next_records_url: Option<String>,
         }
-        serde_json::from_slice(body).map(|list: List| list.records)
+        let list: List = serde_json::from_slice(body)?;
+        let next = list.next_records_url.filter(|_| list.done != Some(true));
+        match next.as_deref().map(|next| next.find("/jobs/").and_then(|at| next.get(at + 1..))) {
+            Some(Some(path)) => Ok((list.records, Some(path.to_owned()))),
+            None if list.done != Some(false) => Ok((list.records, None)),
+            // A list that is cut short would hide jobs.
+            _ => Err(serde::de::Error::custom("the list goes on, and does not say where")),
+        }
     }
 
     /// Tells whether nothing will change any more.
     pub fn is_over(&self) -> bool {
         matches!(self.state.as_str(), "JobComplete" | "Failed" | "Aborted")
+    }
+
+    /// Tells whether it waits to be begun.
+    pub fn is_open(&self) -> bool {
+        self.state == "Open"
     }
 
     /// Tells whether it may be writing at this moment.
@@ -64,10 +79,9 @@ pub fn ingest_body(object: &str, operation: &str, external_id: Option<&str>) -> 
     body.to_string()
 }
 
-/// Writes what opens a job that gives rows out, deleted ones with the others where they are asked for.
-pub fn query_body(soql: &str, with_deleted: bool) -> String {
-    let operation = if with_deleted { "queryAll" } else { "query" };
-    serde_json::json!({ "operation": operation, "query": soql, "lineEnding": "LF", "columnDelimiter": "COMMA" })
+/// Writes what opens a job that gives live rows out.
+pub fn query_body(soql: &str) -> String {
+    serde_json::json!({ "operation": "query", "query": soql, "lineEnding": "LF", "columnDelimiter": "COMMA" })
         .to_string()
 }
 
@@ -232,6 +246,30 @@ mod tests {
         assert_eq!(refusal.fields, ["LastName"]);
         assert!(told.take("k4").expect("told").errors.first().expect("an error").fields.is_empty());
         assert!(told.take("k5").is_none(), "nothing was said of it");
+    }
+
+    #[test]
+    fn a_list_of_jobs_says_where_it_goes_on() {
+        let next = r#""nextRecordsUrl":"/services/data/v61.0/jobs/ingest?queryLocator=01gA""#;
+        // (members, next page, why)
+        let cases = [
+            (r#""done":true,"nextRecordsUrl":null"#.to_owned(), Ok(None), "all of it"),
+            (String::from(r#""done":true"#), Ok(None), "all of it"),
+            (format!(r#""done":false,{next}"#), Ok(Some("jobs/ingest?queryLocator=01gA")), "there is more"),
+            (
+                r#""done":false,"nextRecordsUrl":null"#.to_owned(),
+                Err(()),
+                "there is more, and nobody says where",
+            ),
+            (r#""done":false,"nextRecordsUrl":"/else""#.to_owned(), Err(()), "that is no list of jobs"),
+        ];
+        for (members, expected, why) in cases {
+            let body = format!(r#"{{{members},"records":[{{"id":"750A","state":"Open"}}]}}"#);
+            let listed = JobInfo::decode_list(body.as_bytes());
+            let next = listed.as_ref().map(|(_, next)| next.as_deref()).map_err(|_| ());
+            assert_eq!(next, expected, "{why}");
+            assert!(listed.is_ok_and(|(jobs, _)| jobs.len() == 1 && jobs[0].is_open()) == expected.is_ok());
+        }
     }
 
     #[test]

@@ -99,6 +99,11 @@ pub fn classify(operation: &str, reply: &RawReply, write: bool, now: Timestamp) 
     }
 }
 
+/// Tells whether a refusal says that what was asked for is not there.
+pub fn is_not_there(reply: &RawReply) -> bool {
+    matches!(reply.status, 404 | 410)
+}
+
 /// Classifies the errors of one record among many.
 pub fn item_fault(operation: &str, errors: &[Refusal]) -> Fault {
     let refusal = errors.first().cloned().unwrap_or_default();

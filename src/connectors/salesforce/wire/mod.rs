@@ -10,7 +10,7 @@ mod time;
 mod version;
 
 pub use bulk::{JobInfo, Told, cell, ingest_body, query_body, write_csv};
-pub use classify::{Refusal, classify, item_fault, job_trouble, report};
+pub use classify::{Refusal, classify, is_not_there, item_fault, job_trouble, report};
 pub use describe::{Described, Kind, is_name};
 pub use rows::{Columns, Row, decode_count, decode_page, decode_rows};
 pub use save::{SaveItem, decode_saves, flag_of, push_member, save_body};

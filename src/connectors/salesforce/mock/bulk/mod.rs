@@ -28,6 +28,8 @@ const STEP_MS: i64 = 100;
 const BATCH_ROWS: usize = 10_000;
 /// Jobs that are remembered; the oldest that are over go first.
 const JOBS_MAX: usize = 1_000;
+/// Jobs on a page of their list.
+const LIST_MAX: usize = 100;
 /// Bytes that the jobs may hold together, uploads and results; the oldest that are over go first.
 const JOBS_BYTES_MAX: usize = 1 << 30;
 /// Batches of a day, shared with the older bulk API.
@@ -202,6 +204,9 @@ impl Visit<'_> {
 
     /// Lets a job go on by some steps.
     fn work(&mut self, id: &str, steps: i64) {
+        if self.luck.jobs_stand() {
+            return;
+        }
         // Taken out while it works: what it does needs the visit as a whole.
         let Some(mut job) = lock(&self.org.jobs).all.remove(id) else { return };
         for _ in 0..steps {
@@ -242,11 +247,19 @@ impl Visit<'_> {
         self.with_job(&id, loads, |job| Ok(Reply::json(200, job.shown(true).to_string())))
     }
 
+    /// Answers `GET /jobs/{kind}`: a page of the list, which begins behind the job that its locator names.
     fn list_jobs(&self, loads: bool) -> Reply {
+        let behind = self.request.query_value("queryLocator").unwrap_or_default();
         let jobs = lock(&self.org.jobs);
-        let of_kind = jobs.all.values().filter(|job| matches!(job.work, Work::Load(_)) == loads);
-        let records: Vec<Json> = of_kind.map(|job| job.shown(true)).collect();
-        let answer = json!({ "done": true, "nextRecordsUrl": null, "records": records });
+        let of_kind = |job: &&Job| matches!(job.work, Work::Load(_)) == loads && job.id > behind;
+        let mut listed: Vec<&Job> = jobs.all.values().filter(of_kind).take(LIST_MAX + 1).collect();
+        let is_done = listed.len() <= LIST_MAX;
+        listed.truncate(LIST_MAX);
+        let kind = if loads { "ingest" } else { "query" };
+        let next = listed.last().filter(|_| !is_done);
+        let next = next.map(|last| format!("{}/jobs/{kind}?queryLocator={}", self.root(), last.id));
+        let records: Vec<Json> = listed.into_iter().map(|job| job.shown(true)).collect();
+        let answer = json!({ "done": is_done, "nextRecordsUrl": next, "records": records });
         Reply::json(200, answer.to_string())
     }
 
