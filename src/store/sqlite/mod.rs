@@ -45,7 +45,7 @@ pub use self::inline::{Moment, Pace};
 use self::reader::Question;
 use self::shapes::Shapes;
 use self::trouble::Fallible;
-use self::writer::Request;
+use self::writer::{Answer, Request};
 use super::{
     Commit, Committed, Depth, Enqueued, HistoryFilter, JobFilter, Known, LeaseRequest, Leased, LinkId,
     LinkState, LinkWord, LoadId, Looks, NewJob, Recorded, Retried, RulesVersion, Settled, Settlement, Store,
@@ -76,11 +76,13 @@ pub struct SqliteOptions {
     pub durability: Durability,
     /// Connections that read beside the writer; at least one, where calls are not inline.
     pub readers: usize,
+    /// Refuses a state that is not there or of an older schema, instead of making it or bringing it up to date.
+    pub as_it_is: bool,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { durability: Durability::Normal, readers: 2 }
+        Self { durability: Durability::Normal, readers: 2, as_it_is: false }
     }
 }
 
@@ -191,7 +193,10 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnOnce(&mut Session) -> Fallible<T> + Send + 'static,
     {
-        let (request, answer) = Request::new(rows, run);
+        self.submit(Request::new(rows, run)).await
+    }
+
+    async fn submit<T>(&self, (request, answer): (Request, Answer<T>)) -> Result<T, StoreError> {
         if let Some(inline) = &self.0.inline {
             return inline.write(request, answer).await;
         }
@@ -413,12 +418,9 @@ impl Store for SqliteStore {
 
     async fn put_for_good(&self, space: &str, key: &str, value: &str) -> Result<(), StoreError> {
         let (space, key, value) = (space.to_owned(), key.to_owned(), value.to_owned());
-        self.write(1, move |session| {
-            // Before a checkpoint moves anything, it syncs the WAL.
-            session.checkpoint.get_or_insert(false);
-            kv::put(&session.db, &space, &key, &value, None)
-        })
-        .await
+        let (request, answer) =
+            Request::new(1, move |session| kv::put(&session.db, &space, &key, &value, None));
+        self.submit((request.for_good(), answer)).await
     }
 
     async fn list(&self, space: &str, now: Timestamp) -> Result<Vec<(String, String)>, StoreError> {

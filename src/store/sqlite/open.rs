@@ -46,12 +46,19 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Store
     let path = resolved(path);
     let lock = lock(&path, &shown)?;
     let is_new = is_new(&path, &shown)?;
+    if is_new && options.as_it_is {
+        return Err(StoreError::Io(format!("{shown}: there is none")));
+    }
     if is_new {
         make_private(&path).map_err(|error| io("can't make it", error))?;
     }
     let mut writer = connect(&path, false).map_err(|trouble| trouble.into_error(&shown))?;
     if !is_new {
-        check(&writer, &path, &shown)?;
+        let found = check(&writer, &path, &shown)?;
+        if options.as_it_is && found < schema::version() {
+            let told = "it is of an older record-sync; start this one once, which brings it up to date";
+            return Err(StoreError::Io(format!("{shown}: {told}")));
+        }
     }
     let ready = prepare(&mut writer, options)
         .and_then(|()| (0..options.readers).map(|_| connect(&path, true)).collect::<Result<Vec<_>, _>>());
@@ -148,8 +155,8 @@ fn connect(path: &Path, reads_only: bool) -> Result<Connection, Trouble> {
     Ok(db)
 }
 
-/// Refuses what is not ours, newer than us, or damaged.
-fn check(db: &Connection, path: &Path, shown: &str) -> Result<(), StoreError> {
+/// Refuses what is not ours, newer than us, or damaged; gives the version of its schema.
+fn check(db: &Connection, path: &Path, shown: &str) -> Result<u32, StoreError> {
     let fail = |error: rusqlite::Error| Trouble::from(error).into_error(shown);
     let corrupt = |detail: &str| StoreError::Corrupt { path: shown.to_owned(), detail: detail.to_owned() };
     let number = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(fail);
@@ -159,20 +166,21 @@ fn check(db: &Connection, path: &Path, shown: &str) -> Result<(), StoreError> {
     if number("application_id")? != i64::from(schema::APPLICATION_ID) {
         // A crash before the first step leaves a database without tables.
         let is_blank = !has_tables && found == 0;
-        return if is_blank { Ok(()) } else { Err(corrupt("it is another program's database")) };
+        return if is_blank { Ok(0) } else { Err(corrupt("it is another program's database")) };
     }
     if found > i64::from(schema::version()) {
         let found = u32::try_from(found).unwrap_or(u32::MAX);
         return Err(StoreError::Newer { path: shown.to_owned(), found, known: schema::version() });
     }
     check_pages(db, path, shown)?;
-    for table in schema::tables(u32::try_from(found).unwrap_or(0)) {
+    let found = u32::try_from(found).unwrap_or(0);
+    for table in schema::tables(found) {
         let probe = format!("SELECT 1 FROM {table} LIMIT 1");
         let mut statement =
             db.prepare(&probe).map_err(|_| corrupt(&format!("the table {table} is missing")))?;
         statement.query([]).and_then(|mut rows| rows.next().map(drop)).map_err(fail)?;
     }
-    Ok(())
+    Ok(found)
 }
 
 fn check_pages(db: &Connection, path: &Path, shown: &str) -> Result<(), StoreError> {
@@ -210,6 +218,9 @@ fn prepare(db: &mut Connection, options: &SqliteOptions) -> Result<(), Trouble> 
     db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     db.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
     let found: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if options.as_it_is {
+        return Ok(());
+    }
     schema::migrate(db, found)?;
     Ok(super::load::leave_void(db)?)
 }

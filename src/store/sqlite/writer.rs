@@ -14,11 +14,20 @@ use crate::store::StoreError;
 const GROUP_REQUESTS_MAX: usize = 64;
 const GROUP_ROWS_MAX: usize = 10_000;
 
+const SYNCHRONOUS: &str = "synchronous";
+/// Commits do not wait for the disk; the power may take the last ones.
+const SYNCHRONOUS_NORMAL: i64 = 1;
+
 /// One caller's part of a transaction.
 pub(super) struct Request {
     work: Box<dyn Work>,
     rows: usize,
+    /// Its transaction is its own, and outlives a power failure.
+    for_good: bool,
 }
+
+/// Where the answer to a request comes in.
+pub(super) type Answer<T> = oneshot::Receiver<Result<T, StoreError>>;
 
 /// What a request does, and whom it answers.
 trait Work: Send {
@@ -67,21 +76,28 @@ where
 
 impl Request {
     /// Makes a request of about `rows` rows, and the place where its answer will come in.
-    pub fn new<T, F>(rows: usize, run: F) -> (Self, oneshot::Receiver<Result<T, StoreError>>)
+    pub fn new<T, F>(rows: usize, run: F) -> (Self, Answer<T>)
     where
         T: Send + 'static,
         F: FnOnce(&mut Session) -> Fallible<T> + Send + 'static,
     {
         let (caller, answer) = oneshot::channel();
         let work = Box::new(Task { run: Some(run), result: None, caller });
-        (Self { work, rows }, answer)
+        (Self { work, rows, for_good: false }, answer)
+    }
+
+    /// Has its commit wait for the disk.
+    #[must_use]
+    pub fn for_good(self) -> Self {
+        Self { for_good: true, ..self }
     }
 }
 
 /// Serves requests until nobody can send any more.
 pub(super) fn serve(mut session: Session, mut requests: mpsc::Receiver<Request>) {
-    while let Some(first) = requests.blocking_recv() {
-        serve_group(&mut session, first, &mut requests);
+    let mut next = None;
+    while let Some(first) = next.take().or_else(|| requests.blocking_recv()) {
+        next = serve_group(&mut session, first, &mut requests);
     }
 }
 
@@ -91,10 +107,49 @@ pub(super) fn serve_one(session: &mut Session, request: Request) {
     serve_group(session, request, &mut nobody);
 }
 
-fn serve_group(session: &mut Session, first: Request, requests: &mut mpsc::Receiver<Request>) {
+/// Serves one request and those that wait beside it; gives one that came up and needs a transaction of its own.
+fn serve_group(
+    session: &mut Session,
+    first: Request,
+    requests: &mut mpsc::Receiver<Request>,
+) -> Option<Request> {
+    if !first.for_good {
+        return serve_together(session, first, requests);
+    }
+    // Within a transaction it can't be changed.
+    match sync_commits(session) {
+        Ok(before) => {
+            serve_one(session, Request { for_good: false, ..first });
+            if let Some(before) = before {
+                // Where this fails, commits are slower and no less safe.
+                let _ = session.db.pragma_update(None, SYNCHRONOUS, before);
+            }
+        }
+        Err(error) => first.work.answer(Err(Trouble::from(error).into_error(&session.path))),
+    }
+    None
+}
+
+/// Has every commit wait for the disk, which in WAL mode is what `FULL` means, also beside readers. Gives what was
+/// in force; `None` where nothing had to be changed.
+fn sync_commits(session: &Session) -> rusqlite::Result<Option<i64>> {
+    let before: i64 = session.db.pragma_query_value(None, SYNCHRONOUS, |row| row.get(0))?;
+    let waits_too_late = before == SYNCHRONOUS_NORMAL;
+    if waits_too_late {
+        session.db.pragma_update(None, SYNCHRONOUS, "FULL")?;
+    }
+    Ok(waits_too_late.then_some(before))
+}
+
+fn serve_together(
+    session: &mut Session,
+    first: Request,
+    requests: &mut mpsc::Receiver<Request>,
+) -> Option<Request> {
     let mut kept: Vec<Box<dyn Work>> = Vec::new();
     let mut rows = 0;
     let mut next = Some(first);
+    let mut left = None;
     while let Some(mut request) = next {
         rows += request.rows;
         let tried = if kept.is_empty() {
@@ -109,14 +164,16 @@ fn serve_group(session: &mut Session, first: Request, requests: &mut mpsc::Recei
                 let error = request.work.failure().unwrap_or_else(|| trouble.into_error(&session.path));
                 roll_back(session);
                 kept.push(request.work);
-                return answer_all(kept, &Err(error));
+                answer_all(kept, &Err(error));
+                return None;
             }
         }
         let is_full = rows >= GROUP_ROWS_MAX || kept.len() >= GROUP_REQUESTS_MAX;
         next = if is_full { None } else { requests.try_recv().ok() };
+        left = next.take_if(|next| next.for_good);
     }
     if kept.is_empty() {
-        return;
+        return left;
     }
     let committed = match session.db.execute_batch("COMMIT") {
         Ok(()) => {
@@ -132,6 +189,7 @@ fn serve_group(session: &mut Session, first: Request, requests: &mut mpsc::Recei
         session.run_checkpoint();
     }
     answer_all(kept, &committed);
+    left
 }
 
 /// Runs the first of a transaction; where it is not to be kept, there is no transaction afterwards.
@@ -183,10 +241,14 @@ mod tests {
     use super::*;
     use crate::engine::record::Timestamp;
     use crate::store::sqlite::shapes::Shapes;
-    use crate::store::sqlite::{SqliteOptions, kv, open};
+    use crate::store::sqlite::{Durability, SqliteOptions, kv, open};
 
     fn session(folder: &tempfile::TempDir) -> Session {
-        let opened = open::open(&folder.path().join("state"), &SqliteOptions::default()).expect("a state");
+        session_with(folder, &SqliteOptions::default())
+    }
+
+    fn session_with(folder: &tempfile::TempDir, options: &SqliteOptions) -> Session {
+        let opened = open::open(&folder.path().join("state"), options).expect("a state");
         let shapes = Shapes::new(Arc::new(RwLock::new(HashMap::new())), true);
         Session { db: opened.writer, shapes, path: opened.path, undo: false, checkpoint: None }
     }
@@ -198,7 +260,7 @@ mod tests {
         })
     }
 
-    type Put = (Request, oneshot::Receiver<Result<(), StoreError>>);
+    type Put = (Request, Answer<()>);
 
     /// Serves requests that all wait when the writer comes; gives their answers and what is stored.
     fn serve_all(session: &mut Session, puts: Vec<Put>) -> (Vec<Result<(), StoreError>>, Vec<String>) {
@@ -207,8 +269,9 @@ mod tests {
         for request in waiting {
             assert!(sender.blocking_send(request).is_ok());
         }
-        while let Ok(first) = requests.try_recv() {
-            serve_group(session, first, &mut requests);
+        let mut next = None;
+        while let Some(first) = next.take().or_else(|| requests.try_recv().ok()) {
+            next = serve_group(session, first, &mut requests);
         }
         let answers = answers.into_iter().map(|answer| answer.blocking_recv().expect("an answer")).collect();
         let stored = kv::list(&session.db, "s", Timestamp(0)).expect("a list");
@@ -230,6 +293,41 @@ mod tests {
                 assert_eq!(answers[at].is_ok(), at != failing, "{name} where {failing} fails");
                 assert_eq!(stored.contains(&name.to_owned()), at != failing, "{name} where {failing} fails");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_for_good_waits_for_the_disk_in_a_transaction_of_its_own() {
+        // (durability, level of the others, level of the one, why)
+        let cases = [
+            (Durability::Normal, 1, 2, "raised for that one, and lowered again"),
+            (Durability::Full, 2, 2, "all wait"),
+            (Durability::Process, 0, 0, "tests never wait"),
+        ];
+        for (durability, others, one, why) in cases {
+            let folder = tempfile::tempdir().expect("a folder");
+            let options = SqliteOptions { durability, ..SqliteOptions::default() };
+            let mut session = session_with(&folder, &options);
+            // A reader stands in the way of every checkpoint.
+            let reader = rusqlite::Connection::open(folder.path().join("state")).expect("a reader");
+            reader.execute_batch("BEGIN; SELECT count(*) FROM kv").expect("a reading");
+            let level = |name: &'static str| {
+                Request::new(1, move |session| {
+                    let level: i64 = session.db.pragma_query_value(None, SYNCHRONOUS, |row| row.get(0))?;
+                    kv::put(&session.db, "s", name, &level.to_string(), None)?;
+                    Ok(())
+                })
+            };
+            let mut puts: Vec<Put> = ["a", "b", "c", "d"].into_iter().map(level).collect();
+            let (request, answer) = puts.remove(2);
+            puts.insert(2, (request.for_good(), answer));
+            let (answers, stored) = serve_all(&mut session, puts);
+            assert!(answers.iter().all(Result::is_ok), "{why}: {answers:?}");
+            assert_eq!(stored.len(), 4, "{why}");
+            let levels = kv::list(&session.db, "s", Timestamp(0)).expect("a list");
+            let levels: Vec<&str> = levels.iter().map(|(_, level)| level.as_str()).collect();
+            let (others, one) = (others.to_string(), one.to_string());
+            assert_eq!(levels, [&others, &others, &one, &others], "{why}");
         }
     }
 

@@ -53,7 +53,7 @@ async fn a_state_is_used_by_one_daemon_at_a_time() {
 async fn everything_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.sqlite");
-    let options = SqliteOptions { durability: Durability::Full, readers: 1 };
+    let options = SqliteOptions { durability: Durability::Full, readers: 1, ..SqliteOptions::default() };
     let store = SqliteStore::open(&path, options).unwrap();
     let link = link(&store).await;
     write_history(&store, link, 0..20).await;
