@@ -14,9 +14,9 @@ use crate::engine::rules::{Flow, RulesFile, restless};
 use crate::runtime::link::lock;
 use crate::runtime::open;
 use crate::runtime::supervisor::Runtime;
-use crate::runtime::vault::VaultStore;
-use crate::store::Store;
+use crate::runtime::vault::{Purpose, VaultStore};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
+use crate::store::{Store, StoreError};
 use crate::telemetry::Stderr;
 
 /// Checks configuration and rules, and connects to every system.
@@ -98,18 +98,32 @@ impl Check {
     }
 }
 
-/// Opens the real state where a system has a refresh token in it: the check's own login may use that up, and
-/// the next one has to be there for the daemon.
+/// Opens the real state where a system has a refresh token in it: the check's own login may use that up, and the
+/// next one has to be there for the daemon. A state is left as it is but for that, and none is made before
+/// there is one to keep.
 fn vault(path: PathBuf) -> VaultStore {
     let opened: Mutex<Option<Arc<dyn Store>>> = Mutex::default();
-    Arc::new(move || {
+    Arc::new(move |purpose| {
         let mut opened = lock(&opened);
         if let Some(store) = &*opened {
-            return Ok(Arc::clone(store));
+            return Ok(Some(Arc::clone(store)));
         }
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, SqliteOptions::default())?);
-        Ok(Arc::clone(opened.insert(store)))
+        let is_there = std::fs::metadata(&path).is_ok_and(|found| found.len() > 0);
+        if !is_there && purpose == Purpose::Load {
+            // The service asks for a token next, and what it gives in its place must not be lost.
+            return can_be_made(&path).map(|()| None);
+        }
+        let options = SqliteOptions { as_it_is: is_there, ..SqliteOptions::default() };
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, options)?);
+        Ok(Some(Arc::clone(opened.insert(store))))
     })
+}
+
+/// Sees whether a state could be made where there is none.
+fn can_be_made(path: &Path) -> Result<(), StoreError> {
+    let folder = path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    let refused = |error| StoreError::Io(format!("{}: it can't be made: {error}", path.display()));
+    tempfile::tempfile_in(folder).map(drop).map_err(refused)
 }
 
 async fn look_at(runtime: &Arc<Runtime>, customer: &Customer, findings: &mut Findings) {

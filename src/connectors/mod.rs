@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 pub use no_bytes::NoBytes;
-pub use vault::{MemoryVault, Vault};
+pub use vault::{MemoryVault, Opening, Vault};
 
 use crate::engine::fault::Fault;
 use crate::engine::reading::{Overlap, Reach};

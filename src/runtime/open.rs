@@ -405,11 +405,11 @@ impl Runtime {
         let key = (customer.id.clone(), end.system.clone());
         let made_from = (wanted.connector.clone(), wanted.settings.clone());
         let mut systems = lock(&self.systems);
-        if let Some(opened) = systems.get(&key)
-            && opened.made_from == made_from
-        {
-            return Ok(Arc::clone(&opened.system));
-        }
+        let opening = match systems.get(&key) {
+            Some(opened) if opened.made_from == made_from => return Ok(Arc::clone(&opened.system)),
+            Some(opened) => Arc::new(opened.opening.next()),
+            None => Arc::default(),
+        };
         let system = (connector.open)(Open {
             customer: customer.id.clone(),
             system: end.system.clone(),
@@ -422,11 +422,11 @@ impl Runtime {
                 Arc::clone(&self.vault),
                 Arc::clone(&self.clock),
                 self.tracker.clone(),
-                &customer.id,
-                &end.system,
+                (&customer.id, &end.system),
+                Arc::clone(&opening),
             )),
         })?;
-        systems.insert(key, OpenedSystem { made_from, system: Arc::clone(&system) });
+        systems.insert(key, OpenedSystem { made_from, system: Arc::clone(&system), opening });
         Ok(system)
     }
 

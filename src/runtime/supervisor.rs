@@ -21,7 +21,7 @@ use super::overrides::Overrides;
 use super::vault::VaultStore;
 use super::watch::FileWatcher;
 use crate::config::Config;
-use crate::connectors::{Clock, Connector, System};
+use crate::connectors::{Clock, Connector, Opening, System};
 use crate::engine::rules::{Flow, LinkFacts};
 use crate::store::{LinkWord, Store, StoreError};
 
@@ -60,6 +60,7 @@ pub struct Runtime {
 pub(super) struct OpenedSystem {
     pub made_from: (String, serde_json::Value),
     pub system: Arc<dyn System>,
+    pub opening: Arc<Opening>,
 }
 
 /// One link that was started.
@@ -116,7 +117,7 @@ impl Runtime {
     pub fn new(parts: RuntimeParts) -> Arc<Self> {
         let vault = parts.vault.unwrap_or_else(|| {
             let store = Arc::clone(&parts.store);
-            Arc::new(move || Ok(Arc::clone(&store)))
+            Arc::new(move |_| Ok(Some(Arc::clone(&store))))
         });
         Arc::new(Self {
             started_at: (parts.clock)(),

@@ -65,7 +65,7 @@ impl Login {
             }
             AuthKind::Oauth => {
                 let grant = ClientCredentials::new(settings, base_url, Arc::clone(rest));
-                Self::Oauth(Box::new(Tokens::new(grant, None)))
+                Self::Oauth(Box::new(Tokens::new(grant)))
             }
         }
     }

@@ -9,9 +9,9 @@ use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::super::rest::{
-    self, Grant, RawReply, RawRequest, RefreshTokens, RestClient, RestOptions, Tokens, Traded,
+    self, Grant, RawReply, RawRequest, RefreshTokens, RestClient, RestOptions, Tokens, Traded, Untraded,
 };
-use super::super::{Call, MemoryVault, Open, Vault};
+use super::super::{Call, Open, Vault};
 use super::settings::Settings;
 use super::wire::{self, Query};
 use crate::engine::fault::Fault;
@@ -36,10 +36,8 @@ impl Service {
     pub fn open(settings: Settings, open: &Open) -> Result<Self, Fault> {
         let base_url = rest::address(&settings.base_url, open)?;
         let rest = rest::client(&base_url, settings.timeout_ms, RestOptions::default(), open)?;
-        let vault: Arc<dyn Vault> =
-            if settings.is_mock() { Arc::new(MemoryVault::default()) } else { Arc::clone(&open.vault) };
-        let grant = Refresh::new(Arc::clone(&rest), &base_url, &settings, vault);
-        Ok(Self { rest, tokens: Tokens::new(grant, None), base_url, settings })
+        let grant = Refresh::new(Arc::clone(&rest), &base_url, &settings, rest::vault(open));
+        Ok(Self { rest, tokens: Tokens::new(grant), base_url, settings })
     }
 
     /// Reads.
@@ -142,7 +140,8 @@ impl App {
         let request = RawRequest::new("refresh the access token", Method::POST, &self.url).form(&form);
         let reply = self.rest.send(request, call).await?;
         let now = self.rest.now();
-        let token = wire::decode_token(&reply, now)?;
+        let spent = rest::is_invalid_grant(&reply);
+        let token = wire::decode_token(&reply, now).map_err(|fault| Untraded { fault, is_spent: spent })?;
         // Two hours are what the service gives.
         let life = Duration::from_secs(token.expires_in.unwrap_or(7200));
         let expires_at = now.plus(life.saturating_sub(EXPIRY_MARGIN));

@@ -27,6 +27,13 @@ struct TokenError {
     error_description: Option<String>,
 }
 
+/// Tells whether a token request was refused for what was shown for the token: a refresh token that is spent, for
+/// instance (RFC 6749 §5.2).
+pub fn is_invalid_grant(reply: &RawReply) -> bool {
+    let error: TokenError = serde_json::from_slice(&reply.body).unwrap_or_default();
+    matches!(reply.status, 400 | 401) && error.error.as_deref() == Some("invalid_grant")
+}
+
 /// Reads the reply to a token request: the token, or why the credentials are refused. `remedy` says what to do
 /// about an error word, `check` what a reply means that says nothing of the credentials.
 pub fn decode_token(

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_path_to_error::Segment;
 
 use super::client::{RestClient, RestOptions};
-use crate::connectors::{Open, SettingsError};
+use crate::connectors::{MemoryVault, Open, SettingsError, Vault};
 use crate::engine::fault::{Fault, FaultCode};
 
 /// The base URL that stands for the built-in mock.
@@ -53,6 +53,15 @@ pub fn address(base_url: &str, open: &Open) -> Result<String, Fault> {
             format!("system {}: no built-in mock is being served here", open.system),
             "start the daemon, or write the URL of a mock that runs as a server of its own",
         )),
+    }
+}
+
+/// Finds where a system keeps the secrets that its service changes. The built-in mock takes each for ever: nothing
+/// of it is worth the state.
+pub fn vault(open: &Open) -> Arc<dyn Vault> {
+    match open.settings.get("base_url").and_then(serde_json::Value::as_str) {
+        Some(MOCK) => Arc::new(MemoryVault::default()),
+        _ => Arc::clone(&open.vault),
     }
 }
 

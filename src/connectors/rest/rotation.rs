@@ -12,13 +12,34 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, oneshot};
 
 use crate::connectors::Vault;
-use crate::engine::fault::{Fault, FaultCode, FaultKind};
+use crate::engine::fault::{Fault, FaultCode};
 
 /// Sets the hash apart from all others of the same text.
 const HASHED_FOR: &str = "record-sync 2026-11 origin of a refresh token";
 
 /// What came for a refresh token, and the next one, where the service told any.
-pub type Traded<T> = Result<(T, Option<SecretString>), Fault>;
+pub type Traded<T> = Result<(T, Option<SecretString>), Untraded>;
+
+/// Why nothing came for a refresh token.
+#[derive(Debug)]
+pub struct Untraded {
+    pub fault: Fault,
+    /// The service takes this very token no more (`invalid_grant`). All else says nothing of the token: another
+    /// one would be refused, too, and used up for nothing.
+    pub is_spent: bool,
+}
+
+impl From<Fault> for Untraded {
+    fn from(fault: Fault) -> Self {
+        Self { fault, is_spent: false }
+    }
+}
+
+impl From<Untraded> for Fault {
+    fn from(untraded: Untraded) -> Self {
+        untraded.fault
+    }
+}
 
 /// The refresh token of one system: the newest that the service gave, else the configured one.
 pub struct RefreshTokens {
@@ -62,12 +83,13 @@ impl RefreshTokens {
         answer.await.map_err(cut)?
     }
 
-    /// Where the newest is refused, another opening of the same system may have traded it meanwhile, or the
-    /// configured one may still be good: each is tried once.
+    /// Where the newest is spent, another process may have traded it meanwhile, or the configured one may still
+    /// be good: each is tried once.
     async fn exchange<T>(
         &self,
         ask: impl Fn(SecretString) -> BoxFuture<'static, Traded<T>>,
     ) -> Result<T, Fault> {
+        let _turn = self.vault.opening().turn().await;
         let mut unsaved = self.unsaved.lock().await;
         if let Some(token) = &*unsaved {
             self.save(token).await?;
@@ -75,7 +97,7 @@ impl RefreshTokens {
         }
         let newest = self.newest().await?;
         let (got, used) = match ask(newest.clone()).await {
-            Err(fault) if is_refused(&fault) => {
+            Err(Untraded { fault, is_spent: true }) => {
                 let other = self.newest().await?;
                 let other = if same(&other, &newest) { self.configured.clone() } else { other };
                 if same(&other, &newest) {
@@ -96,13 +118,30 @@ impl RefreshTokens {
 
     /// Returns the saved token, unless a person has configured another one since.
     async fn newest(&self) -> Result<SecretString, Fault> {
-        let kept = self.vault.load().await?;
-        let kept = kept.and_then(|kept| serde_json::from_str::<Kept>(kept.expose_secret()).ok());
+        let kept = self.kept().await?;
+        if self.is_replaced(kept.as_ref()) {
+            let said = "another refresh token has been configured; this opening of the system ends";
+            return Err(Fault::transient(FaultCode::Auth, said));
+        }
         let descended = kept.filter(|kept| kept.origin == self.origin);
         Ok(descended.map_or_else(|| self.configured.clone(), |kept| kept.token.into()))
     }
 
+    async fn kept(&self) -> Result<Option<Kept>, Fault> {
+        let kept = self.vault.load().await?;
+        Ok(kept.and_then(|kept| serde_json::from_str::<Kept>(kept.expose_secret()).ok()))
+    }
+
+    /// Tells whether a later opening has saved what descends from another configured token.
+    fn is_replaced(&self, kept: Option<&Kept>) -> bool {
+        !self.vault.opening().is_newest() && kept.is_some_and(|kept| kept.origin != self.origin)
+    }
+
     async fn save(&self, token: &SecretString) -> Result<(), Fault> {
+        if self.is_replaced(self.kept().await?.as_ref()) {
+            // Nobody will ask for it again: the system is open with the newer one.
+            return Ok(());
+        }
         let kept = Kept { origin: self.origin.clone(), token: token.expose_secret().to_owned() };
         // The reason would quote nothing, and can't come up: both are texts.
         let text = serde_json::to_string(&kept).map_err(|_| {
@@ -118,10 +157,6 @@ impl fmt::Debug for RefreshTokens {
     }
 }
 
-fn is_refused(fault: &Fault) -> bool {
-    fault.kind == FaultKind::Fatal && fault.code == FaultCode::Auth
-}
-
 fn same(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
 }
@@ -135,7 +170,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
-    use crate::connectors::MemoryVault;
+    use crate::connectors::{MemoryVault, Opening};
 
     /// A service that takes each token once, and answers when it is let.
     #[derive(Default)]
@@ -145,6 +180,8 @@ mod tests {
         given: Lock<usize>,
         /// Where there is one, an answer waits for it.
         held: Option<Notify>,
+        /// What is wrong is not the token.
+        is_client_unknown: bool,
     }
 
     impl Service {
@@ -179,7 +216,8 @@ mod tests {
             self.asked.lock().unwrap().push(token.to_owned());
             let mut valid = self.valid.lock().unwrap();
             let Some(at) = valid.iter().position(|known| known == token) else {
-                return Err(Fault::fatal(FaultCode::Auth, "invalid_grant", "mint another"));
+                let fault = Fault::fatal(FaultCode::Auth, "refused", "mint another");
+                return Err(Untraded { fault, is_spent: !self.is_client_unknown });
             };
             let mut given = self.given.lock().unwrap();
             *given += 1;
@@ -196,8 +234,17 @@ mod tests {
     /// A vault on a disk that may be full.
     #[derive(Default)]
     struct Disk {
-        kept: MemoryVault,
+        kept: Arc<MemoryVault>,
         is_full: AtomicBool,
+        opening: Opening,
+    }
+
+    impl Disk {
+        /// The same disk for the next opening of the system.
+        fn next(&self) -> Arc<Self> {
+            let kept = Arc::clone(&self.kept);
+            Arc::new(Self { kept, opening: self.opening.next(), ..Self::default() })
+        }
     }
 
     #[async_trait]
@@ -215,6 +262,10 @@ mod tests {
 
         fn carry(&self, exchange: BoxFuture<'static, ()>) {
             self.kept.carry(exchange);
+        }
+
+        fn opening(&self) -> &Opening {
+            &self.opening
         }
     }
 
@@ -296,6 +347,55 @@ mod tests {
             service.trade(tokens).await.unwrap();
         }
         assert_eq!(service.asked(), ["rt-1", "next-1", "next-2"]);
+    }
+
+    #[tokio::test]
+    async fn the_configured_one_is_not_used_up_for_what_is_no_fault_of_the_token() {
+        let vault = Arc::new(Disk::default());
+        Service::new(&["rt-1"]).trade(&tokens("rt-1", &vault)).await.unwrap();
+        let service = Arc::new(Service { is_client_unknown: true, ..Service::taking(&["rt-1"]) });
+        assert!(service.trade(&tokens("rt-1", &vault)).await.is_err());
+        assert_eq!(service.asked(), ["next-1"]);
+    }
+
+    #[tokio::test]
+    async fn an_opening_that_ends_does_not_save_over_a_newly_configured_one() {
+        // (whether the later opening has another token, tokens asked for, why)
+        let cases = [
+            (true, ["rt-1", "rt-2", "next-2"].as_slice(), "the later goes on where it was"),
+            (false, ["rt-1", "next-1", "next-2"].as_slice(), "they share one"),
+        ];
+        for (is_other, asked, why) in cases {
+            let service =
+                Arc::new(Service { held: Some(Notify::new()), ..Service::taking(&["rt-1", "rt-2"]) });
+            let disk = Arc::new(Disk::default());
+            let (early, late) = (disk.next(), disk.next());
+            let second = if is_other { "rt-2" } else { "rt-1" };
+            let (early, late) = (tokens("rt-1", &early), tokens(second, &late));
+            let allow = || service.held.as_ref().unwrap().notify_one();
+            // The answer to the early one is still on its way when the later one asks.
+            let (first, next) = tokio::join!(service.trade(&early), async {
+                while service.asked.lock().unwrap().is_empty() {
+                    tokio::task::yield_now().await;
+                }
+                let (next, ()) = tokio::join!(service.trade(&late), async {
+                    tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+                    allow();
+                    tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+                    allow();
+                });
+                next
+            });
+            first.unwrap();
+            next.unwrap();
+            if is_other {
+                let fault = service.trade(&early).await.expect_err("it has been replaced");
+                assert!(fault.message.contains("another refresh token"), "{why}: {fault}");
+            }
+            allow();
+            service.trade(&late).await.unwrap();
+            assert_eq!(service.asked(), asked, "{why}");
+        }
     }
 
     #[tokio::test]

@@ -67,10 +67,10 @@ impl<T> fmt::Debug for Held<T> {
 }
 
 impl<G: Grant> Tokens<G> {
-    /// Starts without a token, or with one that outlived a restart.
-    pub fn new(grant: G, known: Option<G::Token>) -> Self {
-        let current = known.map(|token| Arc::new(Numbered { token, number: 0 }));
-        Self { grant, state: Mutex::new(State { current, failed: None }), ended: AtomicU64::new(0) }
+    /// Starts without a token.
+    pub fn new(grant: G) -> Self {
+        let state = State { current: None, failed: None };
+        Self { grant, state: Mutex::new(state), ended: AtomicU64::new(0) }
     }
 
     /// Returns how tokens are got.
@@ -175,7 +175,9 @@ mod tests {
     }
 
     fn tokens(fails: bool, known: Option<usize>) -> Tokens<Counting> {
-        Tokens::new(Counting { fetches: AtomicUsize::new(0), fails }, known)
+        let mut tokens = Tokens::new(Counting { fetches: AtomicUsize::new(0), fails });
+        tokens.state.get_mut().current = known.map(|token| Arc::new(Numbered { token, number: 0 }));
+        tokens
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::org::protocol;
 use super::settings::{Auth, Settings};
 use super::wire;
-use crate::connectors::rest::{Grant, RawRequest, RefreshTokens, RestClient};
+use crate::connectors::rest::{Grant, RawRequest, RefreshTokens, RestClient, Untraded, is_invalid_grant};
 use crate::connectors::{Call, Vault};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::record::Timestamp;
@@ -70,7 +70,7 @@ impl Login {
 }
 
 impl App {
-    async fn trade(&self, grant: &[(&str, &str)], call: &Call) -> Result<TokenReply, Fault> {
+    async fn trade(&self, grant: &[(&str, &str)], call: &Call) -> Result<TokenReply, Untraded> {
         let settings = &*self.settings;
         let mut form = vec![("client_id", settings.client_id.as_str())];
         let secret = settings.client_secret.expose_secret();
@@ -82,9 +82,10 @@ impl App {
         let request = RawRequest::new(OPERATION, Method::POST, url).form(&form);
         let reply = self.rest.send(request, call).await?;
         if !reply.is_success() {
-            return Err(wire::classify(OPERATION, &reply, false, self.rest.now()));
+            let fault = wire::classify(OPERATION, &reply, false, self.rest.now());
+            return Err(Untraded { fault, is_spent: is_invalid_grant(&reply) });
         }
-        serde_json::from_slice(&reply.body).map_err(|error| protocol(OPERATION, &error))
+        Ok(serde_json::from_slice(&reply.body).map_err(|error| protocol(OPERATION, &error))?)
     }
 }
 

@@ -77,8 +77,8 @@ impl Org {
         let settings = Arc::new(Settings::open(open)?);
         let options = RestOptions { report: wire::report, ..RestOptions::default() };
         let rest = rest::client(&settings.base_url, settings.timeout_ms, options, open)?;
-        let login = Login::new(Arc::clone(&rest), Arc::clone(&settings), Arc::clone(&open.vault));
-        let tokens = Tokens::new(login, None);
+        let login = Login::new(Arc::clone(&rest), Arc::clone(&settings), rest::vault(open));
+        let tokens = Tokens::new(login);
         let limits_asked_at = AtomicI64::new(0);
         let version = settings.api_version.clone().unwrap_or_else(|| wire::API_VERSION.to_owned());
         Ok(Self {

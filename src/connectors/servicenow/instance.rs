@@ -36,7 +36,7 @@ impl Instance {
     pub fn open(settings: Settings, open: &Open) -> Result<Self, Fault> {
         let base_url = rest::address(&settings.base_url, open)?;
         let rest = rest::client(&base_url, settings.timeout_ms, RestOptions::default(), open)?;
-        let login = Login::new(Arc::clone(&rest), &base_url, &settings, &open.vault);
+        let login = Login::new(Arc::clone(&rest), &base_url, &settings, rest::vault(open));
         Ok(Self {
             rest,
             login,

@@ -10,7 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::settings::{Auth, Settings};
 use super::wire;
-use crate::connectors::rest::{Grant, RawRequest, RefreshTokens, RestClient, Tokens, basic};
+use crate::connectors::rest::{
+    Grant, RawRequest, RefreshTokens, RestClient, Tokens, Untraded, basic, is_invalid_grant,
+};
 use crate::connectors::{Call, Vault};
 use crate::engine::fault::{Fault, FaultKind};
 use crate::engine::record::Timestamp;
@@ -33,7 +35,7 @@ pub enum Login {
 
 impl Login {
     /// Prepares the login; calls nobody.
-    pub fn new(rest: Arc<RestClient>, base_url: &str, settings: &Settings, vault: &Arc<dyn Vault>) -> Self {
+    pub fn new(rest: Arc<RestClient>, base_url: &str, settings: &Settings, vault: Arc<dyn Vault>) -> Self {
         let user = settings.username.clone().unwrap_or_else(|| MOCK_USER.to_owned());
         let password = settings.password.clone().unwrap_or_else(|| MOCK_PASSWORD.into());
         if settings.auth() == Auth::Basic {
@@ -44,12 +46,12 @@ impl Login {
         let app = Arc::new(App { rest, url: format!("{base_url}/oauth_token.do"), client_id, client_secret });
         let way = match (settings.auth(), &settings.refresh_token) {
             (Auth::RefreshToken, Some(token)) => {
-                Way::Refresh(Arc::new(RefreshTokens::new(token.clone(), Arc::clone(vault))))
+                Way::Refresh(Arc::new(RefreshTokens::new(token.clone(), vault)))
             }
             (Auth::ClientCredentials, _) => Way::Client,
             _ => Way::Password { user, password },
         };
-        Self::Token(Box::new(Tokens::new(OAuth { app, way }, None)))
+        Self::Token(Box::new(Tokens::new(OAuth { app, way })))
     }
 }
 
@@ -83,7 +85,7 @@ pub struct AccessToken {
 }
 
 impl App {
-    async fn trade(&self, grant: &[(&str, &str)], call: &Call) -> Result<AccessToken, Fault> {
+    async fn trade(&self, grant: &[(&str, &str)], call: &Call) -> Result<AccessToken, Untraded> {
         let mut form = vec![
             ("client_id", self.client_id.as_str()),
             ("client_secret", self.client_secret.expose_secret()),
@@ -94,7 +96,8 @@ impl App {
             .form(&form);
         let reply = self.rest.send(request, call).await?;
         let now = self.rest.now();
-        let token = wire::decode_token(&reply, now)?;
+        let spent = is_invalid_grant(&reply);
+        let token = wire::decode_token(&reply, now).map_err(|fault| Untraded { fault, is_spent: spent })?;
         let life = token.expires_in.map_or(LIFE, Duration::from_secs);
         Ok(AccessToken {
             access: token.access_token.into(),
@@ -103,7 +106,7 @@ impl App {
         })
     }
 
-    async fn refresh(&self, token: &SecretString, call: &Call) -> Result<AccessToken, Fault> {
+    async fn refresh(&self, token: &SecretString, call: &Call) -> Result<AccessToken, Untraded> {
         let token = token.expose_secret();
         let mut fresh =
             self.trade(&[("grant_type", "refresh_token"), ("refresh_token", token)], call).await?;
@@ -119,19 +122,19 @@ impl Grant for OAuth {
 
     async fn fetch(&self, previous: Option<&AccessToken>, call: &Call) -> Result<AccessToken, Fault> {
         match &self.way {
-            Way::Client => self.app.trade(&[("grant_type", "client_credentials")], call).await,
+            Way::Client => Ok(self.app.trade(&[("grant_type", "client_credentials")], call).await?),
             Way::Password { user, password } => {
                 let next = previous.and_then(|token| token.next.as_ref());
                 if let Some(next) = next {
                     match self.app.refresh(next, call).await {
                         // It may have ended.
-                        Err(fault) if fault.kind == FaultKind::Fatal => {}
-                        other => return other,
+                        Err(refused) if refused.fault.kind == FaultKind::Fatal => {}
+                        other => return Ok(other?),
                     }
                 }
                 let password = password.expose_secret();
                 let grant = [("grant_type", "password"), ("username", user), ("password", password)];
-                self.app.trade(&grant, call).await
+                Ok(self.app.trade(&grant, call).await?)
             }
             Way::Refresh(tokens) => {
                 let (app, call) = (Arc::clone(&self.app), call.clone());

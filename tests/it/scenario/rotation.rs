@@ -127,3 +127,38 @@ async fn a_token_that_was_lost_on_its_way_takes_a_person_and_no_restart() {
     until("one more", async || standing(&mock).await, |&count| count == 4).await;
     assert!(daemon.terminate().success());
 }
+
+#[tokio::test]
+async fn a_check_makes_no_state_but_for_a_token_and_brings_none_up_to_date() {
+    let home = Home::new("", RULES);
+    let mock = mock(&home);
+    let state = home.path("data/state.sqlite");
+    let check = || {
+        let checked = home.run(&["check"]);
+        (checked.status.success(), String::from_utf8_lossy(&checked.stdout).into_owned())
+    };
+    home.write("customer_settings.toml", &settings(&mock, "or-refresh-1").replace("client-secret", "wrong"));
+    let (is_fine, said) = check();
+    assert!(!is_fine && said.contains("check client_id"), "{said}");
+    assert!(!state.exists() && !home.path("data/state.sqlite.lock").exists(), "it leaves nothing behind");
+
+    // What the service gives in place of the configured token would be lost otherwise.
+    home.write("customer_settings.toml", &settings(&mock, "or-refresh-1"));
+    let (is_fine, said) = check();
+    assert!(is_fine && state.exists(), "{said}");
+    let daemon = Daemon::start(&home);
+    add_people(&mut home.app(), 1..=3);
+    until("all there", async || standing(&mock).await, |&count| count == 3).await;
+    assert!(daemon.terminate().success());
+
+    // A state that another version of the program may still want.
+    let db = rusqlite::Connection::open(&state).unwrap();
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    db.pragma_update(None, "user_version", version - 1).unwrap();
+    drop(db);
+    let (found, asked) = (std::fs::read(&state).unwrap(), logins(&mock).await.len());
+    let (is_fine, said) = check();
+    assert!(!is_fine && said.contains("older record-sync"), "{said}");
+    assert!(std::fs::read(&state).unwrap() == found, "left as it was found");
+    assert_eq!(logins(&mock).await.len(), asked, "and no token was used up");
+}
