@@ -43,6 +43,11 @@ poll_interval = 0.2
     )
 }
 
+/// A call, by its method and the end of its path.
+fn is_call(call: &Value, method: &str, end: &str) -> bool {
+    call["method"] == method && call["path"].as_str().unwrap().trim_end_matches(|at| at != '/').ends_with(end)
+}
+
 async fn calls(mock: &Outside) -> Vec<Value> {
     let mut arrivals = mock.get("arrivals").await;
     arrivals.retain(|arrival| !arrival["path"].as_str().unwrap().contains("oauth2"));
@@ -99,4 +104,42 @@ async fn a_backlog_goes_by_jobs_both_ways_and_none_arrives_twice() {
     );
     assert!(calls_in <= 150, "{calls_in}");
     assert!(calls_out.len() <= 40, "{calls_out:?}");
+}
+
+#[tokio::test]
+async fn a_bulk_job_at_work_holds_up_no_reload_and_nothing_goes_past_it() {
+    const COUNT: i64 = 2_100;
+    let home = Home::new("", RULES);
+    let mock = Outside::start(&home, "salesforce", &["--strict"]);
+    home.write("customer_settings.toml", &settings(&mock));
+    add_people(&mut home.app(), 1..=COUNT);
+    // It would be waited for for half an hour.
+    admin(&mock, "PUT", "faults", r#"{"jobs_stand": true}"#).await;
+    let daemon = Daemon::start(&home);
+    let begun = |calls: &Vec<Value>| calls.iter().any(|call| is_call(call, "PATCH", "jobs/ingest/"));
+    super::daemon::until("a job at work", async || calls(&mock).await, begun).await;
+    // The first ones went by a call, before there was a backlog.
+    let there = mock.get("records/Contact").await.len();
+    home.app().execute("UPDATE users SET name = 'Edited' WHERE record_id = 2007", []).unwrap();
+
+    let in_force = |status: &Value| status["links"][0]["rules_version"].clone();
+    let status = async || daemon.get("/v1/sync/status").await.body;
+    let before = in_force(&status().await);
+    home.swap("rules.json", &RULES.replace(r#", "email": "Email""#, ""));
+    super::daemon::until("the link under the new rules", status, |now| {
+        in_force(now) != before && !in_force(now).is_null()
+    })
+    .await;
+    assert_eq!(mock.get("records/Contact").await.len(), there, "nothing was sent past the job");
+
+    admin(&mock, "PUT", "faults", "{}").await;
+    let standing = async || mock.get("records/Contact").await;
+    let of = |rows: &[Value]| rows.iter().find(|row| row["External_Id__c"] == "2007").cloned();
+    super::daemon::until("all of them, and the edit", standing, |rows| {
+        rows.len() == COUNT as usize && of(rows).is_some_and(|row| row["LastName"] == "Edited")
+    })
+    .await;
+    assert_eq!(keys(&standing().await), COUNT as usize);
+    assert!(daemon.terminate().success());
+    assert_eq!(people(&home.app())[2006].1, "Edited", "our own late write is no edit of anybody's");
 }
