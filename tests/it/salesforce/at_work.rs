@@ -1,7 +1,7 @@
 //! Bulk jobs whose end is not known: nothing overtakes them, and nothing waits for them for ever.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use record_sync::connectors::{Batch, Call, Delivery, Destination, Outcome, Write};
 use record_sync::engine::fault::{Fault, FaultKind};
@@ -85,7 +85,7 @@ async fn the_end_of_the_link_ends_the_wait_and_the_job_stands_in_the_way_of_what
         (system.destination(&world.spec()).unwrap(), system.destination(&world.spec()).unwrap());
     world.set_faults(r#"{"jobs_stand": true}"#);
     let ending = call();
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     let deliveries = people(2_100, "Old");
     let stop = async {
         tokio::time::sleep(Duration::from_millis(1_700)).await;
