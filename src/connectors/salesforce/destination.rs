@@ -84,14 +84,13 @@ impl SalesforceDestination {
         let mut stopped: Option<Fault> = None;
         if left.len() >= BULK_FROM && self.org.settings.bulk && !described.open {
             let going: Vec<&Delivery> = left.iter().map(|(_, delivery)| *delivery).collect();
-            if let Some(told) = self.ingest(road, shape, &going, call).await? {
-                for ((at, _), outcome) in left.iter().zip(told) {
-                    put(&mut outcomes, *at, outcome);
-                }
-                left = unanswered(&outcomes, deliveries);
-                if !left.is_empty() {
-                    stopped = self.no_job_at_work(call).await.err();
-                }
+            let told = self.ingest(road, shape, &going, call).await?;
+            for ((at, _), outcome) in left.iter().zip(told) {
+                put(&mut outcomes, *at, outcome);
+            }
+            left = unanswered(&outcomes, deliveries);
+            if !left.is_empty() {
+                stopped = self.no_job_at_work(call).await.err();
             }
         }
         let alone = left.len() == deliveries.len() && left.len() <= CALL_MAX;
@@ -292,7 +291,7 @@ fn put(outcomes: &mut [Option<Outcome>], at: usize, outcome: Option<Outcome>) {
 
 /// Turns the refusal of one call among several into what it means for each record: the one that spoiled it is
 /// found by the smaller calls of later attempts.
-fn of_one(fault: Fault) -> Fault {
+pub(super) fn of_one(fault: Fault) -> Fault {
     match fault.kind {
         FaultKind::Rejected => Fault { kind: FaultKind::Transient, ..fault },
         _ => fault,

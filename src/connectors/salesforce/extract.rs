@@ -21,8 +21,11 @@ use crate::engine::record::Timestamp;
 const EXTRACT_FROM: u64 = 20_000;
 /// Whoever asks for fewer rows at a time wants a look and no stream.
 const LIMIT_MIN: usize = 200;
-/// Rows of the first page of results; the later ones are as long as makes them this many bytes.
-const ROWS_FIRST: u64 = 5_000;
+/// Rows of the first page of results, which stands in memory; the later ones are as long as makes them this many
+/// bytes.
+const ROWS_FIRST: u64 = 1_000;
+const ROWS_MIN: u64 = 50;
+const ROWS_MAX: u64 = 100_000;
 const PAGE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A read that is worth a job.
@@ -63,7 +66,10 @@ impl SalesforceSource {
             if limit < LIMIT_MIN {
                 return Ok(None);
             }
-            self.extract = None;
+            if let Some(left) = self.extract.take() {
+                let operation = format!("extract {}", self.stream.stream);
+                self.org.drop_query(&operation, &left.job, call).await;
+            }
             let long = match self.org.settings.bulk && !self.left_for_pages {
                 true => self.long(rest, call).await?,
                 false => None,
@@ -85,7 +91,6 @@ impl SalesforceSource {
 
     /// Gives the job up: what it did not show is read by pages.
     fn leave(&mut self, fault: Fault) -> Result<Option<Fetched>, Fault> {
-        self.extract = None;
         if fault.is_stopping() {
             return Err(fault);
         }
@@ -133,14 +138,21 @@ impl SalesforceSource {
         let unlimited = rest.rsplit_once(" LIMIT ").map_or(rest, |(order, _)| order);
         let body = wire::query_body(&wire::select(object, &columns.names, unlimited));
         let job = self.org.open_job(&operation, Work::Query, &body, call).await?;
-        let ended = self.org.finish_job(&operation, (&job.id, None), call).await?;
-        if ended.state != "JobComplete" {
-            return Err(failed(&operation, &ended));
-        }
+        let ended = match self.org.finish_job(&operation, (&job.id, None), call).await {
+            Ok(ended) if ended.state != "JobComplete" => Err(failed(&operation, &ended)),
+            ended => ended,
+        };
         let page = reader(Vec::new());
         let mut extract =
             Extract { job: job.id, began, page, locator: None, rows_next: ROWS_FIRST, last: None };
-        self.turn(&mut extract, call).await?;
+        let turned = match ended {
+            Ok(_) => self.turn(&mut extract, call).await,
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = turned {
+            self.org.drop_query(&operation, &extract.job, call).await;
+            return Err(fault);
+        }
         Ok(extract)
     }
 
@@ -161,13 +173,25 @@ impl SalesforceSource {
         extract.locator = locator.map(str::to_owned);
         let rows = reply.header("sforce-numberofrecords").and_then(|rows| rows.parse::<u64>().ok());
         let bytes_each = (reply.body.len() as u64 / rows.unwrap_or(extract.rows_next).max(1)).max(1);
-        extract.rows_next = (PAGE_BYTES / bytes_each).clamp(1_000, 100_000);
+        extract.rows_next = (PAGE_BYTES / bytes_each).clamp(ROWS_MIN, ROWS_MAX);
         extract.page = reader(reply.body);
         Ok(())
     }
 
+    /// Takes the next rows; the job goes when they are the last, or when they can't be read.
     async fn take(&mut self, limit: usize, call: &Call) -> Result<Fetched, Fault> {
         let Some(mut extract) = self.extract.take() else { return Err(super::source::defect()) };
+        let taken = self.rows(&mut extract, limit, call).await;
+        if taken.as_ref().is_ok_and(|fetched| !fetched.done) {
+            self.extract = Some(extract);
+        } else {
+            let operation = format!("extract {}", self.stream.stream);
+            self.org.drop_query(&operation, &extract.job, call).await;
+        }
+        taken
+    }
+
+    async fn rows(&self, extract: &mut Extract, limit: usize, call: &Call) -> Result<Fetched, Fault> {
         let columns = self.columns.as_ref().ok_or_else(super::source::defect)?;
         let operation = format!("extract {}", self.stream.stream);
         let described = self.org.described(&self.stream.stream, false, call).await?;
@@ -182,7 +206,7 @@ impl SalesforceSource {
                 if extract.locator.is_none() {
                     break true;
                 }
-                self.turn(&mut extract, call).await?;
+                self.turn(extract, call).await?;
                 continue;
             }
             let heads = extract.page.headers().map_err(bad)?;
@@ -197,11 +221,7 @@ impl SalesforceSource {
             let text = || cells.iter().collect::<Vec<_>>().join(",");
             rows.push(row.map_err(|reason| malformed(&text(), reason)));
         };
-        let (last, server_time) = (extract.last.clone(), extract.began);
-        if !done {
-            self.extract = Some(extract);
-        }
-        Ok(Fetched { rows, last, done, server_time })
+        Ok(Fetched { rows, last: extract.last.clone(), done, server_time: extract.began })
     }
 }
 

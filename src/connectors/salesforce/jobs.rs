@@ -19,8 +19,11 @@ const LOOK_FIRST: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Looks in a row that may fail; about as many minutes.
 const FAILED_LOOKS_MAX: u32 = 6;
-/// A job that is at work for longer is left to itself; whoever comes later waits for it.
-const PATIENCE: Duration = Duration::from_secs(30 * 60);
+/// Rows that go in for longer are left to themselves: meanwhile nothing is taken in from the other side. They are
+/// looked at when the job is over.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// A job that gives rows out for longer is not worth the wait.
+const PATIENCE_QUERY: Duration = Duration::from_secs(30 * 60);
 /// When to ask again for a job that stands in the way.
 const COME_BACK: Duration = Duration::from_secs(15);
 /// Pages of the org's list of jobs that are read; a page holds about a hundred or more.
@@ -108,6 +111,17 @@ impl Org {
         self.ask(ask, call).await.map(drop)
     }
 
+    /// Lets the org forget a query job that nobody reads any more; one that is at work is stopped. Where neither can
+    /// be done, it ends by itself and is kept for a week.
+    pub(super) async fn drop_query(&self, operation: &str, id: &str, call: &Call) {
+        let path = format!("jobs/query/{id}");
+        let delete = Ask { method: Method::DELETE, ..Ask::get(operation, &path) };
+        if self.ask(delete, call).await.is_err() {
+            let body = Some(r#"{"state":"Aborted"}"#);
+            let _ = self.ask(Ask { method: Method::PATCH, body, ..Ask::get(operation, &path) }, call).await;
+        }
+    }
+
     /// Waits until a job is over. One that takes rows in is `held`; where its end can't be told, what it does may
     /// have happened. The end of the link ends the wait, too.
     pub(super) async fn finish_job(
@@ -147,9 +161,15 @@ impl Org {
                     }
                 }
             }
-            if waited >= PATIENCE {
-                let told = format!("{operation}: the bulk job {id} is still at work");
-                return Err(unknown(Fault::transient(FaultCode::Timeout, told)));
+            let told = || format!("{operation}: the bulk job {id} is still at work");
+            match work {
+                Work::Ingest if waited >= PATIENCE => {
+                    return Err(unknown(Fault::throttled(Some(COME_BACK), told())));
+                }
+                Work::Query if waited >= PATIENCE_QUERY => {
+                    return Err(Fault::transient(FaultCode::Timeout, told()));
+                }
+                _ => {}
             }
         }
     }

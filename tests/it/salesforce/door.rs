@@ -8,6 +8,8 @@ use record_sync::engine::record::{Record, Timestamp};
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Deed {
+    /// Nothing: it is a later one that is meant.
+    Pass,
     /// It is done, and the reply is lost.
     LoseReply,
     /// It is done, and something else is answered: status and error code.
@@ -59,7 +61,7 @@ fn refusal(status: u16, code: &str) -> Reply {
 impl Mock for Door {
     fn handle(&self, request: &Request, now: Timestamp) -> Reply {
         match self.deed(request) {
-            None => self.mock.handle(request, now),
+            None | Some(Deed::Pass) => self.mock.handle(request, now),
             Some(Deed::Refuse(status, code)) => refusal(status, code),
             Some(Deed::LoseReply) => Reply { cut: true, ..self.mock.handle(request, now) },
             Some(Deed::DoAndSay(status, code)) => {

@@ -8,6 +8,7 @@ use record_sync::engine::fault::{Fault, FaultKind};
 use record_sync::engine::record::{Change, Cursor, Key, Schema, Value};
 use serde_json::json;
 
+use super::door::Deed;
 use super::{World, json as body, strict_org};
 use crate::conformance::{Harness, call};
 
@@ -243,7 +244,15 @@ async fn a_long_first_read_comes_by_one_job_and_shows_what_pages_show() {
     println!("salesforce bulk: {} calls for 21000 rows, {page_calls} by pages", job_calls.len());
     assert_eq!(by_job.len(), 21_000);
     assert!(by_job == by_pages, "the same values to the letter");
-    assert!(job_calls.len() <= 10, "{job_calls:?}");
+    assert!(job_calls.len() <= 12, "{job_calls:?}");
+    let left = |world: &World| body(&world.api("GET", "jobs/query", ""))["records"].clone();
+    assert_eq!(left(&world), json!([]), "what was read to its end is not kept there");
+    // What can't be read is left for pages, and not kept either.
+    world.door.spoil("GET", "/results", 1, Deed::Pass);
+    world.door.spoil("GET", "/results", 9, Deed::Refuse(404, "NOT_FOUND"));
+    let (by_both, _) = read_all(&world, json!({}), 2_000).await;
+    assert!(by_both == by_pages, "the same values to the letter");
+    assert_eq!(left(&world), json!([]), "the job is of no use any more");
 }
 
 #[tokio::test]
@@ -276,4 +285,39 @@ async fn a_long_read_that_is_interrupted_goes_on_and_a_short_one_takes_no_job() 
     }
     assert_eq!(seen, 20_500);
     assert!(world.arrivals().iter().all(|line| !line.contains("jobs")), "{:?}", world.arrivals());
+}
+
+#[tokio::test]
+async fn what_is_too_long_for_one_upload_goes_by_several() {
+    const LONG: [&str; 3] = ["External_Id__c", "LastName", "Description"];
+    const COUNT: usize = 4_500;
+    // (what becomes of the opening of the second job, uploads, why)
+    let cases = [
+        (None, 2, "the few that are left after two jobs go by calls"),
+        (Some(Deed::Refuse(503, "SERVER_UNAVAILABLE")), 1, "nothing goes past the one that failed"),
+    ];
+    for (spoilt, uploads, why) in cases {
+        let world = strict_org().await;
+        let destination = world.open(json!({})).destination(&world.spec()).unwrap();
+        if let Some(deed) = spoilt {
+            world.door.spoil("POST", "jobs/ingest", 1, Deed::Pass);
+            world.door.spoil("POST", "jobs/ingest", 1, deed);
+        }
+        let text = "Long, \"longer\", longest. ".repeat(150);
+        let of = |at: usize| delivery(&format!("k{at:05}"), "Name".into(), text.as_str().into());
+        let batch = Batch { shape: Schema::new(LONG), deliveries: (0..COUNT).map(of).collect() };
+        let outcomes = destination.write(&batch, &call()).await.unwrap();
+        let through = outcomes.iter().take_while(|outcome| is_through(outcome)).count();
+        let arrivals = world.arrivals();
+        assert_eq!(arrivals.iter().filter(|line| line.contains("/batches")).count(), uploads, "{why}");
+        assert_eq!(world.standing().len(), through, "{why}");
+        match spoilt {
+            None => assert_eq!(through, COUNT, "{why}"),
+            Some(_) => assert!((2_000..2_300).contains(&through), "{why}: {through}"),
+        }
+        for outcome in outcomes.iter().skip(through) {
+            let Outcome::Failed(fault) = outcome else { panic!("{why}: {outcome:?}") };
+            assert!(!fault.may_have_happened && fault.kind == FaultKind::Transient, "{why}: {fault:?}");
+        }
+    }
 }

@@ -113,7 +113,7 @@ async fn a_bulk_job_at_work_holds_up_no_reload_and_nothing_goes_past_it() {
     let mock = Outside::start(&home, "salesforce", &["--strict"]);
     home.write("customer_settings.toml", &settings(&mock));
     add_people(&mut home.app(), 1..=COUNT);
-    // It would be waited for for half an hour.
+    // It would be waited for for minutes.
     admin(&mock, "PUT", "faults", r#"{"jobs_stand": true}"#).await;
     let daemon = Daemon::start(&home);
     let begun = |calls: &Vec<Value>| calls.iter().any(|call| is_call(call, "PATCH", "jobs/ingest/"));

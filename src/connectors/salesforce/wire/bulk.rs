@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use csv::{ReaderBuilder, StringRecord, Terminator, WriterBuilder};
+use csv::{ReaderBuilder, StringRecord, Terminator, Writer, WriterBuilder};
 use serde::Deserialize;
 
 use super::classify::Refusal;
@@ -94,9 +94,11 @@ pub fn cell(kind: Option<Kind>, value: &Value) -> Option<String> {
     match (kind, value) {
         (_, Value::Absent | Value::Unknown) => Some(String::new()),
         (_, Value::Null) => Some(CLEARS.to_owned()),
-        // The service holds no empty texts: by JSON they clear as well.
-        (_, Value::Text(text)) if text.as_str().is_empty() => Some(CLEARS.to_owned()),
-        (_, Value::Text(text)) if text.as_str() == CLEARS || text.as_str().contains('\0') => None,
+        // The service trims, and holds no empty texts: by JSON they clear as well.
+        (_, Value::Text(text)) if text.as_str().trim().is_empty() => Some(CLEARS.to_owned()),
+        // Nor what it might take for the word once it is trimmed.
+        (_, Value::Text(text)) if text.as_str().trim().eq_ignore_ascii_case(CLEARS) => None,
+        (_, Value::Text(text)) if text.as_str().contains('\0') => None,
         (Some(Kind::Boolean), value) => {
             flag(value).or_else(|| flag(&flag_of(value)?)).or_else(|| plain(value))
         }
@@ -108,14 +110,44 @@ fn plain(value: &Value) -> Option<String> {
     value.to_plain().map(String::from)
 }
 
-/// Writes a header and rows.
-pub fn write_csv(names: &[String], rows: &[Vec<String>]) -> Result<Vec<u8>, csv::Error> {
-    let mut writer = WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(Vec::new());
-    writer.write_record(names)?;
-    for row in rows {
-        writer.write_record(row)?;
+/// A header and rows on their way out.
+pub struct Csv {
+    writer: Writer<Vec<u8>>,
+    /// Bytes so far, at most.
+    len: usize,
+}
+
+impl Csv {
+    /// Begins with the header.
+    pub fn new<'n>(names: impl Iterator<Item = &'n str> + Clone) -> Result<Self, csv::Error> {
+        let writer = WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(Vec::new());
+        let mut csv = Self { writer, len: 0 };
+        csv.push(names)?;
+        Ok(csv)
     }
-    writer.into_inner().map_err(|error| error.into_error().into())
+
+    /// Adds a row.
+    pub fn push<C: AsRef<str>>(&mut self, row: impl Iterator<Item = C> + Clone) -> Result<(), csv::Error> {
+        self.len += Self::row_len(row.clone());
+        self.writer.write_record(row.map(|cell| cell.as_ref().as_bytes().to_vec()))
+    }
+
+    /// Counts the bytes that a row takes: every cell in quotes, and those in it doubled.
+    pub fn row_len<C: AsRef<str>>(row: impl Iterator<Item = C>) -> usize {
+        let quotes = |text: &str| text.bytes().filter(|byte| *byte == b'"').count();
+        row.map(|cell| cell.as_ref().len() + quotes(cell.as_ref()) + 3).sum()
+    }
+
+    /// Tells how many bytes it has at most.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Ends it.
+    pub fn into_text(self) -> Result<String, csv::Error> {
+        let bytes = self.writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
+        String::from_utf8(bytes).map_err(|error| std::io::Error::other(error).into())
+    }
 }
 
 /// What became of the rows of a job, by what stands in their column.
@@ -191,7 +223,10 @@ mod tests {
             (Some(Kind::Text), Value::Absent, Some(""), "left alone"),
             (Some(Kind::Text), Value::Null, Some("#N/A"), "cleared"),
             (Some(Kind::Text), Value::text(""), Some("#N/A"), "the service knows no empty text"),
+            (Some(Kind::Text), Value::text(" \t\n"), Some("#N/A"), "nothing is left once it is trimmed"),
+            (Some(Kind::Text), Value::text(" a "), Some(" a "), "and here something is"),
             (Some(Kind::Text), Value::text("#N/A"), None, "nobody could tell it from clearing"),
+            (Some(Kind::Text), Value::text(" #n/a "), None, "nor this, once it is trimmed"),
             (Some(Kind::Text), Value::text("a\0"), None, "and this ends a text for many a reader"),
             (Some(Kind::Text), Value::Int(7), Some("7"), "a number as text"),
             (Some(Kind::Boolean), Value::Int(1), Some("true"), "SQLite has no flags"),
@@ -274,9 +309,11 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let names = ["Ext__c", "Name"].map(str::to_owned);
-        let rows = vec![vec!["k,1".to_owned(), "say \"hi\"\nand go".to_owned()]];
-        let text = write_csv(&names, &rows).expect("CSV");
-        assert_eq!(text, b"Ext__c,Name\n\"k,1\",\"say \"\"hi\"\"\nand go\"\n");
+        let mut csv = Csv::new(["Ext__c", "Name"].into_iter()).expect("CSV");
+        csv.push(["k,1", "say \"hi\"\nand go"].iter()).expect("a row");
+        let most = csv.len();
+        let text = csv.into_text().expect("CSV");
+        assert_eq!(text, "Ext__c,Name\n\"k,1\",\"say \"\"hi\"\"\nand go\"\n");
+        assert!(text.len() <= most, "{most}");
     }
 }

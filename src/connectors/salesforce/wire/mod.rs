@@ -9,7 +9,7 @@ mod soql;
 mod time;
 mod version;
 
-pub use bulk::{JobInfo, Told, cell, ingest_body, query_body, write_csv};
+pub use bulk::{Csv, JobInfo, Told, cell, ingest_body, query_body};
 pub use classify::{Refusal, classify, is_not_there, item_fault, job_trouble, report};
 pub use describe::{Described, Kind, is_name};
 pub use rows::{Columns, Row, decode_count, decode_page, decode_rows};
