@@ -17,7 +17,7 @@ use crate::connectors::rest::{After, malformed, server_time};
 use crate::engine::fault::Fault;
 use crate::engine::record::Timestamp;
 
-/// Fewer rows are cheaper by pages: a job takes about ten calls.
+/// Fewer rows are cheaper by pages: a bulk job takes about ten calls.
 const EXTRACT_FROM: u64 = 20_000;
 /// Whoever asks for fewer rows at a time wants a look and no stream.
 const LIMIT_MIN: usize = 200;
@@ -28,7 +28,7 @@ const ROWS_MIN: u64 = 50;
 const ROWS_MAX: u64 = 100_000;
 const PAGE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// A read that is worth a job.
+/// A read that is worth a bulk job.
 struct Long {
     /// The moment by the service's clock, before the job.
     began: Option<Timestamp>,
@@ -48,7 +48,7 @@ pub struct Extract {
 }
 
 impl SalesforceSource {
-    /// Gives the next rows of a long first read by a job; `None` where pages are to be read. `rest` is the
+    /// Gives the next rows of a long first read by a bulk job; `None` where pages are to be read. `rest` is the
     /// condition and order of the keyset behind `after`.
     pub(super) async fn extracted(
         &mut self,

@@ -17,14 +17,14 @@ use crate::connectors::{Call, Delivery, Outcome, Write};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::record::{Schema, Value};
 
-/// Fewer records are cheaper by collections: a job takes about eight calls.
+/// Fewer records are cheaper by collections: a bulk job takes about eight calls.
 pub const BULK_FROM: usize = 2_000;
 /// The service works in batches of so many rows.
 pub const BULK_MAX: usize = 10_000;
 /// Bytes of an upload: what goes beyond takes another job. They stand in memory, and once more in the results,
 /// which repeat what was sent.
 const UPLOAD_MAX: usize = 8 * 1024 * 1024;
-/// Rows that make a job of their own worth it. What is so long that fewer fill an upload goes by collections.
+/// Rows that make a bulk job of their own worth it. What is so long that fewer fill an upload goes by collections.
 const ROWS_MIN: usize = BULK_FROM / 2;
 
 /// What the rows of all jobs of a batch have in common.

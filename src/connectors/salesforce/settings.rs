@@ -51,7 +51,7 @@ pub struct Settings {
     /// The field by which records are upserted, where it is not the link's key field.
     pub external_id_field: Option<String>,
     pub page_size: usize,
-    /// Long reads and backlogs go by jobs of the bulk API.
+    /// Long reads and backlogs go by bulk jobs.
     pub bulk: bool,
     pub overlap: Duration,
     pub timeout_ms: u64,

@@ -24,9 +24,9 @@ pub struct SalesforceSource {
     pub(super) columns: Option<Columns>,
     /// Rows within reach of the overlap that are decided.
     shown: Shown,
-    /// Where rows come by a job.
+    /// Where rows come by a bulk job.
     pub(super) extract: Option<Extract>,
-    /// No job for this read: it is short, or one did not work.
+    /// No bulk job for this read: it is short, or one did not work.
     pub(super) left_for_pages: bool,
 }
 
