@@ -52,7 +52,7 @@ async fn through(path: &Path, jobs: usize) -> Run {
                 let mut waits = Vec::with_capacity(jobs / CALLERS + 1);
                 for number in (caller..jobs).step_by(CALLERS) {
                     let asked = Instant::now();
-                    store.enqueue(link, job(number), Timestamp(1)).await.expect("a job");
+                    store.enqueue(link, job(number), None, Timestamp(1)).await.expect("a job");
                     waits.push(asked.elapsed());
                 }
                 waits

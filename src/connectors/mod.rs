@@ -210,7 +210,7 @@ pub struct Features {
     pub upsert_by_key: bool,
     /// Records a `write` call takes at most.
     pub batch_max: usize,
-    /// Calls to this destination that may be under way at once.
+    /// Calls to its system that may be under way at once, reads and writes together; the gate holds that.
     pub in_flight_max: usize,
     /// [`Destination::open_load`] works.
     pub loads: bool,

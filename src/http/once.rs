@@ -1,6 +1,7 @@
 //! `Idempotency-Key`: a request that is carried out once, however often it comes.
 //!
-//! Invariant: the answer is durable before it is given. Twins that come at the same moment wait for the
+//! Invariant: the answer is durable before it is given. The jobs that a request makes are stored with its name, in
+//! one transaction: whoever repeats it after a crash that came before the answer finds them. Twins that come at the same moment wait for the
 //! first one and get its answer; only what succeeded is remembered, so that what failed can be tried again.
 
 use std::collections::HashMap;
@@ -8,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -17,6 +19,7 @@ use super::input::{DEFAULT_CUSTOMER, Raw};
 use super::problem::Problem;
 use super::server::App;
 use crate::runtime::link::lock;
+use crate::store::Once;
 
 const HEADER: &str = "idempotency-key";
 const SPACE: &str = "idempotency";
@@ -41,6 +44,17 @@ impl Turns {
             Arc::clone(turns.entry(name.to_owned()).or_default())
         };
         turn.lock_owned().await
+    }
+}
+
+/// The name of a request that may come again; none where it has no key.
+pub struct Named(pub Option<Once>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.get::<Once>().cloned()))
     }
 }
 
@@ -92,7 +106,9 @@ async fn carry_out(app: &App, key: &str, request: Request, next: Next) -> Result
     {
         return again(&kept, &print);
     }
-    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    let mut request = Request::from_parts(parts, Body::from(body));
+    request.extensions_mut().insert(Once { name: format!("{name}/{print}"), until: now.plus(KEPT) });
+    let response = next.run(request).await;
     if !response.status().is_success() {
         return Ok(response);
     }

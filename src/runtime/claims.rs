@@ -8,6 +8,7 @@ use super::page::storage;
 use super::verdict::{Parcel, fence};
 use crate::engine::fault::Fault;
 use crate::engine::record::Timestamp;
+use crate::planted::{Bug, planted};
 use crate::store::Leased;
 
 /// The claims of one batch.
@@ -43,19 +44,27 @@ impl Claims {
         }
     }
 
-    /// Leaves out what is claimed no more; asks only where the claims have become old.
+    /// Leaves out what is claimed no more.
     pub(super) async fn held(&self, ctx: &LinkContext, parcels: Vec<Parcel>) -> Vec<Parcel> {
-        if ctx.now().since(self.since) < ctx.lease / RENEWED_AFTER {
-            return parcels;
-        }
-        match self.renew(ctx).await {
-            Ok(lost) => parcels.into_iter().filter(|parcel| !lost.contains(&parcel.job.id)).collect(),
-            // Whoever can't ask does nothing: the leases run out, and the jobs are taken back.
-            Err(_) => Vec::new(),
+        match self.lost(ctx).await {
+            Some(lost) => parcels.into_iter().filter(|parcel| !lost.contains(&parcel.job.id)).collect(),
+            None => Vec::new(),
         }
     }
 
+    /// Gives the jobs that are claimed no more; asks only where the claims have become old. `None` where that can't
+    /// be told: whoever can't ask does nothing, the leases run out, and the jobs are taken back.
+    pub(super) async fn lost(&self, ctx: &LinkContext) -> Option<Vec<i64>> {
+        if ctx.now().since(self.since) < ctx.lease / RENEWED_AFTER || planted(Bug::LateSendUnfenced) {
+            return Some(Vec::new());
+        }
+        self.renew(ctx).await.ok()
+    }
+
     async fn renew(&self, ctx: &LinkContext) -> Result<Vec<i64>, Fault> {
+        if planted(Bug::LeaseNotRenewed) {
+            return Ok(Vec::new());
+        }
         let until = ctx.now().plus(ctx.lease);
         ctx.store.renew(ctx.id, self.list.clone(), until).await.map_err(storage)
     }

@@ -44,6 +44,8 @@ pub struct GateKeeper {
 struct Inner {
     gate: flow::Gate,
     policy: GatePolicy,
+    /// Calls under way at once that the system's connector allows, once it is known.
+    at_once: Option<u32>,
     queue: Queue,
     /// What the last process left behind was taken over.
     loaded: bool,
@@ -51,6 +53,15 @@ struct Inner {
     busy: bool,
     /// The tail at rest is stored: no more calls.
     closed: bool,
+}
+
+impl Inner {
+    /// Puts the policy in force, within what the connector allows.
+    fn enforce(&mut self, now: Timestamp) {
+        let concurrency = self.policy.concurrency.into_iter().chain(self.at_once).min();
+        self.gate.set_policy(GatePolicy { concurrency, ..self.policy }, now);
+        self.queue.ring_foremost(self.policy.limits.window, now);
+    }
 }
 
 /// What one who wants to call does next.
@@ -129,6 +140,7 @@ impl GateKeeper {
         let inner = Inner {
             gate: flow::Gate::new(policy, clock()),
             policy,
+            at_once: None,
             queue: Queue::default(),
             loaded: tails.is_none(),
             busy: false,
@@ -153,8 +165,18 @@ impl GateKeeper {
             return;
         }
         inner.policy = policy;
-        inner.gate.set_policy(policy, now);
-        inner.queue.ring_foremost(policy.limits.window, now);
+        inner.enforce(now);
+    }
+
+    /// Lets no more calls be under way at once than the system's connector says that it stands.
+    pub fn bound(&self, at_once: usize) {
+        let now = (self.clock)();
+        let at_once = Some(u32::try_from(at_once).unwrap_or(u32::MAX).max(1));
+        let mut inner = self.lock();
+        if inner.at_once != at_once {
+            inner.at_once = at_once;
+            inner.enforce(now);
+        }
     }
 
     /// Changes the limits from the next call on.

@@ -7,7 +7,7 @@ use super::operate::OperateError;
 use super::supervisor::{LinkKey, Runtime};
 use crate::engine::job::{Attempt, Job, JobState, Origin};
 use crate::engine::record::{Direction, Key, Timestamp};
-use crate::store::{Counters, Depth, Enqueued, JobFilter, LinkId, NewJob, Retried, StoreError};
+use crate::store::{Counters, Depth, Enqueued, JobFilter, LinkId, NewJob, Once, Retried, StoreError};
 
 /// The form of the payload of what is asked for.
 pub const PAYLOAD_VERSION: u32 = 1;
@@ -25,6 +25,8 @@ pub struct Ask {
     /// 0 means as the retry policy says.
     pub attempts_max: u32,
     pub correlation_id: String,
+    /// The same request may come again.
+    pub once: Option<Once>,
 }
 
 /// Why a job can't be made or moved.
@@ -60,6 +62,9 @@ pub struct Summary {
 impl Runtime {
     /// Makes a durable job for one record.
     pub async fn ask_for(self: &Arc<Self>, ask: Ask) -> Result<Listed, JobProblem> {
+        if let Some(made) = self.made(ask.once.as_ref()).await? {
+            return Ok(made);
+        }
         let running = self.start_link(&ask.customer, &ask.link).await.map_err(OperateError::Start)?;
         self.goes(&ask.customer, &ask.link, ask.direction)?;
         let id = self.store.link(&ask.customer, &ask.link).await?.id;
@@ -82,7 +87,17 @@ impl Runtime {
             },
             error: None,
         };
-        self.enqueue(id, job).await
+        self.enqueue(id, job, ask.once).await
+    }
+
+    /// Finds the job that this very request has made before.
+    async fn made(&self, once: Option<&Once>) -> Result<Option<Listed>, StoreError> {
+        let Some(once) = once else { return Ok(None) };
+        let made = once.made(self.store.as_ref(), (self.clock)()).await?;
+        match made.and_then(|made| made.first().copied()) {
+            Some(id) => self.listed(id).await,
+            None => Ok(None),
+        }
     }
 
     /// Refuses a direction in which nothing travels.
@@ -98,9 +113,9 @@ impl Runtime {
         if goes { Ok(()) } else { Err(refused()) }
     }
 
-    async fn enqueue(&self, link: LinkId, job: NewJob) -> Result<Listed, JobProblem> {
+    async fn enqueue(&self, link: LinkId, job: NewJob, once: Option<Once>) -> Result<Listed, JobProblem> {
         let direction = job.direction;
-        let id = match self.store.enqueue(link, job, (self.clock)()).await? {
+        let id = match self.store.enqueue(link, job, once, (self.clock)()).await? {
             Enqueued::Job(id) => id,
             Enqueued::Standing(standing) => return Err(JobProblem::Standing { standing }),
         };
@@ -202,16 +217,29 @@ impl Runtime {
     }
 
     /// Does what an ended job did again, as a new job that names it.
-    pub async fn replay_job(self: &Arc<Self>, id: i64, correlation_id: &str) -> Result<Listed, JobProblem> {
+    pub async fn replay_job(
+        self: &Arc<Self>,
+        id: i64,
+        correlation_id: &str,
+        once: Option<Once>,
+    ) -> Result<Listed, JobProblem> {
+        if let Some(made) = self.made(once.as_ref()).await? {
+            return Ok(made);
+        }
         let old = self.listed(id).await?.ok_or(JobProblem::Unknown(id))?;
         if old.job.state.is_active() {
             return Err(JobProblem::Standing { standing: id });
         }
         self.start_link(&old.link.0, &old.link.1).await.map_err(OperateError::Start)?;
-        self.replay(&old, correlation_id).await
+        self.replay(&old, correlation_id, once).await
     }
 
-    pub(super) async fn replay(&self, old: &Listed, correlation_id: &str) -> Result<Listed, JobProblem> {
+    pub(super) async fn replay(
+        &self,
+        old: &Listed,
+        correlation_id: &str,
+        once: Option<Once>,
+    ) -> Result<Listed, JobProblem> {
         let (customer, link) = &old.link;
         let state = self.store.link(customer, link).await?;
         let job = &old.job;
@@ -237,7 +265,7 @@ impl Runtime {
             state: JobState::Pending,
             error: None,
         };
-        self.enqueue(state.id, job).await
+        self.enqueue(state.id, job, once).await
     }
 
     /// Adds up the jobs of some links.

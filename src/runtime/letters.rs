@@ -1,4 +1,6 @@
 //! Dead letters in bulk: many of them replayed or deleted by a filter.
+//!
+//! Invariant: whoever goes on where an answer ended comes to every letter, also behind such as were left alone.
 
 use std::sync::Arc;
 
@@ -7,7 +9,7 @@ use super::operate::OperateError;
 use super::supervisor::Runtime;
 use crate::store::JobFilter;
 
-/// One request works on so many letters at most; what is left is for the next.
+/// One request works on so many letters at most; what is left is for the next, from [`Bulk::next`] on.
 pub const BULK_MAX: usize = 10_000;
 /// Letters that are read, replayed or deleted in one go: the store makes one commit of them.
 const CHUNK: usize = 200;
@@ -28,8 +30,8 @@ pub struct Bulk {
     pub done: Vec<i64>,
     /// Letters that were left alone, each with the reason.
     pub left: Vec<(i64, String)>,
-    /// There are more than one request works on.
-    pub more: bool,
+    /// Where the next request goes on: there are more than one works on.
+    pub next: Option<i64>,
 }
 
 /// What is to be done with letters.
@@ -65,7 +67,8 @@ impl Runtime {
                 break;
             }
         }
-        bulk.more = before.is_some() && bulk.matched >= BULK_MAX as u64;
+        debug_assert!(before.is_none() || bulk.matched >= BULK_MAX as u64, "all letters are gone through");
+        bulk.next = before;
         Ok(bulk)
     }
 
@@ -91,7 +94,7 @@ impl Runtime {
                     continue;
                 }
             }
-            match self.replay(letter, correlation_id).await {
+            match self.replay(letter, correlation_id, None).await {
                 Ok(made) => bulk.done.push(made.job.id),
                 Err(JobProblem::Store(error)) => return Err(error.into()),
                 Err(problem) => bulk.left.push((letter.job.id, problem.to_string())),

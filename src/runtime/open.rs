@@ -449,11 +449,16 @@ impl Runtime {
         tuning.store(Arc::new(self.tuning(customer, link, &end.system)));
         let configured = customer.systems.get(&end.system);
         let connector = configured.and_then(|system| self.connector(&system.connector));
+        let features = system.features(&spec);
+        let gate = self.gates.get(&customer.id, &end.system);
+        if let Some(gate) = &gate {
+            gate.bound(features.in_flight_max);
+        }
         Ok(End {
-            features: system.features(&spec),
+            features,
             destination: system.destination(&spec)?,
             remote: connector.is_some_and(|connector| connector.remote),
-            gate: self.gates.get(&customer.id, &end.system),
+            gate,
             system_name: end.system.clone(),
             retry: configured.map_or_else(RetryPolicy::default, |system| system.retry.clone()),
             system,

@@ -14,7 +14,8 @@ use crate::engine::fault::Fault;
 use crate::engine::job::{JobState, Origin};
 use crate::engine::plan::fuse::Kind;
 use crate::engine::record::{Direction, Key, Side};
-use crate::store::{Commit, LinkId, LinkWord, NewJob, StoreError};
+use crate::planted::{Bug, planted};
+use crate::store::{Commit, LinkId, LinkWord, NewJob, Once, StoreError};
 
 /// Why a request can't be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +91,9 @@ struct Lane {
     running: Arc<Running>,
     id: LinkId,
     pushes: Vec<(usize, NewJob)>,
+    once: Option<Once>,
+    /// The same request has made these jobs before.
+    made: Option<Vec<i64>>,
 }
 
 /// When to come again where the queue is full, in seconds.
@@ -97,7 +101,13 @@ const FULL_RETRY_AFTER: u64 = 30;
 
 impl Runtime {
     /// Takes changes in, all or none: durable when this returns, delivered by the links' workers.
-    pub async fn push(self: &Arc<Self>, pushes: Vec<Push>) -> Result<Vec<Pushed>, PushProblem> {
+    ///
+    /// What a request under the same name has made before is not made again.
+    pub async fn push(
+        self: &Arc<Self>,
+        pushes: Vec<Push>,
+        once: Option<Once>,
+    ) -> Result<Vec<Pushed>, PushProblem> {
         let now = (self.clock)();
         let mut lanes: Vec<Lane> = Vec::new();
         let mut pushed: Vec<Pushed> = Vec::with_capacity(pushes.len());
@@ -110,7 +120,8 @@ impl Runtime {
             let known = match lanes.iter().position(is_lane) {
                 Some(known) => known,
                 None => {
-                    lanes.push(self.lane(&push.customer, &link, direction).await.map_err(at)?);
+                    let once = once.as_ref().map(|once| once.part(lanes.len()));
+                    lanes.push(self.lane(&push.customer, &link, direction, once).await.map_err(at)?);
                     lanes.len() - 1
                 }
             };
@@ -125,16 +136,28 @@ impl Runtime {
             let rules_version = lane.running.context.load_full().map_or(0, |ctx| ctx.rules.version);
             lane.pushes.push((place, job(push, direction, rules_version, now).map_err(at)?));
         }
-        for lane in &lanes {
+        for lane in lanes.iter().filter(|lane| lane.made.is_none()) {
             self.has_room(lane).await?;
         }
         for lane in lanes {
             let (places, jobs): (Vec<usize>, Vec<NewJob>) = lane.pushes.into_iter().unzip();
             let first = places.first().copied().unwrap_or_default();
-            let commit = Commit { jobs, ..Commit::default() };
-            let committed = self.store.commit(lane.id, commit, now).await;
-            let committed = committed.map_err(|error| PushProblem::At(first, error.into()))?;
-            for (place, id) in places.into_iter().zip(committed.jobs) {
+            let made = match lane.made {
+                Some(made) => made,
+                None if planted(Bug::PushUnstored) => {
+                    let (store, commit) = (Arc::clone(&self.store), Commit { jobs, ..Commit::default() });
+                    self.spawn(async move {
+                        let _ = store.commit(lane.id, commit, now).await;
+                    });
+                    Vec::new()
+                }
+                None => {
+                    let commit = Commit { jobs, once: lane.once, ..Commit::default() };
+                    let committed = self.store.commit(lane.id, commit, now).await;
+                    committed.map_err(|error| PushProblem::At(first, error.into()))?.jobs
+                }
+            };
+            for (place, id) in places.into_iter().zip(made) {
                 if let Some(pushed) = pushed.get_mut(place) {
                     pushed.job_id = id;
                 }
@@ -151,11 +174,16 @@ impl Runtime {
         customer: &str,
         link: &str,
         direction: Direction,
+        once: Option<Once>,
     ) -> Result<Lane, OperateError> {
         let running = self.start_link(customer, link).await?;
         let id = self.store.link(customer, link).await?.id;
+        let made = match &once {
+            Some(once) => once.made(self.store.as_ref(), (self.clock)()).await?,
+            None => None,
+        };
         let (customer, link) = (customer.to_owned(), link.to_owned());
-        Ok(Lane { customer, link, direction, running, id, pushes: Vec::new() })
+        Ok(Lane { customer, link, direction, running, id, pushes: Vec::new(), once, made })
     }
 
     /// Refuses pushes to a queue that is past its mark.

@@ -4,12 +4,15 @@
 use serde_json::value::RawValue;
 
 use super::link::LinkContext;
+use super::page::Entry;
 use super::restore;
+use super::verdict::plan;
 use crate::engine::fault::FaultCode;
 use crate::engine::history::Cell;
-use crate::engine::job::{Job, JobError};
+use crate::engine::job::{Job, JobError, Origin};
 use crate::engine::plan::{Action, Pair, Why};
 use crate::engine::record::{Direction, Image, Value, value_from_raw};
+use crate::planted::{Bug, planted};
 
 /// What a push job carries.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -35,6 +38,9 @@ pub fn action(ctx: &LinkContext, direction: Direction, job: &Job, pair: &Pair) -
     if payload.operation == "delete" {
         return Ok(match there {
             Some(_) => Action::Delete,
+            None if planted(Bug::PushMakesAgain) => {
+                Action::Create(vec![Value::Null; ctx.rules.shape(direction.to()).len()])
+            }
             None => Action::Nothing(Why::NothingThere),
         });
     }
@@ -72,7 +78,7 @@ pub fn action(ctx: &LinkContext, direction: Direction, job: &Job, pair: &Pair) -
     let mut values = way
         .map(&image)
         .map_err(|invalid| refused(format!("{}: {} ({})", invalid.field, invalid.reason, invalid.rule)))?;
-    if there.is_some() {
+    if there.is_some() && !planted(Bug::PushWritesAll) {
         // An update touches only what it names.
         for (target, value) in values.iter_mut().enumerate() {
             if !way.reads(target).iter().any(|&source| touched.get(source) == Some(&true)) {
@@ -96,6 +102,37 @@ pub fn action(ctx: &LinkContext, direction: Direction, job: &Job, pair: &Pair) -
             }
         }
     })
+}
+
+/// Plans the record that a push is to change, where its source has it and its destination not: it is made as the
+/// planner makes it, so that it is known what of it was taken from the source; what is pushed changes it then.
+pub(super) fn record_first(
+    ctx: &LinkContext,
+    direction: Direction,
+    job: &Job,
+    pair: &Pair,
+) -> Option<(Entry, Action)> {
+    let is_there = pair.side(direction.to()).now().is_some();
+    if pair.side(direction.from()).now().is_none() || is_there || planted(Bug::PushGoesFirst) {
+        return None;
+    }
+    let payload: Payload = serde_json::from_str(job.payload.as_deref()?).ok()?;
+    if !matches!(payload.operation.as_str(), "create" | "update") {
+        return None;
+    }
+    let mut entry = Entry::new(pair.clone());
+    let action = plan(ctx, direction, &mut entry);
+    matches!(action, Action::Create(_)).then_some((entry, action))
+}
+
+/// Lets the claimed job of a push be the planner's until this attempt has ended; it keeps its payload.
+pub(super) fn go_ahead(job: &mut Job) {
+    job.origin = Origin::Sync;
+}
+
+/// Tells whether a claimed job makes the record that a push is to change, and has the push before it.
+pub(super) fn goes_ahead(job: &Job) -> bool {
+    job.origin == Origin::Sync && job.payload.is_some()
 }
 
 /// The record's own id stands for the key fields that the data does not name.

@@ -1,10 +1,12 @@
 //! Sends what a worker has packed, in as many calls as it takes.
 //!
-//! Invariant: every parcel gets exactly one outcome; a call that is refused as a whole is cut in two until the
+//! Invariant: every parcel gets exactly one outcome; nothing goes out whose claim was lost while the calls before
+//! it were made; a call that is refused as a whole is cut in two until the
 //! record that spoils it goes alone, so that the others arrive.
 
 use std::sync::Arc;
 
+use super::claims::Claims;
 use super::inline::delivery;
 use super::link::LinkContext;
 use super::verdict::Parcel;
@@ -19,6 +21,7 @@ pub(super) async fn send(
     ctx: &LinkContext,
     direction: Direction,
     parcels: &[Parcel],
+    claims: &Claims,
     call: &Call,
 ) -> Vec<Outcome> {
     let attempts: Vec<u32> = parcels.iter().map(|parcel| parcel.job.attempts).collect();
@@ -28,7 +31,19 @@ pub(super) async fn send(
     // The first part is the last to be pushed.
     left.reverse();
     let mut stopped: Option<Fault> = None;
-    while let Some(part) = left.pop() {
+    while let Some(mut part) = left.pop() {
+        if stopped.is_none() {
+            // What is left out has no outcome that counts: its job is somebody else's.
+            match claims.lost(ctx).await {
+                Some(lost) => {
+                    part.retain(|&place| !parcels.get(place).is_some_and(|it| lost.contains(&it.job.id)))
+                }
+                None => part.clear(),
+            }
+            if part.is_empty() {
+                continue;
+            }
+        }
         let sent = match &stopped {
             Some(fault) => Err(fault.clone()),
             None => send_part(ctx, direction, parcels, &part, call).await,

@@ -8,6 +8,7 @@ use super::inline::observe_there;
 use super::link::{LinkContext, along, at};
 use super::meter::millis;
 use super::page::{Before, Entry, decide};
+use super::push;
 use super::tell::{self, Answer, image_text};
 use super::wanted::job_for;
 use crate::connectors::Outcome;
@@ -134,6 +135,12 @@ pub(super) fn ending(
     mut entry: Entry,
     forget: bool,
 ) -> Ending {
+    let transition = match transition {
+        Transition::Synced | Transition::Obsolete | Transition::Conflict { .. } if push::goes_ahead(job) => {
+            Transition::Again { due_at: ctx.now() }
+        }
+        other => other,
+    };
     let mut history = std::mem::take(&mut entry.history);
     history.extend(tell::ended(ctx, job, &transition));
     let arrived = matches!(transition, Transition::Synced | Transition::Again { .. });
@@ -268,7 +275,7 @@ pub(super) fn arrived(ctx: &LinkContext, direction: Direction, mut entry: Entry,
         return ending_of(ctx, &retold.job, Transition::Snoozed { due_at: ctx.now() }, entry);
     };
     entry.history.extend(retold.told.clone());
-    if retold.job.origin == Origin::Push {
+    if retold.job.origin == Origin::Push && !planted(Bug::PushIsEcho) {
         // The destination's own poll takes the change from there to the other side.
         at(&ctx.bells, direction.to()).notify_one();
         return ending_of(ctx, &retold.job, Transition::Synced, entry);

@@ -264,8 +264,9 @@ async fn deliver(
                 }
             };
             sent.iter().for_each(|sent| ctx.keep_in_mind(sent));
-            let outcomes = send(ctx, direction, &parcels, call).await;
-            let (outcomes, parcels) = push_again(ctx, direction, parcels, outcomes, settlements, call).await;
+            let outcomes = send(ctx, direction, &parcels, claims, call).await;
+            let sent = (outcomes, parcels);
+            let (outcomes, parcels) = push_again(ctx, direction, sent, claims, settlements, call).await;
             Tried { outcomes, parcels, went_out: true }
         }
         Err((fault, parcels)) => Tried::failed(&fault, parcels),
@@ -287,18 +288,27 @@ fn learnt(ctx: &LinkContext, parcel: Parcel) -> Ending {
 
 /// Plans a claimed job anew from its pair.
 fn pack(ctx: &LinkContext, direction: Direction, leased: Leased) -> Result<Parcel, Box<Ending>> {
-    let Leased { job, pair } = leased;
+    let Leased { mut job, pair } = leased;
     let mut entry = Entry::new(pair.unwrap_or_else(|| Pair::new(job.key.clone())));
     if let Some(JobNext::Dead { error }) = job::exhausted(&job, &ctx.end(direction.to()).retry) {
         return Err(Box::new(exhausted(ctx, direction, &job, entry, error)));
     }
     if job.origin == Origin::Push {
+        if let Some((entry, action)) = push::record_first(ctx, direction, &job, &entry.pair) {
+            push::go_ahead(&mut job);
+            let made_from = entry.pair.side(direction.from()).now().cloned();
+            return Ok(Parcel { job, entry, action, made_from });
+        }
         return match push::action(ctx, direction, &job, &entry.pair) {
             // Also where there seems to be nothing to write: what is stored is no proof of how the
             // destination looks.
             Ok(action) => Ok(Parcel { job, entry, action, made_from: None }),
             Err(error) => Err(Box::new(dead(ctx, &job, entry.before, error))),
         };
+    }
+    if job.origin == Origin::Sync {
+        // What a dead letter carried is of no use any more; with it the job would seem to go ahead of a push.
+        job.payload = None;
     }
     let action = plan(ctx, direction, &mut entry);
     let made_from = entry.pair.side(direction.from()).now().cloned();
@@ -379,13 +389,13 @@ async fn look_first(
 async fn push_again(
     ctx: &LinkContext,
     direction: Direction,
-    parcels: Vec<Parcel>,
-    outcomes: Vec<Outcome>,
+    mut sent: (Vec<Outcome>, Vec<Parcel>),
+    claims: &Claims,
     settlements: &mut Vec<Ending>,
     call: &Call,
 ) -> (Vec<Outcome>, Vec<Parcel>) {
     let mut projector = Projector::new(&ctx.rules, direction.to());
-    let (mut ended, mut sent) = ((Vec::new(), Vec::new()), (outcomes, parcels));
+    let mut ended = (Vec::new(), Vec::new());
     for _ in 0..job::PLANNED_AGAIN_MAX {
         let mut moved = Vec::new();
         for (outcome, mut parcel) in sent.0.into_iter().zip(sent.1) {
@@ -406,7 +416,7 @@ async fn push_again(
                 Err(error) => settlements.push(dead(ctx, &parcel.job, parcel.entry.before, error)),
             }
         }
-        sent = (send(ctx, direction, &moved, call).await, moved);
+        sent = (send(ctx, direction, &moved, claims, call).await, moved);
         if sent.1.is_empty() {
             break;
         }

@@ -8,6 +8,7 @@ mod filters;
 mod looks;
 pub mod memory;
 mod moves;
+mod once;
 pub mod sqlite;
 mod tries;
 
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 pub use self::counts::{Counters, Depth};
 pub use self::filters::{HistoryFilter, JobFilter};
 pub use self::looks::{Known, Looks};
+pub use self::once::Once;
 use crate::engine::history::Event;
 use crate::engine::job::{Attempt, Job, JobError, JobState, Origin};
 use crate::engine::plan::Pair;
@@ -147,6 +149,8 @@ pub struct Commit {
     pub history: Vec<Event>,
     /// Writes that are answered by this: [`Store::send`] gave these numbers.
     pub answered: Vec<i64>,
+    /// The numbers of the jobs are kept under this name.
+    pub once: Option<Once>,
 }
 
 impl Commit {
@@ -384,8 +388,14 @@ pub trait Store: Send + Sync {
     async fn next_due(&self, link: LinkId, direction: Direction) -> Result<Option<Timestamp>, StoreError>;
     /// Makes a job that somebody asked for, unless such a one stands for its (direction, key): all at once,
     /// so that of many who ask at the same moment one is told that it is theirs. What it replays is
-    /// answered by it.
-    async fn enqueue(&self, link: LinkId, job: NewJob, now: Timestamp) -> Result<Enqueued, StoreError>;
+    /// answered by it. Its number is kept under the name, should there be one.
+    async fn enqueue(
+        &self,
+        link: LinkId,
+        job: NewJob,
+        once: Option<Once>,
+        now: Timestamp,
+    ) -> Result<Enqueued, StoreError>;
     /// Lists the last attempts of a job, oldest first.
     async fn attempts(&self, job: i64) -> Result<Vec<Attempt>, StoreError>;
     /// Makes one job due now that is retrying, waiting or dead; attempts from zero.

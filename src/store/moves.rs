@@ -124,10 +124,14 @@ impl Row {
             return counted;
         }
         // Whoever takes the planner's job over does not do the planner's work with it.
-        let takes_over = job.origin == Origin::Sync && new.origin == Origin::Push;
+        let takes_over =
+            job.origin == Origin::Sync && new.origin == Origin::Push && !planted(Bug::PushTakesAll);
         self.sync_after |= takes_over || job.origin == Origin::Asked || new.origin == Origin::Asked;
         let are_pushes = job.origin == Origin::Push && new.origin == Origin::Push;
         let payload = match (job.payload.take(), new.payload) {
+            (Some(standing), Some(newer)) if are_pushes && job.state == JobState::Leased => {
+                Some(job::merged_under_way(&standing, &newer))
+            }
             (Some(standing), Some(newer)) if are_pushes => Some(job::merged(&standing, &newer)),
             (standing, newer) => newer.or(standing),
         };
@@ -179,6 +183,9 @@ impl Row {
     pub fn lease(&mut self, owner: &str, until: Timestamp, now: Timestamp) {
         self.fence += 1;
         self.dirty = false;
+        if self.job.origin == Origin::Push {
+            self.job.payload = self.job.payload.take().map(job::whole);
+        }
         self.job.state = JobState::Leased;
         self.job.attempts = self.job.attempts.saturating_add(1);
         self.job.updated_at = now;
@@ -210,6 +217,9 @@ impl Row {
             Transition::Synced | Transition::Obsolete | Transition::Conflict { .. } | Transition::Dead { .. }
         );
         let overrules = self.dirty && is_final;
+        if overrules && matches!(transition, Transition::Synced | Transition::Obsolete) {
+            self.job.payload = self.job.payload.take().map(job::rest);
+        }
         let transition = if overrules { Transition::Again { due_at: now } } else { transition };
         self.dirty = false;
         self.job.lease = None;
@@ -306,6 +316,7 @@ impl Row {
     /// Takes an expired lease back; the attempt stays counted.
     pub fn rescue(&mut self, now: Timestamp) -> Moved {
         let attempt = self.ended(AttemptEnd::Lost, None, now);
+        self.job.attempts -= u32::from(planted(Bug::RescueUncounted) && self.job.attempts > 0);
         self.dirty = false;
         self.job.lease = None;
         self.job.state = JobState::Pending;
@@ -395,10 +406,10 @@ impl Row {
         moved.overrules = true;
     }
 
-    /// Tells whether the job says how its pair stands: what was asked for beside the planner does not, it has a
+    /// Tells whether the job says how its pair stands: what was asked for or handed in does not, it has a
     /// state of its own that is shown.
     fn speaks(&self) -> bool {
-        self.job.origin != Origin::Asked || self.sync_after || planted(Bug::AskedSpeaks)
+        self.job.origin == Origin::Sync || self.sync_after || planted(Bug::AskedSpeaks)
     }
 
     fn mark(&self, status: Status) -> Mark {

@@ -9,9 +9,9 @@ use record_sync::engine::job::{Job, JobState, Origin};
 use record_sync::engine::record::Direction;
 use record_sync::runtime::jobs::{Ask, JobProblem};
 use record_sync::runtime::supervisor::Runtime;
-use record_sync::store::JobFilter;
 
 use crate::life::LINK;
+use crate::pushes;
 use crate::system::{key_in, key_of};
 use crate::world::World;
 
@@ -42,6 +42,15 @@ pub struct Promises {
     called_off: BTreeSet<i64>,
 }
 
+impl Promises {
+    /// Somebody called a job off.
+    pub fn call_off(&mut self, id: i64) {
+        if self.accepted.remove(&id) {
+            self.called_off.insert(id);
+        }
+    }
+}
+
 /// Wishes as the API does. A process that dies meanwhile has promised nothing.
 pub async fn wish(world: &Arc<World>, runtime: &Arc<Runtime>, wish: Wish) {
     world.lock().note(|| format!("somebody wishes {wish:?}"));
@@ -59,6 +68,7 @@ pub async fn wish(world: &Arc<World>, runtime: &Arc<Runtime>, wish: Wish) {
                 }),
                 attempts_max: 0,
                 correlation_id: format!("wish-{now}"),
+                once: None,
             };
             runtime.ask_for(ask).await.map(|listed| Some((listed.job.id, true)))
         }
@@ -74,7 +84,7 @@ pub async fn wish(world: &Arc<World>, runtime: &Arc<Runtime>, wish: Wish) {
             }
         }
         Wish::Again => match last(runtime, |job| !job.state.is_active()).await {
-            Some(id) => runtime.replay_job(id, "again").await.map(|listed| Some((listed.job.id, true))),
+            Some(id) => runtime.replay_job(id, "again", None).await.map(|listed| Some((listed.job.id, true))),
             None => return,
         },
     };
@@ -98,19 +108,14 @@ pub async fn wish(world: &Arc<World>, runtime: &Arc<Runtime>, wish: Wish) {
 
 /// The last job that somebody asked for and that is so.
 async fn last(runtime: &Arc<Runtime>, is_so: impl Fn(&Job) -> bool) -> Option<i64> {
-    let jobs = asked(runtime).await;
-    jobs.iter().find(|job| is_so(job)).map(|job| job.id)
-}
-
-async fn asked(runtime: &Arc<Runtime>) -> Vec<Job> {
-    let filter = JobFilter { limit: 1_000, ..JobFilter::default() };
-    let jobs = runtime.store.jobs(filter).await.unwrap_or_default();
-    jobs.into_iter().map(|(_, job)| job).filter(|job| job.origin == Origin::Asked).collect()
+    let jobs = pushes::kept(runtime).await;
+    jobs.iter().find(|job| job.origin == Origin::Asked && is_so(job)).map(|job| job.id)
 }
 
 /// Looks whether everybody got what was promised: called once all is at rest.
 pub async fn look(world: &Arc<World>, runtime: &Arc<Runtime>) {
-    let jobs = asked(runtime).await;
+    // A push may have taken one of them over.
+    let jobs = pushes::kept(runtime).await;
     let mut state = world.lock();
     let now = state.now();
     let mut broken = Vec::new();

@@ -13,6 +13,7 @@ use record_sync::engine::fault::{Fault, FaultCode};
 use record_sync::engine::record::{Change, Cursor, Record, Side, Timestamp, Tombstone};
 
 use crate::layout::Wants;
+use crate::leases;
 use crate::reading;
 use crate::setup::Nature;
 use crate::steps::Trouble;
@@ -128,9 +129,9 @@ impl Line {
     {
         self.world.pass().await;
         let ticket = if self.nature.remote { Some(self.gate.enter(class).await?) } else { None };
-        let (number, epoch) = {
+        let (number, epoch, sent_at) = {
             let mut state = self.world.lock();
-            (state.sends(), ticket.and_then(|_| state.leaves(self.side)))
+            (state.sends(), ticket.and_then(|_| state.leaves(self.side)), state.now())
         };
         let mut sent = Sent { line: self, act: Some(act), ticket, number, epoch };
         self.travel().await;
@@ -139,7 +140,8 @@ impl Line {
             let trouble = self.trouble(&mut state, kind);
             state.figures.calls += 1;
             state.lands(number);
-            if self.nature.remote {
+            // What was on its way while the process stood still came in meanwhile.
+            if self.nature.remote && !state.losses.stood_still_since(sent_at) {
                 self.arrive(&mut state);
             }
             let refused = matches!(
@@ -326,6 +328,10 @@ impl Destination for SimDestination {
     async fn write(&self, batch: &Batch, call: &Call) -> Result<Vec<Outcome>, Fault> {
         let line = &self.line;
         assert!(batch.deliveries.len() <= line.nature.batch_max, "a batch is too long");
+        // A page delivers to a local system without a job.
+        if line.nature.remote {
+            leases::look(&line.world, line.side, &batch.deliveries, call.class).await;
+        }
         let chokes = line.nature.chokes && batch.deliveries.iter().any(carries_poison);
         let act = |state: &mut State, trouble: Option<Trouble>| {
             if chokes {
@@ -339,11 +345,12 @@ impl Destination for SimDestination {
                     outcomes.push(Outcome::Failed(fault));
                     continue;
                 }
-                outcomes.push(state.deliver(line.side, &batch.shape, delivery));
+                outcomes.push(state.deliver(line.side, &batch.shape, delivery, &call.correlation_id));
                 if trouble == Some(Trouble::LostReply)
                     && let Some(key) = key_in(&delivery.key)
                 {
                     state.doubt_last(line.side, key);
+                    state.pushes.doubt_last(line.side, key);
                 }
             }
             Ok(outcomes)
@@ -356,11 +363,14 @@ impl Destination for SimDestination {
         let is_poller = matches!(call.class, Class::Backfill);
         let act = |state: &mut State, _: Option<Trouble>| {
             let now = state.now();
-            let system = state.system(line.side);
             wanted
                 .iter()
                 .map(|wanted| {
                     let key = key_in(&wanted.key)?;
+                    if state.system(line.side).by_key(key).is_none() {
+                        state.found_gone(line.side, key);
+                    }
+                    let system = state.system(line.side);
                     // Only the look before a write says what that write could know: the pollers' do not.
                     if !is_poller {
                         system.looked.insert(key, now);

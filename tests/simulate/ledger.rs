@@ -90,7 +90,7 @@ pub fn plain(value: &Value) -> Value {
 }
 
 /// Tells whether a value is one of its own, so that it says whose it is.
-fn is_token(value: &Value) -> bool {
+pub fn is_token(value: &Value) -> bool {
     match value {
         Value::Text(text) => !text.trim().is_empty(),
         Value::Int(number) => *number >= LONG_MIN,

@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::asks;
 use crate::connector::{self, CONNECTORS};
+use crate::leases;
 use crate::oracle;
+use crate::pushes;
 use crate::rest;
 use crate::setup::{Rules, Setup};
 use crate::steps::Step;
@@ -109,7 +111,13 @@ fn apply(world: &Arc<World>, step: &Step) {
             world.sleep(ms);
         }
         Step::Reshape(side, reshape) => state.reshape(side, reshape),
-        Step::Rules(_) | Step::Wish(_) | Step::Crash { .. } | Step::Restart { .. } | Step::Quiet => {}
+        Step::Rules(_)
+        | Step::Wish(_)
+        | Step::Push(_)
+        | Step::StandStill(_)
+        | Step::Crash { .. }
+        | Step::Restart { .. }
+        | Step::Quiet => {}
     }
 }
 
@@ -164,6 +172,14 @@ async fn go(
             world.lock().figures.steps += 1;
             asks::wish(world, runtime, wish).await;
         }
+        Step::StandStill(ms) => {
+            world.lock().figures.steps += 1;
+            leases::stand_still(world, ms).await;
+        }
+        Step::Push(push) => {
+            world.lock().figures.steps += 1;
+            pushes::push(world, runtime, push).await;
+        }
         Step::Crash { after, down } => {
             {
                 let mut state = world.lock();
@@ -193,6 +209,7 @@ async fn go(
             world.lock().figures.steps += 1;
             if rest::reach(world, runtime, is_last).await {
                 asks::look(world, runtime).await;
+                pushes::look(world, runtime).await;
                 oracle::look(world, runtime).await;
             }
         }
@@ -255,6 +272,7 @@ async fn start(world: &Arc<World>, path: &Path) -> Result<Arc<Runtime>, String> 
     let pace: Arc<dyn Pace> = Arc::clone(world) as Arc<dyn Pace>;
     let state = SqliteStore::open_inline(&path.join("state.sqlite"), options, pace);
     let store: Arc<dyn Store> = Arc::new(state.map_err(|error| error.to_string())?);
+    world.lock().losses.born(Arc::clone(&store));
     let clock = world.clock();
     let stop = CancellationToken::new();
     let tails = Arc::new(StoredTails(Arc::clone(&store)));

@@ -18,12 +18,15 @@ mod breaker;
 mod chance;
 mod connector;
 mod doubt;
+mod handed;
 mod layout;
+mod leases;
 mod ledger;
 mod life;
 mod oracle;
 #[cfg(feature = "planted")]
 mod planted;
+mod pushes;
 mod reading;
 mod rest;
 mod run;

@@ -187,6 +187,12 @@ fn statuses(state: &mut State, pairs: &[Pair]) {
             if stuck && way.status == Status::Dead {
                 continue;
             }
+            // What somebody handed in and could not be done, or called off, is said where it was to go.
+            if matches!(way.status, Status::Dead | Status::Cancelled)
+                && state.pushes.explain(direction.to(), key)
+            {
+                continue;
+            }
             // A direction in which nothing had to go yet has nothing to say.
             if !matches!(way.status, Status::Synced | Status::None) {
                 let text = format!("k{key} {} is {:?} {:?}", direction.as_str(), way.status, way.error);

@@ -19,6 +19,8 @@ const MET_BY: &[(Bug, u64)] = &[
     (Bug::WritesUnlooked, 479),
     (Bug::CreatesUnlooked, 479),
     (Bug::ReplanUnmarked, 2813),
+    (Bug::PushGoesFirst, 402),
+    (Bug::LateSendUnfenced, 402),
 ];
 
 /// Plants each bug and plays histories until one of them breaks a promise. `BUG` names one, `WITHIN` other
@@ -56,6 +58,9 @@ pub fn bugs() {
             "  {name:<22} {:<15} seed {seed:<4}, {histories:>4} played, {seconds:>4.1} s: {about}",
             first.check
         );
+        if only.is_some() {
+            println!("    {}", first.text);
+        }
     }
     println!("{} of {} planted bugs caught: {checks:?}", bugs.len() - uncaught.len(), bugs.len());
     assert!(!bugs.is_empty(), "there is no such bug");

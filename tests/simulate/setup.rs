@@ -105,7 +105,7 @@ impl Nature {
             compare_and_set: self.compare_and_set,
             upsert_by_key: self.upsert_by_key,
             batch_max: self.batch_max,
-            in_flight_max: 1,
+            in_flight_max: 256,
             loads: false,
             bulk: None,
         }

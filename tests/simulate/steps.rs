@@ -5,7 +5,9 @@ use record_sync::engine::record::{Direction, Side};
 
 use crate::asks::{ANOTHER_DAY_MS, Wish};
 use crate::chance::Chance;
+use crate::handed::Operation;
 use crate::layout::Reshape;
+use crate::pushes::Push;
 use crate::setup::{FIELDS, KEYS, Policy, Rules, Setup};
 
 /// What somebody writes into a field.
@@ -68,6 +70,9 @@ pub enum Step {
     Rules(Rules),
     Reshape(Side, Reshape),
     Wish(Wish),
+    Push(Push),
+    /// The process stands still for so many milliseconds: nothing of it moves, time does.
+    StandStill(u64),
     /// The process dies at the so many-th await from here, and stays dead for that many steps.
     Crash {
         after: u32,
@@ -155,6 +160,7 @@ pub fn draw(setup: &Setup, count: usize) -> Vec<Step> {
     let hot = chance.between(1, 4) as u8;
     let theme = Theme::draw(chance);
     let mut steps = Vec::with_capacity(count + 1);
+    let mut pushing = Pushing::new(setup.seed, hot);
     for at in 0..count {
         if at % 50 == 49 {
             steps.push(Step::Quiet);
@@ -192,9 +198,60 @@ pub fn draw(setup: &Setup, count: usize) -> Vec<Step> {
             Kind::Reshape => Step::Reshape(side, reshape(chance)),
             Kind::Wish => Step::Wish(wish(chance, side.outward(), key)),
         });
+        steps.extend(pushing.next());
     }
     steps.push(Step::Quiet);
     steps
+}
+
+/// What applications hand in: drawn from numbers of its own, so that a history without pushes is what it
+/// would be if there were none.
+struct Pushing {
+    chance: Chance,
+    /// Steps of a hundred that such a one comes behind.
+    share: u64,
+    hot: u64,
+}
+
+impl Pushing {
+    fn new(seed: u64, hot: u8) -> Self {
+        let mut chance = Chance::new(seed.wrapping_mul(0x9E6C_63D0_876A_9A47) ^ 0x9054);
+        let share = chance.weighted(&[(70, 0), (15, 4), (15, 20)]);
+        Self { chance, share, hot: u64::from(hot) }
+    }
+
+    fn next(&mut self) -> Option<Step> {
+        let chance = &mut self.chance;
+        if !chance.percent(self.share) {
+            return None;
+        }
+        let keys = if chance.percent(60) { self.hot } else { u64::from(KEYS) };
+        let hand = Push::Hand {
+            side: chance.pick(&Side::BOTH),
+            key: chance.below(keys) as u8,
+            count: chance.pick(&[1, 1, 1, 3]),
+            operation: chance.weighted(&[
+                (2, Operation::Create),
+                (5, Operation::Update),
+                (2, Operation::Delete),
+            ]),
+            fields: chance.between(1, 7) as u8,
+            fill: match fill(chance) {
+                // Nobody could tell by its values whose a write is.
+                Fill::SameAsOther => Fill::Token,
+                fill => fill,
+            },
+        };
+        if chance.percent(6) {
+            return Some(Step::StandStill(chance.between(1_000, 40_000)));
+        }
+        Some(Step::Push(chance.weighted(&[
+            (16, hand),
+            (2, Push::Cancel),
+            (1, Push::Hurry),
+            (1, Push::Again),
+        ])))
+    }
 }
 
 fn fill(chance: &mut Chance) -> Fill {

@@ -150,7 +150,13 @@ fn fields(shape: &Schema, values: &[Value]) -> Vec<(usize, Value)> {
 
 impl State {
     /// Does one delivery to a system.
-    pub fn deliver(&mut self, side: Side, shape: &Schema, delivery: &Delivery) -> Outcome {
+    pub fn deliver(
+        &mut self,
+        side: Side,
+        shape: &Schema,
+        delivery: &Delivery,
+        correlation_id: &str,
+    ) -> Outcome {
         let Some(key) = key_in(&delivery.key) else { return Outcome::Stale(None) };
         let system = self.system(side);
         let nature = system.nature;
@@ -160,7 +166,16 @@ impl State {
         };
         let row = row.cloned();
         let looked = system.looked.get(&key).copied().unwrap_or(0);
+        let given = || match &delivery.write {
+            Write::Create(values) | Write::Update(values) => fields(shape, values),
+            Write::Delete => Vec::new(),
+        };
+        let is_pushed = self.is_pushed(side, key, &delivery.write, given, correlation_id);
         match (&delivery.write, row) {
+            (Write::Create(_), Some(row)) if is_pushed && nature.upsert_by_key && !nature.compare_and_set => {
+                self.pushed_update(side, row.id, given(), correlation_id);
+                self.told(side, row.id)
+            }
             (Write::Create(values), Some(row)) if nature.upsert_by_key && !nature.compare_and_set => {
                 self.update(side, &row, fields(shape, values), looked)
             }
@@ -171,9 +186,19 @@ impl State {
                 self.violated("effect_twice", format!("a second k{key} is made at {}", side.as_str()));
                 self.create(side, key, fields(shape, values))
             }
-            (Write::Create(values), None) => self.create(side, key, fields(shape, values)),
+            (Write::Create(_), None) if is_pushed => {
+                let id = self.pushed_create(side, key, given(), correlation_id);
+                self.told(side, id)
+            }
+            (Write::Create(values), None) => {
+                self.made_beside_push(side, key, correlation_id);
+                self.create(side, key, fields(shape, values))
+            }
             (Write::Update(_), None) => Outcome::Stale(None),
-            (Write::Delete, None) => Outcome::Delivered { id: None, revision: None, stored: None },
+            (Write::Delete, None) => {
+                self.found_gone(side, key);
+                Outcome::Delivered { id: None, revision: None, stored: None }
+            }
             (Write::Update(_) | Write::Delete, Some(row))
                 if nature.compare_and_set && !as_expected(shape, delivery, &row) =>
             {
@@ -183,12 +208,20 @@ impl State {
                 });
                 Outcome::Stale(Some(record))
             }
+            (Write::Update(_), Some(row)) if is_pushed => {
+                self.pushed_update(side, row.id, given(), correlation_id);
+                self.told(side, row.id)
+            }
+            (Write::Delete, Some(row)) if is_pushed => {
+                self.pushed_delete(side, row.id, correlation_id);
+                Outcome::Delivered { id: None, revision: None, stored: None }
+            }
             (Write::Update(values), Some(row)) => self.update(side, &row, fields(shape, values), looked),
             (Write::Delete, Some(row)) => self.bury(side, &row, looked),
         }
     }
 
-    fn known_value(&mut self, side: Side, key: u8, field: usize, value: &Value) {
+    pub fn known_value(&mut self, side: Side, key: u8, field: usize, value: &Value) {
         if !self.ledger(key).is_known(field, value) {
             let text = format!("k{key}.{} = {} at {}", FIELDS[field], word(value), side.as_str());
             self.violated("value_invented", text);

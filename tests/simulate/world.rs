@@ -14,11 +14,13 @@ use tokio::sync::Notify;
 use crate::asks::Promises;
 use crate::chance::Chance;
 use crate::doubt::Doubts;
+use crate::handed::Pushes;
 use crate::layout::Reshape;
-use crate::ledger::Ledger;
+use crate::leases::Losses;
+use crate::ledger::{Ledger, plain};
 use crate::setup::{FIELDS, KEYS, Rules, Setup};
 use crate::steps::Fill;
-use crate::system::Sys;
+use crate::system::{Row, Sys};
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +80,10 @@ pub struct State {
     pub systems: [Sys; 2],
     pub ledgers: BTreeMap<u8, Ledger>,
     pub promises: Promises,
+    pub pushes: Pushes,
+    pub losses: Losses,
+    /// Records that have shown what some systems can't stomach.
+    pub poisoned: BTreeSet<u8>,
     pub figures: Figures,
     pub violations: Vec<Violation>,
     pub trace: Option<Vec<String>>,
@@ -128,6 +134,9 @@ impl World {
             systems: setup.natures.map(Sys::new),
             ledgers: BTreeMap::new(),
             promises: Promises::default(),
+            pushes: Pushes::default(),
+            losses: Losses::default(),
+            poisoned: BTreeSet::new(),
             figures: Figures::default(),
             violations: Vec::new(),
             trace: traced.then(Vec::new),
@@ -170,7 +179,8 @@ impl World {
     /// Ends a life: called within its async runtime.
     pub fn buried(&self) {
         let mut state = self.lock();
-        state.now();
+        let now = state.now();
+        state.losses.died(now);
         state.time.anchor = None;
         state.systems.iter_mut().for_each(|system| system.breaker = None);
         state.crash_in = None;
@@ -243,6 +253,7 @@ impl State {
         self.crashed = true;
         self.systems.iter_mut().for_each(|system| system.breaker = None);
         self.doubt_fresh();
+        self.pushes.doubt();
         let waiting: Vec<u64> = self.on_the_way.iter().copied().collect();
         self.comes_in = (!waiting.is_empty() && self.chance.flip()).then(|| self.chance.pick(&waiting));
     }
@@ -250,6 +261,11 @@ impl State {
     /// We wrote a record.
     pub fn wrote(&mut self, side: Side, key: u8, altered: bool) {
         self.in_doubt_if_we_die(side, key, altered);
+        self.counts_write();
+    }
+
+    /// A write of ours comes in.
+    pub fn counts_write(&mut self) {
         self.figures.writes += 1;
         self.writes += 1;
         if self.writes == WRITES_MAX {
@@ -346,7 +362,23 @@ impl State {
         if self.system(side).layout.gone == Some(field) {
             return;
         }
-        let value = match fill {
+        let Some(value) = self.fill(side, key, field, fill) else { return };
+        let row = self.system(side).by_key(key).expect("it is there").clone();
+        if plain(&row.values[usize::from(field)]) == plain(&value) {
+            return;
+        }
+        self.works(side, &row, usize::from(field), &value);
+        self.note(|| {
+            format!("{} edits k{key}.{} = {}", side.as_str(), FIELDS[usize::from(field)], word(&value))
+        });
+        self.figures.edits += 1;
+        let late = self.lateness(side);
+        self.system(side).set(id, usize::from(field), value, now, late);
+    }
+
+    /// Makes what is to be written into a field; `None` where there is nothing of that kind.
+    pub fn fill(&mut self, side: Side, key: u8, field: u8, fill: Fill) -> Option<Value> {
+        Some(match fill {
             Fill::Token => self.token(),
             Fill::Dressed => match self.token() {
                 Value::Text(text) => Value::text(format!(" {} ", text.to_uppercase())),
@@ -360,32 +392,28 @@ impl State {
             Fill::Empty => Value::text(""),
             Fill::Poison => {
                 self.tokens += 1;
+                self.poisoned.insert(key);
                 Value::text(format!("{POISON}{}", self.tokens))
             }
             Fill::SameAsOther => match self.system(side.other()).by_key(key) {
                 Some(row) => row.values[usize::from(field)].clone(),
-                None => return,
+                None => return None,
             },
-        };
-        let row = self.system(side).by_key(key).expect("it is there");
-        if crate::ledger::plain(&row.values[usize::from(field)]) == crate::ledger::plain(&value) {
-            return;
-        }
+        })
+    }
+
+    /// Somebody works on a field: what that means for the record's story.
+    pub fn works(&mut self, side: Side, row: &Row, field: usize, value: &Value) {
+        let now = self.now();
         let echoed = row.echoed;
-        self.works_over(side, key);
-        let ledger = self.ledger(key);
+        self.works_over(side, row.key);
+        let ledger = self.ledger(row.key);
         if echoed.contains(&true) {
             // From now on the revision does not tell our echo from the edit of somebody.
             ledger.echoes = true;
             ledger.blurred.iter_mut().zip(echoed).for_each(|(blurred, echoed)| *blurred |= echoed);
         }
-        ledger.edit(side, field, &value, now);
-        self.note(|| {
-            format!("{} edits k{key}.{} = {}", side.as_str(), FIELDS[usize::from(field)], word(&value))
-        });
-        self.figures.edits += 1;
-        let late = self.lateness(side);
-        self.system(side).set(id, usize::from(field), value, now, late);
+        ledger.edit(side, field as u8, value, now);
     }
 
     /// Somebody deletes a record.

@@ -6,24 +6,75 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
+use crate::planted::{Bug, planted};
+
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Change {
     operation: String,
     data: BTreeMap<String, Box<RawValue>>,
+    /// What of it came in while the rest was under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    later: Option<Box<Change>>,
+}
+
+impl Change {
+    fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    fn adds(&self) -> bool {
+        matches!(self.operation.as_str(), "create" | "update")
+    }
 }
 
 /// Makes one payload of one that is not delivered yet and a newer one.
 pub fn merged(standing: &str, newer: &str) -> String {
-    let changes =
-        serde_json::from_str::<Change>(standing).ok().zip(serde_json::from_str::<Change>(newer).ok());
-    let Some((mut standing, change)) = changes else { return newer.to_owned() };
-    let adds = |change: &Change| matches!(change.operation.as_str(), "create" | "update");
-    if !adds(&standing) || !adds(&change) {
-        return newer.to_owned();
+    joined(standing, newer, false)
+}
+
+/// The same where the standing one is under way: [`rest`] tells what is left should it arrive.
+pub fn merged_under_way(standing: &str, newer: &str) -> String {
+    joined(standing, newer, true)
+}
+
+fn joined(standing: &str, newer: &str, under_way: bool) -> String {
+    let as_it_is = || newer.to_owned();
+    let (Some(mut standing), Some(change)) = (Change::read(standing), Change::read(newer)) else {
+        return as_it_is();
+    };
+    if !standing.adds() || !change.adds() || planted(Bug::PushesNotMerged) {
+        return as_it_is();
     }
+    let later = under_way.then(|| match standing.later.take() {
+        Some(mut later) => {
+            later.data.extend(change.data.clone());
+            later
+        }
+        None => Box::new(Change { operation: change.operation, data: change.data.clone(), later: None }),
+    });
     standing.data.extend(change.data);
-    serde_json::to_string(&standing).unwrap_or_else(|_| newer.to_owned())
+    standing.later = later;
+    serde_json::to_string(&standing).unwrap_or_else(|_| as_it_is())
+}
+
+/// What is still to be delivered once what was under way has arrived: it must not be written a second time, over
+/// what somebody has made of it since.
+pub fn rest(payload: String) -> String {
+    match Change::read(&payload).and_then(|change| change.later) {
+        Some(later) if !planted(Bug::PushSentAgain) => serde_json::to_string(&later).unwrap_or(payload),
+        _ => payload,
+    }
+}
+
+/// The payload as it goes under way: all of it.
+pub fn whole(payload: String) -> String {
+    match Change::read(&payload) {
+        Some(change) if change.later.is_some() => {
+            serde_json::to_string(&Change { later: None, ..change }).unwrap_or(payload)
+        }
+        _ => payload,
+    }
 }
 
 #[cfg(test)]
@@ -68,6 +119,42 @@ mod tests {
         ];
         for (standing, newer, expected, why) in cases {
             assert_eq!(merged(standing, newer), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn what_has_arrived_is_not_delivered_once_more() {
+        let name = |name: &str| format!(r#"{{"operation":"update","data":{{"name":"{name}"}}}}"#);
+        let email = r#"{"operation":"create","data":{"email":"b@x"}}"#;
+        let delete = r#"{"operation":"delete","data":{}}"#;
+        let both = r#"{"operation":"update","data":{"email":"b@x","name":"A"}}"#;
+        // (under way, what comes meanwhile, left once it has arrived, all should it fail, why)
+        let cases = [
+            (name("A"), vec![email.to_owned()], email.to_owned(), both.to_owned(), "the other field only"),
+            (name("A"), vec![name("B")], name("B"), name("B"), "the later value"),
+            (
+                name("A"),
+                vec![email.to_owned(), name("B")],
+                r#"{"operation":"create","data":{"email":"b@x","name":"B"}}"#.to_owned(),
+                r#"{"operation":"update","data":{"email":"b@x","name":"B"}}"#.to_owned(),
+                "one after the other",
+            ),
+            (
+                name("A"),
+                vec![delete.to_owned()],
+                delete.to_owned(),
+                delete.to_owned(),
+                "nothing of it is left",
+            ),
+            (delete.to_owned(), vec![name("B")], name("B"), name("B"), "made again behind its deletion"),
+            (name("A"), vec![], name("A"), name("A"), "nothing came"),
+            ("no JSON".to_owned(), vec![], "no JSON".to_owned(), "no JSON".to_owned(), "it stays as it is"),
+        ];
+        for (under_way, meanwhile, left, all, why) in cases {
+            let payload =
+                meanwhile.iter().fold(under_way, |standing, newer| merged_under_way(&standing, newer));
+            assert_eq!(rest(payload.clone()), left, "{why}: it has arrived");
+            assert_eq!(whole(payload), all, "{why}: it has failed");
         }
     }
 }

@@ -38,7 +38,7 @@ pub struct LettersQuery {
     pub after: Option<String>,
     /// At most so many; 100 where left out. Only for the list.
     pub limit: Option<usize>,
-    /// `next_cursor` of the answer before. Only for the list.
+    /// `next_cursor` of the answer before.
     pub cursor: Option<i64>,
     /// All of them, for want of any other filter. Only in bulk.
     #[serde(default)]
@@ -71,10 +71,8 @@ impl LettersQuery {
 
     /// Refuses to work on everything that nobody named.
     fn in_bulk(&self) -> Result<Letters, Problem> {
-        if self.limit.is_some() || self.cursor.is_some() {
-            return Err(
-                Problem::invalid("limit and cursor are for the list").remedy("leave them out in bulk")
-            );
+        if self.limit.is_some() {
+            return Err(Problem::invalid("limit is for the list").remedy("leave it out in bulk"));
         }
         if !self.is_filtered() && !self.all {
             return Err(Problem::invalid("nothing says which dead letters are meant")
@@ -150,7 +148,8 @@ fn told(bulk: &Bulk, deed: Deed, dry_run: bool) -> Value {
     let ids: Vec<i64> = bulk.done.iter().take(LISTED_MAX).copied().collect();
     let left: Vec<Value> =
         bulk.left.iter().take(LISTED_MAX).map(|(id, reason)| json!({ "id": id, "reason": reason })).collect();
-    let body = json!({ "dry_run": dry_run, "matched": bulk.matched, "more": bulk.more });
+    let body = json!({ "dry_run": dry_run, "matched": bulk.matched, "more": bulk.next.is_some(),
+        "next_cursor": bulk.next });
     let (count, list) = match deed {
         _ if dry_run => ("would_do", "ids"),
         Deed::Delete => ("deleted", "ids"),
@@ -160,8 +159,9 @@ fn told(bulk: &Bulk, deed: Deed, dry_run: bool) -> Value {
     if !dry_run && deed == Deed::Replay {
         body = with(body, "left", left);
     }
-    if bulk.more {
-        body = with(body, "remedy", format!("{BULK_MAX} at once are the most; ask again for the rest"));
+    if let Some(next) = bulk.next {
+        let remedy = format!("{BULK_MAX} at once are the most; ask again with cursor={next} for the rest");
+        body = with(body, "remedy", remedy);
     }
     body
 }

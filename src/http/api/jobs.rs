@@ -12,6 +12,7 @@ use crate::engine::fault::FaultCode;
 use crate::engine::job::{Attempt, AttemptEnd, JobError, JobState, Origin};
 use crate::engine::record::{Direction, Timestamp};
 use crate::http::input::{Body, Correlation, CustomerQuery, Query};
+use crate::http::once::Named;
 use crate::http::problem::Problem;
 use crate::http::server::App;
 use crate::runtime::jobs::{Ask, Listed, PAYLOAD_VERSION};
@@ -77,9 +78,10 @@ pub async fn ask(
     Path(link): Path<String>,
     Query(query): Query<CustomerQuery>,
     correlation: Correlation,
+    Named(once): Named,
     Body(request): Body<JobRequest>,
 ) -> Result<Response, Problem> {
-    let ask = wanted(&request, query.id(), link, correlation)?;
+    let ask = Ask { once, ..wanted(&request, query.id(), link, correlation)? };
     Ok(made(&app.runtime.ask_for(ask).await?))
 }
 
@@ -120,6 +122,7 @@ fn wanted(
         // The first attempt is none of the retries.
         attempts_max: request.max_retries.map_or(0, |retries| retries.saturating_add(1)),
         correlation_id: correlation.0,
+        once: None,
     })
 }
 
@@ -234,8 +237,9 @@ pub async fn replay(
     State(app): State<App>,
     Path(id): Path<i64>,
     correlation: Correlation,
+    Named(once): Named,
 ) -> Result<Response, Problem> {
-    Ok(made(&app.runtime.replay_job(id, &correlation.0).await?))
+    Ok(made(&app.runtime.replay_job(id, &correlation.0, once).await?))
 }
 
 /// Which links to add up.

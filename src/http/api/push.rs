@@ -15,9 +15,11 @@ use super::with;
 use crate::connectors::{Call, Class, Wanted};
 use crate::engine::record::{value_from_raw, value_to_json};
 use crate::http::input::{Correlation, CustomerQuery, Query, Raw, parse};
+use crate::http::once::Named;
 use crate::http::problem::Problem;
 use crate::http::server::App;
 use crate::runtime::operate::{Push, PushProblem, key};
+use crate::store::Once;
 
 /// Changes of one request.
 const RECORDS_MAX: usize = 1000;
@@ -97,17 +99,18 @@ pub async fn push(
     State(app): State<App>,
     Query(query): Query<CustomerQuery>,
     correlation: Correlation,
+    Named(once): Named,
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
     match many(&body)? {
-        Some(records) => push_all(&app, &query, correlation, &records).await,
+        Some(records) => push_all(&app, &query, correlation, once, &records).await,
         None => {
             let request: PushRequest = parse(&body)?;
             if request.operation == Operation::Read {
                 let customer = request.customer_id.clone().unwrap_or_else(|| query.id().to_owned());
                 return read(&app, &customer, &request, correlation).await;
             }
-            push_one(&app, &query, correlation, request).await
+            push_one(&app, &query, correlation, once, request).await
         }
     }
 }
@@ -141,10 +144,11 @@ async fn push_one(
     app: &App,
     query: &CustomerQuery,
     correlation: Correlation,
+    once: Option<Once>,
     request: PushRequest,
 ) -> Result<Response, Problem> {
     let push = checked(query, &correlation, request)?;
-    let pushed = app.runtime.push(vec![push]).await.map_err(|problem| problem_of(problem, false))?;
+    let pushed = app.runtime.push(vec![push], once).await.map_err(|problem| problem_of(problem, false))?;
     let Some(pushed) = pushed.into_iter().next() else {
         return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the push gave no job"));
     };
@@ -156,6 +160,7 @@ async fn push_all(
     app: &App,
     query: &CustomerQuery,
     correlation: Correlation,
+    once: Option<Once>,
     records: &[Box<RawValue>],
 ) -> Result<Response, Problem> {
     let mut pushes = Vec::with_capacity(records.len());
@@ -171,7 +176,7 @@ async fn push_all(
         }
         pushes.push(checked(query, &correlation, request).map_err(at)?);
     }
-    let pushed = app.runtime.push(pushes).await.map_err(|problem| problem_of(problem, true))?;
+    let pushed = app.runtime.push(pushes, once).await.map_err(|problem| problem_of(problem, true))?;
     let items: Vec<Value> =
         pushed.iter().enumerate().map(|(index, pushed)| with(pushed.shown(), "index", index)).collect();
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": items.len(), "items": items }))).into_response())

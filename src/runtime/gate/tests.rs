@@ -348,3 +348,21 @@ async fn calls_under_way_have_a_bound_of_their_own() {
     let entered = tokio::time::timeout(Duration::from_secs(1), callers.join_all()).await.expect("let in");
     assert!(entered[0].is_ok());
 }
+
+#[tokio::test]
+async fn the_connector_bounds_what_the_settings_allow() {
+    // (settings, connector, bound, why)
+    let cases = [
+        (None, Some(4), 4, "nobody has set anything"),
+        (Some(2), Some(4), 2, "somebody wants fewer"),
+        (Some(9), Some(4), 4, "nobody gets more than the system stands"),
+        (Some(9), None, 9, "the system was never opened"),
+    ];
+    for (concurrency, at_once, bound, why) in cases {
+        let gate = gate(GatePolicy::default());
+        at_once.into_iter().for_each(|at_once| gate.bound(at_once));
+        gate.set_policy(GatePolicy { concurrency, ..of(100, 60_000) });
+        assert_eq!(gate.view().gate.concurrency, bound, "{why}");
+        assert_eq!(gate.policy().concurrency, concurrency, "{why}: what was set stays to be read");
+    }
+}

@@ -14,8 +14,8 @@ use self::state::State;
 use super::moves::Row;
 use super::{
     Commit, Committed, Counters, Depth, ENDED_KEPT, Enqueued, HistoryFilter, JobFilter, LeaseRequest, Leased,
-    LinkId, LinkState, LinkWord, LoadId, NewJob, Recorded, Retried, RulesVersion, Settled, Settlement, Store,
-    StoreError,
+    LinkId, LinkState, LinkWord, LoadId, NewJob, Once, Recorded, Retried, RulesVersion, Settled, Settlement,
+    Store, StoreError,
 };
 use crate::engine::job::{Attempt, Job, JobState};
 use crate::engine::plan::Pair;
@@ -301,8 +301,19 @@ impl Store for MemoryStore {
         Ok(ready.map(|row| row.job.due_at).min())
     }
 
-    async fn enqueue(&self, link: LinkId, job: NewJob, now: Timestamp) -> Result<Enqueued, StoreError> {
-        self.state().enqueue(link, job, now)
+    async fn enqueue(
+        &self,
+        link: LinkId,
+        job: NewJob,
+        once: Option<Once>,
+        now: Timestamp,
+    ) -> Result<Enqueued, StoreError> {
+        let mut state = self.state();
+        let enqueued = state.enqueue(link, job, now)?;
+        if let Enqueued::Job(id) = enqueued {
+            state.keep(once, &[id]);
+        }
+        Ok(enqueued)
     }
 
     async fn attempts(&self, job: i64) -> Result<Vec<Attempt>, StoreError> {

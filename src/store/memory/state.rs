@@ -9,7 +9,7 @@ use crate::engine::record::{Direction, Key, Side, Timestamp};
 use crate::store::moves::{self, Mark, Moved, Row};
 use crate::store::{
     Commit, Committed, Counters, Enqueued, HISTORY_PRUNED_MAX, HistoryFilter, LinkId, LinkState, LoadId,
-    NewJob, Recorded, RulesVersion, Settled, Settlement, StoreError, Transition, history_bytes,
+    NewJob, Once, Recorded, RulesVersion, Settled, Settlement, StoreError, Transition, history_bytes, once,
 };
 
 #[derive(Clone, Default)]
@@ -160,6 +160,13 @@ impl State {
         Ok(Enqueued::Job(id))
     }
 
+    /// Keeps the numbers of jobs under the name of their request.
+    pub fn keep(&mut self, wanted: Option<Once>, jobs: &[i64]) {
+        if let Some(Once { name, until }) = wanted {
+            self.values.insert((once::SPACE.to_owned(), name), (once::kept(jobs), Some(until)));
+        }
+    }
+
     fn put_row(&mut self, row: Row) -> i64 {
         let id = row.job.id;
         self.jobs.insert(id, row);
@@ -232,6 +239,7 @@ impl State {
             jobs.push(id);
             counted += more;
         }
+        self.keep(commit.once, &jobs);
         self.tell(link, commit.history);
         for number in &commit.answered {
             self.sent.remove(number);

@@ -2,11 +2,11 @@
 
 use super::pair_row::{Growth, Writing};
 use super::trouble::Fallible;
-use super::{Session, history, job_row, jobs as job_moves, links, sent};
+use super::{Session, history, job_row, jobs as job_moves, kv, links, sent};
 use crate::engine::job::{JobState, Origin};
 use crate::engine::record::{Key, Timestamp};
 use crate::store::moves::Row;
-use crate::store::{Commit, Committed, Counters, LinkId, LoadId, NewJob, Transition};
+use crate::store::{Commit, Committed, Counters, LinkId, LoadId, NewJob, Transition, once};
 
 pub(super) fn commit(
     session: &mut Session,
@@ -49,6 +49,9 @@ pub(super) fn commit(
     }
     if let Some((side, epoch)) = commit.epoch {
         links::put_epoch(db, link, side, epoch)?;
+    }
+    if let Some(once) = &commit.once {
+        kv::put(db, once::SPACE, &once.name, &once::kept(&jobs), Some(once.until))?;
     }
     history::tell(db, link, &commit.history)?;
     for number in commit.answered {

@@ -4,12 +4,18 @@ use rusqlite::Connection;
 
 use super::pair_row::Growth;
 use super::trouble::Fallible;
-use super::{attempts, job_row, links};
+use super::{attempts, job_row, kv, links};
 use crate::engine::record::Timestamp;
 use crate::store::moves::Row;
-use crate::store::{Enqueued, LinkId, NewJob};
+use crate::store::{Enqueued, LinkId, NewJob, Once, once};
 
-pub(super) fn enqueue(db: &Connection, link: LinkId, new: NewJob, now: Timestamp) -> Fallible<Enqueued> {
+pub(super) fn enqueue(
+    db: &Connection,
+    link: LinkId,
+    new: NewJob,
+    wanted: Option<&Once>,
+    now: Timestamp,
+) -> Fallible<Enqueued> {
     links::must_exist(db, link)?;
     let replays = new.replay_of;
     let (mut row, counted) = match job_row::active(db, link, new.direction, &new.key)? {
@@ -29,6 +35,9 @@ pub(super) fn enqueue(db: &Connection, link: LinkId, new: NewJob, now: Timestamp
     };
     if let Some(replayed) = replays {
         job_row::answered(db, replayed, id)?;
+    }
+    if let Some(wanted) = wanted {
+        kv::put(db, once::SPACE, &wanted.name, &once::kept(&[id]), Some(wanted.until))?;
     }
     links::count(db, link, Growth::default(), counted)?;
     Ok(Enqueued::Job(id))

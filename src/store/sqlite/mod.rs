@@ -48,8 +48,8 @@ use self::trouble::Fallible;
 use self::writer::{Answer, Request};
 use super::{
     Commit, Committed, Depth, Enqueued, HistoryFilter, JobFilter, Known, LeaseRequest, Leased, LinkId,
-    LinkState, LinkWord, LoadId, Looks, NewJob, Recorded, Retried, RulesVersion, Settled, Settlement, Store,
-    StoreError,
+    LinkState, LinkWord, LoadId, Looks, NewJob, Once, Recorded, Retried, RulesVersion, Settled, Settlement,
+    Store, StoreError,
 };
 use crate::engine::job::{Attempt, Job};
 use crate::engine::plan::Pair;
@@ -357,8 +357,14 @@ impl Store for SqliteStore {
         self.read(move |session| lease::next_due(&session.db, link, direction)).await
     }
 
-    async fn enqueue(&self, link: LinkId, job: NewJob, now: Timestamp) -> Result<Enqueued, StoreError> {
-        self.write(1, move |session| enqueue::enqueue(&session.db, link, job, now)).await
+    async fn enqueue(
+        &self,
+        link: LinkId,
+        job: NewJob,
+        once: Option<Once>,
+        now: Timestamp,
+    ) -> Result<Enqueued, StoreError> {
+        self.write(1, move |session| enqueue::enqueue(&session.db, link, job, once.as_ref(), now)).await
     }
 
     async fn attempts(&self, job: i64) -> Result<Vec<Attempt>, StoreError> {

@@ -111,6 +111,61 @@ async fn an_idempotency_key_is_honoured_wherever_something_is_made() {
     assert_eq!(daemon.send(later).await.body["id"], dead, "also after a restart");
 }
 
+#[tokio::test]
+async fn what_was_done_before_a_crash_is_not_done_again_under_its_key() {
+    let home = Home::new(&quiet(), RULES);
+    let mut daemon = resting(&home).await;
+    let old = ask(&daemon, back(4)).await;
+    state(&daemon, old, "dead").await;
+    let requests = [
+        ("k-ask", ASK.to_owned(), back(5)),
+        ("k-replay", format!("/v1/jobs/{old}/replay"), json!({})),
+        ("k-push", "/v1/sync".to_owned(), change(7, "Once")),
+        ("k-many", "/v1/sync".to_owned(), json!([change(8, "Once"), change(9, "Once")])),
+    ];
+    let send = async |daemon: &Daemon, (key, path, body): &(&str, String, Value)| {
+        let request = daemon.request("POST", path).header("idempotency-key", *key).body(body.to_string());
+        daemon.send(request).await
+    };
+    let ids = |answer: &super::daemon::Answer| match answer.body["items"].as_array() {
+        Some(items) => items.iter().map(|item| item["job_id"].clone()).collect::<Vec<_>>(),
+        None => vec![answer.body["job_id"].clone()],
+    };
+    let jobs = async |daemon: &Daemon| {
+        let answer = daemon.get("/v1/jobs?limit=1000").await;
+        let jobs = answer.body["items"].as_array().unwrap();
+        jobs.iter().filter(|job| job["origin"] != "poll").count()
+    };
+    let mut first = Vec::new();
+    for request in &requests {
+        let answer = send(&daemon, request).await;
+        assert_eq!(answer.status, 202, "{}: {answer:?}", request.0);
+        for id in ids(&answer) {
+            daemon
+                .until(&format!("/v1/jobs/{id}"), "its end", |job| {
+                    ["synced", "dead"].contains(&job.body["state"].as_str().unwrap_or_default())
+                })
+                .await;
+        }
+        first.push(ids(&answer));
+    }
+    let before = jobs(&daemon).await;
+    daemon.kill();
+    // As if it had died when the work was stored and the answers were not.
+    let state = rusqlite::Connection::open(home.path("data/state.sqlite")).unwrap();
+    assert!(state.execute("DELETE FROM kv WHERE space = 'idempotency'", []).unwrap() >= requests.len());
+    drop(state);
+    daemon = Daemon::start(&home);
+    for (request, first) in requests.iter().zip(&first) {
+        let answer = send(&daemon, request).await;
+        assert_eq!((answer.status, &ids(&answer)), (202, first), "{}: {answer:?}", request.0);
+        let other =
+            (request.0, request.1.clone(), json!({"operation": "delete", "record_id": 1, "crm": "outreach"}));
+        send(&daemon, &other).await.is_problem(422);
+    }
+    assert_eq!(jobs(&daemon).await, before, "nothing was made anew");
+}
+
 /// A change that an application hands in.
 fn change(id: i64, name: &str) -> Value {
     let data = json!({"name": name, "email": format!("p{id}@example.test"), "status": "active"});

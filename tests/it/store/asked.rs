@@ -4,7 +4,7 @@ use record_sync::engine::fault::FaultCode;
 use record_sync::engine::job::{ATTEMPTS_KEPT, AttemptEnd, Job, JobError, JobState, Origin};
 use record_sync::engine::plan::Status;
 use record_sync::engine::record::Direction;
-use record_sync::store::{Commit, Enqueued, JobFilter, NewJob, Retried, Settlement, Store, Transition};
+use record_sync::store::{Commit, Enqueued, JobFilter, NewJob, Once, Retried, Settlement, Store, Transition};
 
 use super::*;
 
@@ -20,6 +20,7 @@ on_both! {
     a_replay_answers_the_dead,
     letters_are_forgotten_and_nothing_else_is,
     what_is_parked_in_conflict_ends_with_it,
+    what_a_request_has_made_is_found_by_its_name,
 }
 
 /// What somebody asked for, from `a` to `b`.
@@ -33,7 +34,7 @@ async fn job(store: &dyn Store, id: i64) -> Job {
 
 /// Asks for a job that has to be made.
 async fn made(store: &dyn Store, link: LinkId, job: NewJob) -> i64 {
-    match store.enqueue(link, job, at(5)).await.unwrap() {
+    match store.enqueue(link, job, None, at(5)).await.unwrap() {
         Enqueued::Job(id) => id,
         Enqueued::Standing(id) => panic!("job {id} stands"),
     }
@@ -59,19 +60,19 @@ async fn one_of_many_gets_the_job(store: &dyn Store) {
     let link = link(store).await;
     let id = made(store, link, asked("1")).await;
     for _ in 0..3 {
-        let again = store.enqueue(link, asked("1"), at(6)).await.unwrap();
+        let again = store.enqueue(link, asked("1"), None, at(6)).await.unwrap();
         assert_eq!(again, Enqueued::Standing(id), "it stands");
     }
     let back = NewJob { direction: Direction::BToA, ..asked("1") };
     assert_ne!(made(store, link, back).await, id, "the other direction is another matter");
     assert_eq!(counters(store, link).await.accepted, 2, "what is refused is not accepted");
     let pushed = queue(store, link, vec![push("2", "{}")]).await;
-    let refused = store.enqueue(link, asked("2"), at(6)).await.unwrap();
+    let refused = store.enqueue(link, asked("2"), None, at(6)).await.unwrap();
     assert_eq!(refused, Enqueued::Standing(pushed[0]), "a push is somebody's, too");
     assert_eq!(run(store, link, Transition::Synced, 10).await, id);
     assert_eq!(job(store, id).await.state, JobState::Synced, "it stays for whoever asks");
     assert_ne!(made(store, link, asked("1")).await, id, "its place is free");
-    assert!(store.enqueue(LinkId(99), asked("1"), at(6)).await.is_err(), "there is no such link");
+    assert!(store.enqueue(LinkId(99), asked("1"), None, at(6)).await.is_err(), "there is no such link");
     assert_conserved(store, link, "with what was asked for").await;
 }
 
@@ -135,18 +136,21 @@ async fn the_planners_wish_is_carried_out_or_outlives_what_was_asked(store: &dyn
 async fn what_was_asked_says_nothing_of_a_pair_that_is_in_step(store: &dyn Store) {
     let link = link(store).await;
     let retrying = || Transition::Retrying { due_at: at(900), error: error("503") };
-    // (how the pair stands, what it says once the job was hurried, and once it was cancelled, why)
+    let (request, push) = (Origin::Asked, Origin::Push);
+    // (what for, how the pair stands, what it says once the job was hurried, and once it was cancelled, why)
     let cases = [
-        (Status::Synced, Status::Synced, Status::Synced, "nothing of it is to be done"),
-        (Status::Dead, Status::Dead, Status::Dead, "the letter has its own end"),
-        (Status::Retrying, Status::Retrying, Status::Cancelled, "what differs goes nowhere now"),
+        (request, Status::Synced, Status::Synced, Status::Synced, "nothing of it is to be done"),
+        (request, Status::Dead, Status::Dead, Status::Dead, "the letter has its own end"),
+        (request, Status::Retrying, Status::Retrying, Status::Cancelled, "what differs goes nowhere now"),
+        (push, Status::Synced, Status::Synced, Status::Synced, "what is pushed is none of the planner's"),
+        (push, Status::None, Status::None, Status::None, "nor where nothing ever had to go"),
     ];
-    for (number, (stands, hurried, cancelled, why)) in cases.into_iter().enumerate() {
+    for (number, (origin, stands, hurried, cancelled, why)) in cases.into_iter().enumerate() {
         let name = number.to_string();
         let mut known = agreed(&name);
         known.a_to_b.status = stands;
         keep(store, link, vec![known]).await;
-        let id = made(store, link, asked(&name)).await;
+        let id = made(store, link, NewJob { origin, ..asked(&name) }).await;
         let leased = lease(store, link, 10, 1).await.pop().expect(why);
         settle(store, link, end(&leased, retrying()), 13).await;
         assert_eq!(status(store, link, &name).await, stands, "{why}: only the job is to be tried again");
@@ -356,4 +360,28 @@ async fn what_is_parked_in_conflict_ends_with_it(store: &dyn Store) {
     store.commit(link, obsolete(), at(50)).await.unwrap();
     assert_eq!(job(store, id).await.state, JobState::Pending, "what is still to be done is left alone");
     assert_conserved(store, link, "after conflicts").await;
+}
+
+async fn what_a_request_has_made_is_found_by_its_name(store: &dyn Store) {
+    let link = link(store).await;
+    let once = |name: &str| Once { name: name.to_owned(), until: at(100) };
+    let jobs = vec![wanted("1"), wanted("2")];
+    let commit = Commit { jobs, once: Some(once("many")), ..Commit::default() };
+    let many = store.commit(link, commit, at(5)).await.unwrap().jobs;
+    let Enqueued::Job(one) = store.enqueue(link, asked("3"), Some(once("one")), at(5)).await.unwrap() else {
+        panic!("nothing stands");
+    };
+    let refused = store.enqueue(link, asked("3"), Some(once("two")), at(6)).await.unwrap();
+    assert_eq!(refused, Enqueued::Standing(one));
+    // (name, when, what it has made, why)
+    let cases = [
+        ("many", 50, Some(many), "all of them, in order"),
+        ("one", 50, Some(vec![one]), "with the job itself"),
+        ("two", 50, None, "it was refused, and may be tried again"),
+        ("three", 50, None, "it never came"),
+        ("one", 100, None, "that is long ago"),
+    ];
+    for (name, now, made, why) in cases {
+        assert_eq!(once(name).made(store, at(now)).await.unwrap(), made, "{why}");
+    }
 }

@@ -251,7 +251,8 @@ impl History {
                 let replay_of = self.dice.one_in(3).then_some(id);
                 let state = if self.dice.one_in(3) { JobState::Waiting } else { JobState::Pending };
                 let job = NewJob { origin: Origin::Asked, state, error: None, replay_of, ..self.job() };
-                both!(self, why, enqueue(link, job, now));
+                let once = None;
+                both!(self, why, enqueue(link, job, once, now));
             }
         }
     }

@@ -59,7 +59,7 @@ fn check_base(settings: &Settings, top: &At) -> Checked {
         "a request takes 100 to 600000 milliseconds; write for instance timeout_ms = 30000".into()
     })?;
     top.key("in_flight").refuse(!(1..=64).contains(&settings.in_flight), || {
-        "1 to 64 writes may be under way at once; write for instance in_flight = 4".into()
+        "1 to 64 calls may be under way at once; write for instance in_flight = 4".into()
     })?;
     if settings.is_mock() {
         return Ok(());

@@ -1,0 +1,104 @@
+//! Claims on jobs: what is lost with a process is tried again and counted, what goes on is renewed, and nothing
+//! goes out for a claim that was taken back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use record_sync::connectors::{Class, Delivery};
+use record_sync::engine::job::{Attempt, AttemptEnd, Job, JobState};
+use record_sync::engine::record::Side;
+use record_sync::store::{JobFilter, Store};
+
+use crate::world::{State, World};
+
+/// So long after a process stood still a claim may have been asked for just before that, and used just after.
+const JUST_NOW_MS: i64 = 20;
+/// What was claimed before a process stood still is through by then.
+const OLD_MS: i64 = 60_000;
+
+/// When claims may be lost.
+#[derive(Default)]
+pub struct Losses {
+    /// The process died or ended.
+    ends: Vec<i64>,
+    /// It stood still, in this life.
+    stood_still: Option<i64>,
+    /// Its jobs.
+    store: Option<Arc<dyn Store>>,
+}
+
+impl Losses {
+    pub fn born(&mut self, store: Arc<dyn Store>) {
+        self.store = Some(store);
+    }
+
+    /// Tells whether the process stood still after this moment.
+    pub fn stood_still_since(&self, since: i64) -> bool {
+        self.stood_still.is_some_and(|at| at > since)
+    }
+
+    pub fn died(&mut self, now: i64) {
+        self.ends.push(now);
+        self.stood_still = None;
+        self.store = None;
+    }
+}
+
+/// The process stands still, and everything else goes on.
+pub async fn stand_still(world: &Arc<World>, ms: u64) {
+    world.lock().note(|| format!("the process stands still for {ms} ms"));
+    tokio::time::advance(Duration::from_millis(ms)).await;
+    let mut state = world.lock();
+    let now = state.now();
+    state.losses.stood_still = Some(now);
+    state.losses.ends.push(now);
+}
+
+/// Looks, before a call goes out, whether its jobs are still claimed. Only where the process stood still: else
+/// nobody takes a claim back.
+pub async fn look(world: &Arc<World>, to: Side, deliveries: &[Delivery], class: Class) {
+    let store = {
+        let mut state = world.lock();
+        let now = state.now();
+        let since = state.losses.stood_still.map(|at| now - at);
+        state.losses.store.clone().filter(|_| {
+            class != Class::Backfill && since.is_some_and(|since| (JUST_NOW_MS..OLD_MS).contains(&since))
+        })
+    };
+    let Some(store) = store else { return };
+    for delivery in deliveries {
+        let direction = Some(to.other().outward());
+        let filter =
+            JobFilter { direction, key: Some(delivery.key.clone()), limit: 20, ..JobFilter::default() };
+        let jobs = store.jobs(filter).await.unwrap_or_default();
+        // One that was called off while it ran was not taken back.
+        if jobs.iter().any(|(_, job)| job.state == JobState::Cancelled) {
+            continue;
+        }
+        let active = jobs.iter().map(|(_, job)| job).find(|job| job.state.is_active());
+        if let Some(job) = active.filter(|job| job.state != JobState::Leased) {
+            let text = format!("job {} of {} goes out and is {:?}", job.id, job.key, job.state);
+            world.lock().violated("leases", text);
+        }
+    }
+}
+
+impl State {
+    /// Says what is wrong with the attempts of a job that has ended.
+    pub fn attempts_broken(&self, job: &Job, attempts: &[Attempt]) -> Option<String> {
+        let lost = |attempt: &&Attempt| attempt.end == AttemptEnd::Lost;
+        let unexplained = attempts.iter().filter(lost).find(|attempt| {
+            let began = attempt.started_at.0;
+            let ended = began + i64::try_from(attempt.duration_ms).unwrap_or(i64::MAX);
+            !self.losses.ends.iter().any(|at| (began..=ended).contains(at))
+        });
+        if let Some(attempt) = unexplained {
+            return Some(format!("job {}: attempt {} was lost, and no process died", job.id, attempt.number));
+        }
+        let before = attempts.iter().rev().skip(1).take_while(|attempt| lost(attempt)).count();
+        let counted = usize::try_from(job.attempts).unwrap_or(usize::MAX);
+        (before > 0 && counted <= before).then(|| {
+            format!("job {}: {counted} attempts are counted, {before} were lost before the last", job.id)
+        })
+    }
+}
