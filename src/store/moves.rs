@@ -128,11 +128,13 @@ impl Row {
             job.origin == Origin::Sync && new.origin == Origin::Push && !planted(Bug::PushTakesAll);
         self.sync_after |= takes_over || job.origin == Origin::Asked || new.origin == Origin::Asked;
         let are_pushes = job.origin == Origin::Push && new.origin == Origin::Push;
+        let is_under_way = job.state == JobState::Leased;
         let payload = match (job.payload.take(), new.payload) {
-            (Some(standing), Some(newer)) if are_pushes && job.state == JobState::Leased => {
+            (Some(standing), Some(newer)) if are_pushes && is_under_way => {
                 Some(job::merged_under_way(&standing, &newer))
             }
             (Some(standing), Some(newer)) if are_pushes => Some(job::merged(&standing, &newer)),
+            (_, Some(newer)) if new.origin == Origin::Push && is_under_way => Some(job::instead(&newer)),
             (standing, newer) => newer.or(standing),
         };
         job.scheduled_at = scheduled(new.origin, new.due_at, now);

@@ -19,9 +19,14 @@ const MET_BY: &[(Bug, u64)] = &[
     (Bug::WritesUnlooked, 479),
     (Bug::CreatesUnlooked, 479),
     (Bug::ReplanUnmarked, 2813),
-    (Bug::PushGoesFirst, 402),
-    (Bug::LateSendUnfenced, 402),
+    (Bug::PushSentAgain, 1250),
 ];
+
+/// Plants the bug that `BUG` names, for one history that is told with its trace.
+pub fn plant_named() {
+    let only = std::env::var("BUG").ok().filter(|name| !name.is_empty());
+    plant(Bug::ALL.iter().map(|(bug, _)| *bug).find(|bug| only == Some(format!("{bug:?}"))));
+}
 
 /// Plants each bug and plays histories until one of them breaks a promise. `BUG` names one, `WITHIN` other
 /// seconds.

@@ -8,6 +8,6 @@ mod types;
 
 pub use attempt::{ATTEMPTS_KEPT, Attempt, AttemptEnd};
 pub use parts::{halves, parts};
-pub use payload::{merged, merged_under_way, rest, whole};
+pub use payload::{instead, merged, merged_under_way, rest, whole};
 pub use settle::{Ended, JobNext, PLANNED_AGAIN_MAX, Patience, RetryPolicy, exhausted, settle};
 pub use types::{Job, JobError, JobState, Lease, Origin};

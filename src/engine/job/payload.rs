@@ -38,8 +38,17 @@ pub fn merged_under_way(standing: &str, newer: &str) -> String {
     joined(standing, newer, true)
 }
 
+/// What takes the place of work that is under way: nothing of it has gone out yet.
+pub fn instead(newer: &str) -> String {
+    let (Some(change), Some(later)) = (Change::read(newer), Change::read(newer)) else {
+        return newer.to_owned();
+    };
+    serde_json::to_string(&Change { later: Some(Box::new(later)), ..change })
+        .unwrap_or_else(|_| newer.to_owned())
+}
+
 fn joined(standing: &str, newer: &str, under_way: bool) -> String {
-    let as_it_is = || newer.to_owned();
+    let as_it_is = || if under_way { instead(newer) } else { newer.to_owned() };
     let (Some(mut standing), Some(change)) = (Change::read(standing), Change::read(newer)) else {
         return as_it_is();
     };
@@ -147,6 +156,13 @@ mod tests {
                 "nothing of it is left",
             ),
             (delete.to_owned(), vec![name("B")], name("B"), name("B"), "made again behind its deletion"),
+            (
+                delete.to_owned(),
+                vec![name("B"), email.to_owned()],
+                r#"{"operation":"update","data":{"email":"b@x","name":"B"}}"#.to_owned(),
+                r#"{"operation":"update","data":{"email":"b@x","name":"B"}}"#.to_owned(),
+                "nothing of what came behind a deletion was under way with it",
+            ),
             (name("A"), vec![], name("A"), name("A"), "nothing came"),
             ("no JSON".to_owned(), vec![], "no JSON".to_owned(), "no JSON".to_owned(), "it stays as it is"),
         ];
