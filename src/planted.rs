@@ -84,7 +84,6 @@ bugs! {
     CancelUnfenced: "a running job that is cancelled may still become a success",
     RescueUncounted: "what a process tried when it died counts for nothing",
     LeaseNotRenewed: "a claim is not renewed while its work goes on",
-    LateSendUnfenced: "what was claimed goes out although the claim was taken back",
     ScheduleHoldsBack: "an edit waits for the time for which somebody asked for its record",
     // Pushes.
     PushUnstored: "a push is answered before it is stored",
@@ -94,7 +93,6 @@ bugs! {
     PushWritesAll: "a push writes all fields, not those that it names",
     PushIsEcho: "what was pushed is taken for a write of the planner, and goes no further",
     PushesNotMerged: "a push takes the place of one that is still to be delivered, with all that it names",
-    PushGoesFirst: "a push makes the record itself that its source has, and nobody knows what of it came from there",
     // Calling.
     WindowFromSending: "a slot is free a window after its call was sent",
     WindowForgotten: "a restart forgets the calls of the window",

@@ -113,7 +113,7 @@ pub(super) fn record_first(
     pair: &Pair,
 ) -> Option<(Entry, Action)> {
     let is_there = pair.side(direction.to()).now().is_some();
-    if pair.side(direction.from()).now().is_none() || is_there || planted(Bug::PushGoesFirst) {
+    if pair.side(direction.from()).now().is_none() || is_there {
         return None;
     }
     let payload: Payload = serde_json::from_str(job.payload.as_deref()?).ok()?;

@@ -32,6 +32,7 @@ pub fn plant_named() {
 /// seconds.
 pub fn bugs() {
     let only = std::env::var("BUG").ok().filter(|name| !name.is_empty());
+    crate::steps::PUSHES.store(true, std::sync::atomic::Ordering::Relaxed);
     let read = Wanted::read();
     let seconds = if read.seconds == u64::MAX { SECONDS } else { read.seconds };
     let wanted = Wanted { failures: 1, histories: u64::MAX, seconds, shrunk: 0, ..read };
