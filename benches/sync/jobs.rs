@@ -113,6 +113,7 @@ fn through_with(Leased { job, pair }: Leased) -> Settlement {
         forget: false,
         history: Vec::new(),
         reason: None,
+        answered: Vec::new(),
     }
 }
 

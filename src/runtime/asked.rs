@@ -7,7 +7,7 @@
 use super::link::LinkContext;
 use super::look;
 use super::page::{self, Entry, Fact, Facts, Mode, storage};
-use super::verdict::{Ending, dead, failed};
+use super::verdict::{Ending, dead, source_away};
 use crate::connectors::{Call, Wanted};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::job::{Job, JobError, Origin};
@@ -42,7 +42,7 @@ pub(super) async fn look(
     direction: Direction,
     leased: Vec<Leased>,
     endings: &mut Vec<Ending>,
-    (call, rest): (&Call, &mut Option<std::time::Duration>),
+    call: &Call,
 ) -> Vec<Leased> {
     let side = direction.from();
     let (asked, mut kept): (Vec<Leased>, Vec<Leased>) =
@@ -85,17 +85,8 @@ pub(super) async fn look(
         kept.append(&mut alive);
         return kept;
     };
-    let took = ctx.now().since(began);
     for leased in alive {
-        let entry = entry(&leased);
-        let mut ending = if fault.is_stopping() {
-            super::verdict::handed_back(ctx, &leased.job, entry)
-        } else {
-            failed(ctx, &leased.job, entry, (&fault, took), rest)
-        };
-        // How the pair stands is not known better than before.
-        (ending.settlement.pair, ending.other) = (None, None);
-        endings.push(ending);
+        endings.push(source_away(ctx, &leased.job, entry(&leased), &fault, began));
     }
     kept
 }

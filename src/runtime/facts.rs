@@ -112,8 +112,6 @@ pub struct Facts {
     pub cursor: Option<Option<Cursor>>,
     /// Writes that arrived although the page was overtaken before they were stored.
     pub told: Vec<Event>,
-    /// Batches of them, which are answered once the page is stored.
-    pub sent: Vec<i64>,
 }
 
 impl Facts {
@@ -129,7 +127,6 @@ impl Facts {
             expected_from: None,
             cursor: None,
             told: Vec::new(),
-            sent: Vec::new(),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::engine::plan::{
 };
 use crate::engine::record::{Direction, Image, Record, RemoteId, Revision, Side, Value};
 use crate::planted::{Bug, planted};
+use crate::store::Answered;
 
 /// What was delivered while a page was planned.
 #[derive(Default)]
@@ -24,8 +25,10 @@ pub struct Inline {
     pub count: u64,
     /// Records that the destination refused for good, by their place in the page.
     pub failed: HashMap<usize, Fault>,
-    /// What went out, to be answered by what is stored of the page.
+    /// What went out and is answered as a whole, once the page is stored.
     pub(super) sent: Vec<OnItsWay>,
+    /// The same of single writes.
+    pub(super) answered: Vec<Answered>,
 }
 
 /// Tells whether a page delivers in this direction by itself.
@@ -109,7 +112,7 @@ async fn deliver_chunk(
         let from = entry.pair.side(direction.from());
         (&entry.pair.key, from.id.as_ref(), from.now(), along(&entry.actions, direction))
     });
-    let sent = match ctx.send(direction, writes).await {
+    let sent = match ctx.remember(direction, writes).await {
         Ok(sent) => sent,
         Err(fault) => {
             // What is not remembered does not go out; all become jobs.
@@ -129,8 +132,15 @@ async fn deliver_chunk(
         Err(fault) => fault.may_have_happened,
     };
     match sent {
-        // All of it stays in mind until each record has been looked at.
-        Some(sent) if is_open => ctx.keep_in_mind(&sent),
+        Some(sent) if is_open => {
+            ctx.keep_in_mind(&sent);
+            let outcomes = answer.as_deref().ok().filter(|outcomes| outcomes.len() == places.len());
+            let definite = outcomes.unwrap_or_default().iter().zip(places);
+            let definite = definite.filter(|(outcome, _)| !outcome.may_have_happened());
+            for entry in definite.filter_map(|(_, &place)| entries.get(place)) {
+                inline.answered.extend(ctx.unanswered.by(&entry.pair.key, direction));
+            }
+        }
         sent => inline.sent.extend(sent),
     }
     let outcomes = match answer {

@@ -8,6 +8,7 @@ mod circle;
 mod claims;
 pub mod clock;
 pub mod contact;
+mod doubt;
 mod facts;
 pub mod fuse;
 pub mod gate;

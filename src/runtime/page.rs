@@ -28,7 +28,7 @@ use crate::engine::plan::{
 };
 use crate::engine::record::{Direction, Key, Malformed, Side, Timestamp};
 use crate::planted::{Bug, planted};
-use crate::store::{Commit, Known, Looks, NewJob, StoreError};
+use crate::store::{Answered, Commit, Known, Looks, NewJob, StoreError};
 
 /// How often a page is planned again because pairs moved on, before it is a fault.
 const ROUNDS_MAX: usize = 16;
@@ -46,6 +46,8 @@ pub struct Entry {
     pub malformed: Option<(Direction, Malformed)>,
     /// What happened to it on the way.
     pub history: Vec<Event>,
+    /// Writes that what was learnt of it answers.
+    pub answered: Vec<Answered>,
 }
 
 /// What a pair was like when it was read.
@@ -75,6 +77,7 @@ impl Entry {
             forget: false,
             malformed: None,
             history: Vec::new(),
+            answered: Vec::new(),
         }
     }
 }
@@ -151,8 +154,8 @@ pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -
         Mode::Plan | Mode::Load(..) => build(ctx, entries, &mut tally, &mut outcomes, delivered.failed),
     };
     commit.history.splice(..0, told);
-    commit.answered.extend(&facts.sent);
-    commit.answered.extend(delivered.sent.iter().map(|sent| sent.batch));
+    commit.answered.extend(&delivered.answered);
+    commit.answered.extend(delivered.sent.iter().map(|sent| Answered { batch: sent.batch, place: None }));
     commit.counted.accepted += delivered.count;
     commit.counted.delivered += if planted(Bug::DeliveredUncounted) { 0 } else { delivered.count };
     tally.delivered = delivered.count;
@@ -168,10 +171,9 @@ pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -
 pub async fn store(ctx: &LinkContext, delivered: Delivered) -> Result<Stored, Fault> {
     let Delivered { mut facts, commit, moved, outcomes, tally, sent } = delivered;
     let answered = commit.answered.clone();
-    // Until that is stored, nothing else tells what was sent.
-    let overtaken = |facts: &mut Facts| {
-        sent.iter().for_each(|sent| ctx.keep_in_mind(sent));
-        facts.sent.clone_from(&answered);
+    // Until that is stored, nothing else tells what was sent: each record is looked at.
+    let keep_in_mind = || {
+        sent.iter().filter(|_| !planted(Bug::OvertakenAnswers)).for_each(|sent| ctx.keep_in_mind(sent));
     };
     let queued: [bool; 2] = Direction::BOTH
         .map(|direction| commit.jobs.iter().any(|job| job.direction == direction && job.state.is_active()));
@@ -196,14 +198,14 @@ pub async fn store(ctx: &LinkContext, delivered: Delivered) -> Result<Stored, Fa
                 ..Commit::default()
             };
             if !ctx.store.commit(ctx.id, early, ctx.now()).await.map_err(storage)?.stale.is_empty() {
-                overtaken(&mut facts);
+                keep_in_mind();
                 return Ok(Stored::Overtaken(facts));
             }
         }
         let committed = ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(|error| {
             // It may be stored all the same.
             ctx.unsure.store(true, Ordering::Relaxed);
-            sent.iter().for_each(|sent| ctx.keep_in_mind(sent));
+            keep_in_mind();
             storage(error)
         })?;
         if !committed.stale.is_empty() && is_load {
@@ -211,14 +213,14 @@ pub async fn store(ctx: &LinkContext, delivered: Delivered) -> Result<Stored, Fa
             return Err(Fault::transient(FaultCode::Conflict, "pairs moved while they were loaded in bulk"));
         }
         if !committed.stale.is_empty() && !planted(Bug::OvertakenDropped) {
-            overtaken(&mut facts);
+            keep_in_mind();
             return Ok(Stored::Overtaken(facts));
         }
         for (place, job) in dead {
             let id = committed.jobs.get(place).copied().unwrap_or_default();
             verdict::log_born_dead(ctx, id, &job);
         }
-        ctx.unanswered.forget_batches(&answered);
+        ctx.unanswered.forget(&answered);
     }
     outcomes.count(ctx);
     for (side, moved) in Side::BOTH.into_iter().zip(moved) {
@@ -348,7 +350,7 @@ fn mended(ctx: &LinkContext, pair: &Pair, side: Side) -> bool {
 pub fn decide(ctx: &LinkContext, entry: &mut Entry, occasion: Occasion, now: Timestamp) {
     let before = (!entry.dirty).then(|| entry.pair.clone());
     let had = Verdicts::of(&entry.pair);
-    ctx.recognise(&mut entry.pair);
+    ctx.recognise(entry);
     let mut decision = reconcile(&mut entry.pair, &ctx.rules, occasion);
     ctx.stop_circle(&entry.pair, &mut decision, now);
     mark(&mut entry.pair, &decision, &ctx.rules, now);
@@ -373,6 +375,7 @@ fn build(
             continue;
         }
         commit.history.append(&mut entry.history);
+        commit.answered.append(&mut entry.answered);
         for direction in Direction::BOTH {
             // A malformed record says nothing of the other direction, whose job stands on.
             if entry.malformed.as_ref().is_some_and(|(malformed, _)| *malformed != direction) {
@@ -380,10 +383,7 @@ fn build(
             }
             let mut job = job_for(ctx, &entry, direction, now, failed.get(&place));
             let had = along(&entry.before.status, direction);
-            if job.is_none()
-                && ctx.rules.way(direction).is_some()
-                && ctx.unanswered.has(&entry.pair.key, direction)
-            {
+            if job.is_none() && ctx.rules.way(direction).is_some() && ctx.is_open(&entry, direction) {
                 // Nothing is to be done, as far as anybody knows: a look has to tell.
                 job = Some(sync_job(ctx, direction, entry.pair.key.clone(), now));
                 entry.pair.way_mut(direction).status = Status::Queued;

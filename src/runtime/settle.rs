@@ -28,18 +28,16 @@ const RESTS: [Duration; 6] = [
     Duration::from_secs(15),
 ];
 
-/// Stores the ends of the leases; a pair that moved on is read and told again. Gives the jobs whose pairs were
-/// not told what was concluded: they had moved on, or the job is ours no more.
+/// Stores the ends of the leases; a pair that moved on is read and told again.
 pub(super) async fn settle(
     ctx: &LinkContext,
     direction: Direction,
     mut left: Vec<Ending>,
     retold: Vec<Retold>,
-) -> Result<Vec<i64>, Fault> {
-    let mut untold = Vec::new();
+) -> Result<(), Fault> {
     for _ in 0..ROUNDS_MAX {
         if left.is_empty() {
-            return Ok(untold);
+            return Ok(());
         }
         tell_the_other(ctx, direction, &left).await?;
         // Before it is so: whoever finds a pair gone must find this as well.
@@ -51,9 +49,9 @@ pub(super) async fn settle(
             left.into_iter().partition(|ending| settled.stale.contains(&ending.settlement.job_id));
         let (lost, held): (Vec<Ending>, Vec<Ending>) =
             ended.into_iter().partition(|ending| settled.lost.contains(&ending.settlement.job_id));
-        untold.extend(lost.iter().map(|ending| ending.settlement.job_id));
         take_note(ctx, direction, &lost, &retold).await?;
         held.iter().for_each(|ending| count(ctx, ending));
+        held.iter().for_each(|ending| ctx.unanswered.forget(&ending.settlement.answered));
         outcomes(direction, &held).count(ctx);
         let over = held.iter().filter(|ending| ending.other_is_over);
         let obsolete: Vec<_> = over
@@ -64,7 +62,7 @@ pub(super) async fn settle(
             let commit = || Commit { obsolete: obsolete.clone(), ..Commit::default() };
             insist(ctx, || ctx.store.commit(ctx.id, commit(), ctx.now())).await?;
         }
-        left = again(ctx, direction, stale, &retold, &mut untold).await.map_err(storage)?;
+        left = again(ctx, direction, stale, &retold).await.map_err(storage)?;
     }
     // Their leases run out and are rescued; nothing is lost, some work is done twice.
     Err(Fault::transient(FaultCode::Conflict, "pairs kept moving while their deliveries were settled"))
@@ -115,13 +113,22 @@ async fn take_note(
 ) -> Result<(), Fault> {
     let told =
         lost.iter().filter_map(|lost| retold.iter().find(|told| told.job.id == lost.settlement.job_id));
+    let told: Vec<&Retold> = told.collect();
+    let is_none = |told: &&&Retold| told.arrived.is_none();
+    let answered: Vec<_> = told.iter().filter(is_none).flat_map(|told| told.answered(ctx)).collect();
+    if !answered.is_empty() {
+        let commit = || Commit { answered: answered.clone(), ..Commit::default() };
+        insist(ctx, || ctx.store.commit(ctx.id, commit(), ctx.now())).await?;
+        ctx.unanswered.forget(&answered);
+    }
     let arrived_for_planned = |told: &&Retold| told.arrived.is_some() && told.job.origin.is_planned();
-    for told in told.filter(arrived_for_planned).filter(|_| !planted(Bug::LostUnnoted)) {
+    for told in told.into_iter().filter(arrived_for_planned).filter(|_| !planted(Bug::LostUnnoted)) {
         for _ in 0..ROUNDS_MAX {
             let pair = now(ctx, direction, &told.job.key).await.map_err(storage)?;
-            let Ending { settlement, before, other, .. } = arrived(ctx, direction, Entry::new(pair), told);
+            let Ending { settlement, before, other, .. } = answering(ctx, direction, pair, told);
             let Some(pair) = &settlement.pair else { break };
-            let mut commit = Commit { history: settlement.history.clone(), ..Commit::default() };
+            let answered = settlement.answered.clone();
+            let mut commit = Commit { history: settlement.history.clone(), answered, ..Commit::default() };
             commit.jobs.extend(other);
             match settlement.transition {
                 Transition::Synced => commit.obsolete.push((direction, pair.key.clone())),
@@ -135,6 +142,7 @@ async fn take_note(
             }
             let stored = insist(ctx, || ctx.store.commit(ctx.id, commit.clone(), ctx.now())).await?;
             if stored.stale.is_empty() {
+                ctx.unanswered.forget(&settlement.answered);
                 count(ctx, &Ending { settlement, before, other: None, other_is_over: false, looked: None });
                 ctx.due.iter().for_each(tokio::sync::Notify::notify_one);
                 break;
@@ -142,6 +150,13 @@ async fn take_note(
         }
     }
     Ok(())
+}
+
+/// Tells what arrived on the pair as it is now, and that this answers it.
+fn answering(ctx: &LinkContext, direction: Direction, pair: Pair, told: &Retold) -> Ending {
+    let mut ending = arrived(ctx, direction, Entry::new(pair), told);
+    ending.settlement.answered.extend(told.answered(ctx));
+    ending
 }
 
 /// Reads a pair as it stands. One that was forgotten while its write was on its way was deleted at its source,
@@ -161,7 +176,6 @@ async fn again(
     direction: Direction,
     stale: Vec<Ending>,
     retold: &[Retold],
-    untold: &mut Vec<i64>,
 ) -> Result<Vec<Ending>, StoreError> {
     let mut fresh = Vec::with_capacity(stale.len());
     for Ending { settlement, before, .. } in stale {
@@ -169,9 +183,8 @@ async fn again(
         let pair = now(ctx, direction, &key).await?;
         let told = retold.iter().find(|retold| retold.job.id == settlement.job_id);
         fresh.push(match told {
-            Some(told) if told.arrived.is_some() => arrived(ctx, direction, Entry::new(pair), told),
-            _ => {
-                untold.push(settlement.job_id);
+            Some(told) if told.arrived.is_some() => answering(ctx, direction, pair, told),
+            told => {
                 let transition = match settlement.transition {
                     Transition::Retrying { .. } | Transition::Dead { .. } => settlement.transition,
                     // Whatever was concluded, the pair is another now: look at it again.
@@ -181,7 +194,10 @@ async fn again(
                     Transition::Snoozed { .. } => Vec::new(),
                     _ => settlement.history,
                 };
-                let settlement = Settlement { transition, pair: None, forget: false, history, ..settlement };
+                // What a look has taught is not stored: it has to look again.
+                let answered = told.map(|told| told.answered(ctx)).unwrap_or_default();
+                let settlement =
+                    Settlement { transition, pair: None, forget: false, history, answered, ..settlement };
                 Ending { settlement, before, other: None, other_is_over: false, looked: None }
             }
         });

@@ -8,6 +8,7 @@ use super::link::{LinkContext, at, lock};
 use super::page::Entry;
 use crate::engine::history::{self, Event, Failure, Resolution, Verdicts, What};
 use crate::engine::job::{Job, Origin};
+use crate::engine::plan::sent::{Effect, Sent};
 use crate::engine::plan::{self, Action, Pair, Pick};
 use crate::engine::record::{Direction, Image, Key, Meta, Record, RemoteId, Revision, Side, json_text};
 use crate::store::{NewJob, Transition};
@@ -110,6 +111,23 @@ pub fn decided(ctx: &LinkContext, entry: &mut Entry, had: Verdicts) {
         let told = event(ctx, &entry.pair.key, direction, &Try { run: &run, attempt: 0 }, what);
         entry.history.push(told);
     }
+}
+
+/// Tells of a write whose answer was lost and that stands at its destination, from the pair as it was before.
+pub fn recognised(ctx: &LinkContext, before: &Pair, sent: &Sent) -> Option<Event> {
+    let (from, to) = (sent.direction.from(), sent.direction.to());
+    let action = match &sent.effect {
+        Effect::Gone => Action::Delete,
+        Effect::Stands(image) => {
+            let values = image.clone().reshaped(ctx.rules.shape(to)).values;
+            if before.side(to).base.is_some() { Action::Update(values) } else { Action::Create(values) }
+        }
+    };
+    let made_from = sent.made_from.clone().map(|image| image.reshaped(ctx.rules.shape(from)));
+    let run = ctx.run(from);
+    let answer = Answer { id: None, revision: None, stored: None };
+    let tried = Try { run: &run, attempt: 1 };
+    written(ctx, before, sent.direction, &action, made_from.as_ref(), &answer, &tried)
 }
 
 /// Tells of a dead letter that a page gave birth to.

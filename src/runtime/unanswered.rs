@@ -1,22 +1,29 @@
 //! Writes whose answers are not known: remembered before they go out, and until they are answered.
 //!
 //! Invariant: no write of the planner goes out before what it is stands in the store, but for what is staged in a
-//! bulk load. Whatever stands there is looked at by the next job of its record before anything else is written.
+//! bulk load. Whatever stands there is looked at by the next job of its record before anything else is written,
+//! unless a page has shown it before; and it stands there until what the answer means is stored.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Mutex;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::link::{LinkContext, at, lock};
-use super::page::storage;
+use super::page::{Entry, storage};
 use super::presence::shift;
+use super::tell;
 use super::wanted::sync_job;
-use crate::engine::fault::Fault;
-use crate::engine::plan::sent::{self, Letter, Sent};
+use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::plan::sent::{self, Sent, Slip};
 use crate::engine::plan::{Action, Pair, Seen, Status, recognise};
 use crate::engine::record::{Direction, Image, Key, RemoteId, Side};
 use crate::planted::{Bug, planted};
-use crate::store::Commit;
+use crate::store::{Answered, Commit};
+
+/// How often they are read again because pairs move on.
+const ROUNDS_MAX: usize = 16;
+/// Writes that are taken up with one reading of the store.
+const TAKEN_UP_AT_ONCE: usize = 1000;
 
 /// What a link has sent and nobody has answered.
 #[derive(Default)]
@@ -28,80 +35,91 @@ pub struct Unanswered {
 
 #[derive(Default)]
 struct Open {
-    writes: HashMap<(Key, Direction), Write>,
-    /// Batches of which something was answered: the store holds more of them than is open.
-    touched: BTreeSet<i64>,
+    writes: [HashMap<Key, Write>; 2],
+    keys: HashMap<Answered, (Direction, Key)>,
 }
 
 struct Write {
     sent: Sent,
-    batch: i64,
+    /// What answers it, and every one before it that it took the place of.
+    by: Vec<Answered>,
+}
+
+impl Open {
+    fn of(&mut self, direction: Direction) -> &mut HashMap<Key, Write> {
+        let [a_to_b, b_to_a] = &mut self.writes;
+        match direction {
+            Direction::AToB => a_to_b,
+            Direction::BToA => b_to_a,
+        }
+    }
 }
 
 impl Unanswered {
+    fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
     /// Tells whether a write of this key in this direction is open.
     pub fn has(&self, key: &Key, direction: Direction) -> bool {
-        self.count.load(Ordering::Acquire) > 0
-            && lock(&self.open).writes.contains_key(&(key.clone(), direction))
+        !self.is_empty() && lock(&self.open).of(direction).contains_key(key)
+    }
+
+    /// Gives what is answered where the open write of this key is.
+    pub(super) fn by(&self, key: &Key, direction: Direction) -> Vec<Answered> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        lock(&self.open).of(direction).get(key).map(|write| write.by.clone()).unwrap_or_default()
     }
 
     /// Takes in what was sent. Of a record there is one at a time: before another goes out, a look has told
     /// what became of the first.
-    fn put(&self, batch: i64, sent: Vec<Sent>) {
-        self.change(|Open { writes, touched }| {
-            for sent in sent {
-                let place = (sent.key.clone(), sent.direction);
-                let earlier = writes.insert(place, Write { sent, batch });
-                touched.extend(earlier.map(|earlier| earlier.batch).filter(|earlier| *earlier != batch));
+    fn put(&self, batch: i64, sent: impl Iterator<Item = (u32, Sent)>) {
+        self.change(|open| {
+            for (place, sent) in sent {
+                let answered = Answered { batch, place: Some(place) };
+                let (direction, key) = (sent.direction, sent.key.clone());
+                let mut by = open.of(direction).remove(&key).map(|earlier| earlier.by).unwrap_or_default();
+                if !by.contains(&answered) {
+                    by.push(answered);
+                }
+                open.keys.insert(answered, (direction, key.clone()));
+                open.of(direction).insert(key, Write { sent, by });
             }
         });
     }
 
-    /// Forgets the writes of these keys.
-    fn forget(&self, keys: &[Key], direction: Direction) {
-        if self.count.load(Ordering::Acquire) == 0 {
+    /// Forgets writes whose answers are stored.
+    pub(super) fn forget(&self, answered: &[Answered]) {
+        if self.is_empty() || answered.is_empty() {
             return;
         }
-        self.change(|Open { writes, touched }| {
-            for key in keys {
-                touched.extend(writes.remove(&(key.clone(), direction)).map(|write| write.batch));
+        self.change(|open| {
+            for answer in answered {
+                let Some((direction, key)) = open.keys.remove(answer) else { continue };
+                let of_direction = open.of(direction);
+                if let Some(write) = of_direction.get_mut(&key) {
+                    write.by.retain(|by| by != answer);
+                    if write.by.is_empty() {
+                        of_direction.remove(&key);
+                    }
+                }
             }
         });
-    }
-
-    /// Forgets whole batches, whose answers are stored.
-    pub(super) fn forget_batches(&self, batches: &[i64]) {
-        if batches.is_empty() || self.count.load(Ordering::Acquire) == 0 {
-            return;
-        }
-        self.change(|Open { writes, touched }| {
-            writes.retain(|_, write| !batches.contains(&write.batch));
-            touched.retain(|batch| !batches.contains(batch));
-        });
-    }
-
-    /// Gives the batches that were touched, with what is left of each.
-    fn touched(&self) -> Vec<(i64, Option<Vec<u8>>)> {
-        let mut open = lock(&self.open);
-        let touched = std::mem::take(&mut open.touched);
-        let left = |batch: i64| -> Vec<Sent> {
-            let of_batch = open.writes.values().filter(|write| write.batch == batch);
-            of_batch.map(|write| write.sent.clone()).collect()
-        };
-        touched.into_iter().map(|batch| (batch, Letter::of(&left(batch)))).collect()
     }
 
     fn change(&self, change: impl FnOnce(&mut Open)) {
         let mut open = lock(&self.open);
         change(&mut open);
-        self.count.store(open.writes.len(), Ordering::Release);
+        self.count.store(open.keys.len(), Ordering::Release);
     }
 }
 
 /// A batch on its way, as the store remembers it.
 pub(super) struct OnItsWay {
     pub(super) batch: i64,
-    bytes: Vec<u8>,
+    slip: Arc<Vec<u8>>,
 }
 
 impl LinkContext {
@@ -109,86 +127,120 @@ impl LinkContext {
     ///
     /// # Errors
     /// They can't be remembered: they must not go out.
-    pub(super) async fn send<'w>(
+    pub(super) async fn remember<'w>(
         &self,
         direction: Direction,
         writes: impl Iterator<Item = (&'w Key, Option<&'w RemoteId>, Option<&'w Image>, &'w Action)>,
     ) -> Result<Option<OnItsWay>, Fault> {
-        let mut letter =
-            Letter::new(direction, self.rules.shape(direction.from()), self.rules.shape(direction.to()));
-        writes.for_each(|(key, id, made_from, action)| letter.add(key, id, made_from, action));
-        let Some(bytes) = letter.close().filter(|_| !planted(Bug::SentUnremembered)) else { return Ok(None) };
-        let batch = self.store.send(self.id, bytes.clone()).await.map_err(storage)?;
-        Ok(Some(OnItsWay { batch, bytes }))
+        let mut slip =
+            Slip::new(direction, self.rules.shape(direction.from()), self.rules.shape(direction.to()));
+        writes.for_each(|(key, id, made_from, action)| slip.add(key, id, made_from, action));
+        let Some((slip, writes)) = slip.close().filter(|_| !planted(Bug::SentUnremembered)) else {
+            return Ok(None);
+        };
+        let slip = Arc::new(slip);
+        let batch = self.store.remember(self.id, Arc::clone(&slip), writes).await.map_err(storage)?;
+        Ok(Some(OnItsWay { batch, slip }))
     }
 
-    /// Keeps a batch in mind whose answers are not all stored.
+    /// Keeps a batch in mind whose answers are not stored yet.
     pub(super) fn keep_in_mind(&self, sent: &OnItsWay) {
         // What we have just written can be read.
-        self.unanswered.put(sent.batch, sent::read(&sent.bytes).unwrap_or_default());
+        let writes = sent::read(&sent.slip).unwrap_or_default();
+        self.unanswered.put(sent.batch, (0..).zip(writes));
     }
 
-    /// The writes of these keys are answered, and what that means is stored.
-    pub(super) async fn answered(&self, direction: Direction, keys: &[Key]) -> Result<(), Fault> {
-        self.unanswered.forget(keys, direction);
-        for (batch, left) in self.unanswered.touched() {
-            self.store.answered(batch, left).await.map_err(storage)?;
-        }
-        Ok(())
-    }
-
-    /// Takes what a side shows for our own write, where it is one that nobody answered.
-    pub(super) fn recognise(&self, pair: &mut Pair) {
-        if self.unanswered.count.load(Ordering::Acquire) == 0 || planted(Bug::SentUnrecognised) {
+    /// Takes what a side shows for our own write, where it is one that nobody answered: that answers it.
+    pub(super) fn recognise(&self, entry: &mut Entry) {
+        if self.unanswered.is_empty() || planted(Bug::SentUnrecognised) {
             return;
         }
-        let open = lock(&self.unanswered.open);
+        let mut open = lock(&self.unanswered.open);
         for direction in Direction::BOTH {
-            if let Some(write) = open.writes.get(&(pair.key.clone(), direction))
-                && recognise(pair, &self.rules, &write.sent)
-            {
-                tracing::info!(event = "delivery.recognised", customer = %self.customer, link = %self.name,
-                    direction = direction.as_str(), key = %pair.key,
-                    "a write whose answer was lost stands at its destination");
+            let Some(Write { sent, by }) = open.of(direction).get(&entry.pair.key) else { continue };
+            let Some(before) = recognise(&mut entry.pair, &self.rules, sent) else { continue };
+            tracing::info!(event = "delivery.recognised", customer = %self.customer, link = %self.name,
+                direction = direction.as_str(), key = %entry.pair.key,
+                "a write whose answer was lost stands at its destination");
+            if !planted(Bug::SentKnownTwice) {
+                entry.answered.extend(by);
             }
+            entry.history.extend(tell::recognised(self, &before, sent));
         }
+    }
+
+    /// Tells whether a write of this record is open, and nothing that was learnt with this entry answers it.
+    pub(super) fn is_open(&self, entry: &Entry, direction: Direction) -> bool {
+        let by = self.unanswered.by(&entry.pair.key, direction);
+        by.iter().any(|by| !entry.answered.contains(by))
     }
 
     /// Takes up what an earlier process, or an earlier run of the link, has left unanswered. Each has a job
     /// that finds out, and a pair that says what is known of its source.
     pub(super) async fn take_up(&self) -> Result<(), Fault> {
         let mut left: Vec<Sent> = Vec::new();
-        for (batch, bytes) in self.store.unanswered(self.id).await.map_err(storage)? {
-            let Ok(sent) = sent::read(&bytes) else {
+        for remembered in self.store.unanswered(self.id).await.map_err(storage)? {
+            let Ok(sent) = sent::read(&remembered.slip) else {
                 tracing::error!(event = "sent.unreadable", customer = %self.customer, link = %self.name,
                     "the state holds a batch of writes that can't be read; it is forgotten");
-                self.store.answered(batch, None).await.map_err(storage)?;
+                let all = Answered { batch: remembered.batch, place: None };
+                let commit = Commit { answered: vec![all], ..Commit::default() };
+                self.store.commit(self.id, commit, self.now()).await.map_err(storage)?;
                 continue;
             };
-            left.extend(sent.iter().cloned());
-            self.unanswered.put(batch, sent);
+            let open = (0..).zip(sent).filter(|(place, _)| !remembered.answered.contains(place));
+            let open: Vec<(u32, Sent)> = open.collect();
+            left.extend(open.iter().map(|(_, sent)| sent.clone()));
+            self.unanswered.put(remembered.batch, open.into_iter());
         }
         for sent in left.chunks(TAKEN_UP_AT_ONCE) {
-            let keys = sent.iter().map(|sent| sent.key.clone()).collect();
-            let known = self.store.known(self.id, keys).await.map_err(storage)?;
-            let mut commit = Commit::default();
-            for (sent, known) in sent.iter().zip(known) {
-                let direction = sent.direction;
-                let stands = |pair: &Pair| {
-                    let status = pair.way(direction).status;
-                    // What ended otherwise stays so until there is news of it.
-                    !matches!(status, Status::None | Status::Synced | Status::SkippedByRule)
-                };
-                if self.rules.way(direction).is_none() || known.as_ref().is_some_and(stands) {
-                    continue;
-                }
-                commit.jobs.push(sync_job(self, direction, sent.key.clone(), self.now()));
-                let is_noted = commit.pairs.iter().any(|noted: &Pair| noted.key == sent.key);
-                commit.pairs.extend(self.as_noted(sent, known).filter(|_| !is_noted));
-            }
-            self.note(commit).await?;
+            self.note(sent).await?;
         }
         Ok(())
+    }
+
+    /// Makes jobs of what was sent, and pairs where there are none.
+    async fn note(&self, sent: &[Sent]) -> Result<(), Fault> {
+        for _ in 0..ROUNDS_MAX {
+            if self.is_noted(sent).await? {
+                return Ok(());
+            }
+        }
+        Err(Fault::transient(FaultCode::Conflict, "pairs kept moving while unanswered writes were taken up"))
+    }
+
+    /// The same, unless a pair has moved on meanwhile.
+    async fn is_noted(&self, sent: &[Sent]) -> Result<bool, Fault> {
+        let keys = sent.iter().map(|sent| sent.key.clone()).collect();
+        let known = self.store.known(self.id, keys).await.map_err(storage)?;
+        let mut commit = Commit::default();
+        let mut noted: Vec<(Key, Side)> = Vec::new();
+        for (sent, known) in sent.iter().zip(known) {
+            let direction = sent.direction;
+            let stands = |pair: &Pair| {
+                let status = pair.way(direction).status;
+                // What ended otherwise stays so until there is news of it.
+                !matches!(status, Status::None | Status::Synced | Status::SkippedByRule)
+            };
+            if self.rules.way(direction).is_none() || known.as_ref().is_some_and(stands) {
+                continue;
+            }
+            commit.jobs.push(sync_job(self, direction, sent.key.clone(), self.now()));
+            let is_noted = noted.iter().any(|(key, _)| *key == sent.key);
+            if let Some(pair) = self.as_noted(sent, known).filter(|_| !is_noted) {
+                noted.push((sent.key.clone(), direction.from()));
+                commit.pairs.push(pair);
+            }
+        }
+        if !commit.is_worth_storing() {
+            return Ok(true);
+        }
+        let committed = self.store.commit(self.id, commit, self.now()).await.map_err(storage)?;
+        if !committed.stale.is_empty() {
+            return Ok(false);
+        }
+        noted.iter().for_each(|(key, side)| shift(&mut lock(at(&self.presence, *side)), false, true, key));
+        Ok(true)
     }
 
     /// The pair as a page would have noted it that had been stored before its writes went out; `None` where
@@ -207,25 +259,4 @@ impl LinkContext {
         (way.status, way.queued_at) = (Status::Queued, Some(self.now()));
         Some(pair)
     }
-
-    /// Stores pairs of which only one side is known, and jobs.
-    async fn note(&self, commit: Commit) -> Result<(), Fault> {
-        if !commit.is_worth_storing() {
-            return Ok(());
-        }
-        let noted: Vec<(Key, Side)> = commit
-            .jobs
-            .iter()
-            .map(|job| (job.key.clone(), job.direction.from()))
-            .filter(|(key, _)| commit.pairs.iter().any(|pair| pair.key == *key))
-            .collect();
-        let committed = self.store.commit(self.id, commit, self.now()).await.map_err(storage)?;
-        for (key, side) in noted.iter().filter(|_| committed.stale.is_empty()) {
-            shift(&mut lock(at(&self.presence, *side)), false, true, key);
-        }
-        Ok(())
-    }
 }
-
-/// Writes that are taken up with one reading of the store.
-const TAKEN_UP_AT_ONCE: usize = 1000;

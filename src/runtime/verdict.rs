@@ -13,12 +13,12 @@ use super::tell::{self, Answer, image_text};
 use super::wanted::job_for;
 use crate::connectors::Outcome;
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
-use crate::engine::history::Event;
+use crate::engine::history::{Event, What};
 use crate::engine::job::{self, Ended, Job, JobError, JobNext, JobState, Origin};
 use crate::engine::plan::{Action, MadeFrom, Occasion, Projector, Status, Written, delivered};
-use crate::engine::record::{Direction, Image, Key, RemoteId, Revision};
+use crate::engine::record::{Direction, Image, Key, RemoteId, Revision, Side, Timestamp};
 use crate::planted::{Bug, planted};
-use crate::store::{NewJob, Settlement, Transition};
+use crate::store::{Answered, NewJob, Settlement, Transition};
 
 /// How long a direction rests after a fault that only a person can mend.
 pub(super) const FATAL_REST: Duration = Duration::from_secs(15);
@@ -44,6 +44,16 @@ pub(super) struct Ending {
     pub(super) other_is_over: bool,
     /// It tells no more than what a look at the destination has shown.
     pub(super) looked: Option<Key>,
+}
+
+impl Ending {
+    /// Says nothing of the pair: how it stands is not known better than before.
+    pub(super) fn unlearnt(mut self) -> Self {
+        (self.settlement.pair, self.settlement.forget, self.other) = (None, false, None);
+        self.settlement.answered.clear();
+        self.settlement.history.retain(|event| matches!(event.what, What::Failed(_) | What::Dead(_)));
+        self
+    }
 }
 
 pub(super) fn plan(ctx: &LinkContext, direction: Direction, entry: &mut Entry) -> Action {
@@ -104,6 +114,7 @@ pub(super) fn dead(ctx: &LinkContext, job: &Job, before: Before, error: JobError
         forget: false,
         history,
         reason: None,
+        answered: Vec::new(),
     };
     Ending { settlement, before, other: None, other_is_over: false, looked: None }
 }
@@ -146,14 +157,15 @@ pub(super) fn ending(
     let arrived = matches!(transition, Transition::Synced | Transition::Again { .. });
     // What the other direction sent may still be there: its own look has to tell.
     let other = job.direction.to().outward();
-    let forget = forget
-        && job.origin.is_planned()
-        && !(ctx.rules.way(other).is_some() && ctx.unanswered.has(&entry.pair.key, other));
-    let told = job.origin.is_planned() && (entry.pair.version > 0 || (arrived && !forget));
+    let forget =
+        forget && job.origin.is_planned() && !(ctx.rules.way(other).is_some() && ctx.is_open(&entry, other));
+    let is_worth_it = entry.pair.version > 0 || !entry.answered.is_empty() || (arrived && !forget);
+    let told = job.origin.is_planned() && is_worth_it;
     let forget = forget && told;
     if forget && !arrived {
         history.push(tell::forgotten(ctx, &entry));
     }
+    let answered = if told { std::mem::take(&mut entry.answered) } else { Vec::new() };
     let (other, other_is_over) =
         if told && !forget { for_the_other(ctx, job.direction, &entry) } else { (None, false) };
     let settlement = Settlement {
@@ -164,6 +176,7 @@ pub(super) fn ending(
         forget,
         history,
         reason: None,
+        answered,
     };
     Ending { settlement, before: entry.before, other, other_is_over, looked: None }
 }
@@ -194,8 +207,17 @@ pub(super) struct Retold {
     pub(super) action: Action,
     pub(super) made_from: Option<Image>,
     pub(super) arrived: Option<Arrived>,
+    /// Whether what was sent took effect is known: nobody has to look.
+    pub(super) is_answer: bool,
     /// The delivery as history tells it.
     pub(super) told: Option<Event>,
+}
+
+impl Retold {
+    /// Gives what is answered once this is stored.
+    pub(super) fn answered(&self, ctx: &LinkContext) -> Vec<Answered> {
+        if self.is_answer { ctx.unanswered.by(&self.job.key, self.job.direction) } else { Vec::new() }
+    }
 }
 
 #[derive(Clone)]
@@ -214,7 +236,8 @@ pub(super) fn conclude(
     rest: &mut Option<Duration>,
 ) -> (Ending, Retold) {
     let Parcel { job, mut entry, action, made_from } = parcel;
-    let mut retold = Retold { job: job.clone(), action, made_from, arrived: None, told: None };
+    let mut retold =
+        Retold { job: job.clone(), action, made_from, arrived: None, is_answer: false, told: None };
     let ending = match outcome {
         Outcome::Delivered { id, revision, stored } => {
             let stored = stored.and_then(|record| projector.project(record).ok()).map(|record| record.image);
@@ -253,17 +276,14 @@ pub(super) fn conclude(
                     FaultCode::Conflict,
                     "the destination says that the record moved, and shows it as we know it",
                 );
-                failed(ctx, &job, entry, (&fault, took), rest)
+                failed(ctx, &job, entry, direction.to(), (&fault, took), rest)
             }
         }
         Outcome::Failed(fault) if fault.is_stopping() => handed_back(ctx, &job, entry),
         Outcome::Failed(fault) => {
-            let mut ending = failed(ctx, &job, entry, (&fault, took), rest);
-            if !retold.action.is_write() {
-                // Only a look has failed: the pair stands as it stood.
-                (ending.settlement.pair, ending.other) = (None, None);
-            }
-            ending
+            let ending = failed(ctx, &job, entry, direction.to(), (&fault, took), rest);
+            // Where nothing was to be written, only a look has failed.
+            if retold.action.is_write() { ending } else { ending.unlearnt() }
         }
     };
     (ending, retold)
@@ -320,16 +340,35 @@ pub(super) fn handed_back(ctx: &LinkContext, job: &Job, entry: Entry) -> Ending 
     ending_of(ctx, job, Transition::Snoozed { due_at: ctx.now() }, entry)
 }
 
+/// Ends an attempt whose source could not be looked at: nothing else of its batch waits for that, and how its pair
+/// stands is not known better than before.
+pub(super) fn source_away(
+    ctx: &LinkContext,
+    job: &Job,
+    entry: Entry,
+    fault: &Fault,
+    began: Timestamp,
+) -> Ending {
+    let took = ctx.now().since(began);
+    if fault.is_stopping() {
+        return handed_back(ctx, job, entry).unlearnt();
+    }
+    failed(ctx, job, entry, job.direction.from(), (fault, took), &mut None).unlearnt()
+}
+
+/// Ends an attempt that failed at a side: usually that which is written to, which then may rest as a whole.
 pub(super) fn failed(
     ctx: &LinkContext,
     job: &Job,
     mut entry: Entry,
+    side: Side,
     (fault, took): (&Fault, Duration),
     rest: &mut Option<Duration>,
 ) -> Ending {
     let (direction, now) = (job.direction, ctx.now());
     ctx.view.last_failure.store(now.0, Ordering::Relaxed);
-    let end = ctx.end(direction.to());
+    let end = ctx.end(side);
+    let is_written_to = side == direction.to();
     let ended = end.outage(fault, now).map_or(Ended::Failed(fault), |until| Ended::Outage { until });
     let next = job::settle(job, ended, &end.retry, now);
     let mut reason = None;
@@ -339,7 +378,8 @@ pub(super) fn failed(
         }
         JobNext::Snoozed { due_at } => {
             // The whole destination asks for patience: the other jobs wait as well.
-            *rest = Some(due_at.since(now).min(REST_MAX).max(rest.unwrap_or_default()));
+            let asked = due_at.since(now).min(REST_MAX);
+            *rest = if is_written_to { Some(asked.max(rest.unwrap_or_default())) } else { *rest };
             reason = Some(JobError { code: fault.code, message: fault.to_string() });
             (Transition::Snoozed { due_at }, Status::Queued, "job.snoozed")
         }
@@ -349,7 +389,7 @@ pub(super) fn failed(
             (Transition::Dead { error, payload }, Status::Dead, "job.dead")
         }
         JobNext::PauseStream { due_at, .. } => {
-            *rest = Some(FATAL_REST);
+            *rest = if is_written_to { Some(FATAL_REST) } else { *rest };
             reason = Some(JobError { code: fault.code, message: fault.to_string() });
             (Transition::Snoozed { due_at: due_at.min(now.plus(FATAL_REST)) }, Status::Queued, "job.paused")
         }
@@ -365,7 +405,7 @@ pub(super) fn failed(
     way.status = status;
     way.attempts = job.attempts;
     way.error = Some(fault.to_string());
-    if fault.kind == FaultKind::Fatal {
+    if fault.kind == FaultKind::Fatal && is_written_to {
         ctx.trouble_writing(direction, Some(fault.to_string()));
     }
     let mut ending = ending_of(ctx, job, transition, entry);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::asked;
 use super::claims::Claims;
+use super::doubt::{self, is_in_doubt};
 use super::inline::observe_there;
 use super::link::{LinkContext, along};
 use super::look;
@@ -18,11 +19,11 @@ use super::revive;
 use super::send::send;
 use super::settle::settle;
 use super::verdict::{
-    Ending, FATAL_REST, Parcel, conclude, dead, ending_of, exhausted, fence, handed_back, no_write, plan,
+    Ending, FATAL_REST, Parcel, conclude, dead, exhausted, fence, handed_back, no_write, plan,
 };
 use crate::connectors::{Call, Class, Outcome, Wanted};
 use crate::engine::fault::Fault;
-use crate::engine::job::{self, Job, JobNext, Origin};
+use crate::engine::job::{self, JobNext, Origin};
 use crate::engine::plan::{Action, Pair, Projector};
 use crate::engine::record::{Direction, Key};
 use crate::planted::{Bug, planted};
@@ -131,8 +132,7 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
     let mut settlements: Vec<Ending> = others.into_iter().map(|leased| put_off(ctx, leased)).collect();
     let (guard, leased) = if leased.iter().any(|leased| leased.job.origin == Origin::Asked) {
         drop(guard);
-        let leased =
-            claims.keep(ctx, asked::look(ctx, direction, leased, &mut settlements, (&call, &mut rest))).await;
+        let leased = claims.keep(ctx, asked::look(ctx, direction, leased, &mut settlements, &call)).await;
         let guard = along(&ctx.delivery, direction).lock().await;
         (guard, asked::refresh(ctx, leased).await?)
     } else if ctx.busy.freed() != freed {
@@ -155,23 +155,24 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
     if !parcels.is_empty() {
         meter::attempted(ctx, direction, took);
     }
-    // What somebody pushes says nothing of what the planner has sent.
-    let definite = parcels.iter().zip(&outcomes).filter(|(parcel, outcome)| {
-        went_out && parcel.job.origin.is_planned() && !outcome.may_have_happened()
-    });
-    let mut answered: Vec<Key> = definite.map(|(parcel, _)| parcel.entry.pair.key.clone()).collect();
-    let looked: Vec<(i64, Key)> = settlements.iter().filter_map(looked_at).collect();
+    for ending in &mut settlements {
+        // A look has told what became of what went out before.
+        let by = looked_at(ending).map(|key| ctx.unanswered.by(key, direction)).unwrap_or_default();
+        ending.settlement.answered.extend(by);
+    }
     let mut projector = Projector::new(&ctx.rules, direction.to());
     let mut retold = Vec::new();
     for (parcel, outcome) in parcels.into_iter().zip(outcomes) {
-        let (ending, again) = conclude(ctx, direction, parcel, (outcome, took), &mut projector, &mut rest);
+        // What somebody pushes says nothing of what the planner has sent.
+        let is_answer = went_out && parcel.job.origin.is_planned() && !outcome.may_have_happened();
+        let (mut ending, mut again) =
+            conclude(ctx, direction, parcel, (outcome, took), &mut projector, &mut rest);
+        again.is_answer = is_answer;
+        ending.settlement.answered.extend(again.answered(ctx));
         retold.push(again);
         settlements.push(ending);
     }
-    let untold = settle(ctx, direction, settlements, retold).await?;
-    // What a look taught and was not stored has to be learnt again.
-    answered.extend(looked.into_iter().filter(|(id, _)| !untold.contains(id)).map(|(_, key)| key));
-    ctx.answered(direction, &answered).await?;
+    settle(ctx, direction, settlements, retold).await?;
     drop(hold);
     drop(guard);
     Ok(rest)
@@ -200,6 +201,7 @@ fn put_off(ctx: &LinkContext, Leased { job, pair }: Leased) -> Ending {
         forget: false,
         history: Vec::new(),
         reason: None,
+        answered: Vec::new(),
     };
     Ending { settlement, before, other: None, other_is_over: false, looked: None }
 }
@@ -217,14 +219,17 @@ impl Tried {
         let outcomes = parcels.iter().map(|_| Outcome::Failed(fault.clone())).collect();
         Self { outcomes, parcels, went_out: false }
     }
+
+    fn nothing() -> Self {
+        Self { outcomes: Vec::new(), parcels: Vec::new(), went_out: false }
+    }
 }
 
-/// Gives the job and the key of what ended with a look: nothing that went out before is open any more.
-fn looked_at(ending: &Ending) -> Option<(i64, Key)> {
+/// Gives the key of what ended with a look: nothing that went out before is open any more.
+fn looked_at(ending: &Ending) -> Option<&Key> {
     let is_over = matches!(ending.settlement.transition, Transition::Obsolete | Transition::Conflict { .. });
-    let of_pair = || ending.settlement.pair.as_ref().filter(|_| is_over).map(|pair| pair.key.clone());
-    let key = ending.looked.clone().or_else(of_pair)?;
-    Some((ending.settlement.job_id, key))
+    let of_pair = ending.settlement.pair.as_ref().filter(|_| is_over).map(|pair| &pair.key);
+    ending.looked.as_ref().or(of_pair)
 }
 
 /// Looks, and sends what is still to be written.
@@ -236,54 +241,33 @@ async fn deliver(
     settlements: &mut Vec<Ending>,
     call: &Call,
 ) -> Tried {
-    let looked = match look_first(ctx, direction, parcels, settlements, call).await {
-        Ok(parcels) => revive::check(ctx, direction, parcels, settlements, call).await,
-        unseen => unseen,
+    let parcels = match look_first(ctx, direction, parcels, settlements, call).await {
+        Ok(parcels) => parcels,
+        Err((fault, parcels)) => return Tried::failed(&fault, parcels),
     };
-    match looked {
-        Ok(parcels) => {
-            let (doubtful, parcels): (Vec<Parcel>, Vec<Parcel>) =
-                parcels.into_iter().partition(|parcel| is_in_doubt(ctx, direction, &parcel.job));
-            settlements.extend(doubtful.into_iter().map(|parcel| learnt(ctx, parcel)));
-            let parcels = claims.held(ctx, parcels).await;
-            let planned = parcels.iter().filter(|parcel| parcel.job.origin.is_planned());
-            let writes = planned.map(|parcel| {
-                let pair = &parcel.entry.pair;
-                let id = pair.side(direction.from()).id.as_ref();
-                (&pair.key, id, parcel.made_from.as_ref(), &parcel.action)
-            });
-            let sent = match ctx.send(direction, writes).await {
-                Ok(sent) => sent,
-                Err(fault) => {
-                    // What is not remembered does not go out: nothing was tried, and nothing is counted.
-                    ctx.trouble_writing(direction, Some(fault.to_string()));
-                    settlements.extend(
-                        parcels.into_iter().map(|parcel| handed_back(ctx, &parcel.job, parcel.entry)),
-                    );
-                    return Tried::failed(&fault, Vec::new());
-                }
-            };
-            sent.iter().for_each(|sent| ctx.keep_in_mind(sent));
-            let outcomes = send(ctx, direction, &parcels, claims, call).await;
-            let sent = (outcomes, parcels);
-            let (outcomes, parcels) = push_again(ctx, direction, sent, claims, settlements, call).await;
-            Tried { outcomes, parcels, went_out: true }
+    let parcels = doubt::resolve(ctx, direction, parcels, settlements, call).await;
+    let parcels = revive::check(ctx, direction, parcels, settlements, call).await;
+    let parcels = claims.held(ctx, parcels).await;
+    let planned = parcels.iter().filter(|parcel| parcel.job.origin.is_planned());
+    let writes = planned.map(|parcel| {
+        let pair = &parcel.entry.pair;
+        let id = pair.side(direction.from()).id.as_ref();
+        (&pair.key, id, parcel.made_from.as_ref(), &parcel.action)
+    });
+    match ctx.remember(direction, writes).await {
+        Ok(sent) => sent.iter().for_each(|sent| ctx.keep_in_mind(sent)),
+        Err(fault) => {
+            // What is not remembered does not go out: nothing was tried, and nothing is counted.
+            ctx.trouble_writing(direction, Some(fault.to_string()));
+            let back = parcels.into_iter().map(|parcel| handed_back(ctx, &parcel.job, parcel.entry));
+            settlements.extend(back);
+            return Tried::nothing();
         }
-        Err((fault, parcels)) => Tried::failed(&fault, parcels),
     }
-}
-
-/// Tells whether the planner has sent a write of this job's record and nobody has answered.
-pub(super) fn is_in_doubt(ctx: &LinkContext, direction: Direction, job: &Job) -> bool {
-    job.origin.is_planned() && ctx.unanswered.has(&job.key, direction)
-}
-
-/// Stores what a look has taught of a write in doubt before anything else is written: what goes out next is
-/// made from what the store knows.
-fn learnt(ctx: &LinkContext, parcel: Parcel) -> Ending {
-    let looked = Some(parcel.job.key.clone());
-    let again = Transition::Snoozed { due_at: ctx.now() };
-    Ending { looked, ..ending_of(ctx, &parcel.job, again, parcel.entry) }
+    let outcomes = send(ctx, direction, &parcels, claims, call).await;
+    let (outcomes, parcels) =
+        push_again(ctx, direction, (outcomes, parcels), claims, settlements, call).await;
+    Tried { outcomes, parcels, went_out: true }
 }
 
 /// Plans a claimed job anew from its pair.

@@ -9,9 +9,11 @@ mod looks;
 pub mod memory;
 mod moves;
 mod once;
+mod remembered;
 pub mod sqlite;
 mod tries;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +22,7 @@ pub use self::counts::{Counters, Depth};
 pub use self::filters::{HistoryFilter, JobFilter};
 pub use self::looks::{Known, Looks};
 pub use self::once::Once;
+pub use self::remembered::{Answered, Remembered};
 use crate::engine::history::Event;
 use crate::engine::job::{Attempt, Job, JobError, JobState, Origin};
 use crate::engine::plan::Pair;
@@ -147,8 +150,8 @@ pub struct Commit {
     pub load: Option<LoadId>,
     /// What happened to these pairs, in order.
     pub history: Vec<Event>,
-    /// Writes that are answered by this: [`Store::send`] gave these numbers.
-    pub answered: Vec<i64>,
+    /// Writes that are answered by this.
+    pub answered: Vec<Answered>,
     /// The numbers of the jobs are kept under this name.
     pub once: Option<Once>,
 }
@@ -242,6 +245,8 @@ pub struct Settlement {
     pub history: Vec<Event>,
     /// Why it was snoozed, for whoever asks for the attempt; one without a reason is not remembered.
     pub reason: Option<JobError>,
+    /// Writes that are answered by this; only where the settlement holds.
+    pub answered: Vec<Answered>,
 }
 
 /// What became of work that somebody asked for.
@@ -360,12 +365,11 @@ pub trait Store: Send + Sync {
     async fn count_pairs(&self, link: LinkId) -> Result<u64, StoreError>;
 
     // Writes whose answers are not known.
-    /// Remembers a batch of writes before it goes out, in a form of the caller's; gives its number.
-    async fn send(&self, link: LinkId, batch: Vec<u8>) -> Result<i64, StoreError>;
-    /// Lays down what is left of a batch; `None` where all of it is answered, and what that means is stored.
-    async fn answered(&self, number: i64, left: Option<Vec<u8>>) -> Result<(), StoreError>;
-    /// Lists the batches of a link that are not answered, oldest first.
-    async fn unanswered(&self, link: LinkId) -> Result<Vec<(i64, Vec<u8>)>, StoreError>;
+    /// Remembers a batch of so many writes before it goes out, in a form of the caller's; gives its number, which
+    /// none had before.
+    async fn remember(&self, link: LinkId, slip: Arc<Vec<u8>>, writes: u32) -> Result<i64, StoreError>;
+    /// Lists the batches of a link that are not all answered, oldest first.
+    async fn unanswered(&self, link: LinkId) -> Result<Vec<Remembered>, StoreError>;
 
     // Bulk loads.
     /// Begins a bulk load of one direction's destination.

@@ -147,6 +147,7 @@ pub(crate) fn end(leased: &Leased, transition: Transition) -> Settlement {
         forget: false,
         history: Vec::new(),
         reason: None,
+        answered: Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use record_sync::connectors::Write;
 use record_sync::engine::record::{Side, Value};
 
-use crate::ledger::{is_token, plain};
+use crate::ledger::{What, is_token, plain};
 use crate::setup::FIELDS;
 use crate::world::{State, is_poison, shown, word};
 
@@ -226,7 +226,7 @@ impl State {
         for (field, value) in given {
             values[field] = self.bring(side, key, field, value, None, names).0;
         }
-        self.works_over(side, key);
+        self.works_over(side, key, What::Insert);
         self.ledger(key).insert(side, &values, now);
         // Nothing tells by itself whether an empty record was seen at the other side.
         self.ledger(key).unsure |= !values.iter().any(is_token);

@@ -59,7 +59,7 @@ pub struct Ledger {
     pub fuzzy: bool,
     /// A system stored something else than was sent and did not say so: read back, it looks like an edit.
     pub echoes: bool,
-    /// Somebody worked over a write of ours that we may not know of.
+    /// Somebody made or deleted the record over a write of ours that we may not know of.
     pub unsure: bool,
     /// The same for single fields, which may show anything that was ever written.
     pub blurred: [bool; FIELDS.len()],
@@ -239,9 +239,10 @@ impl Ledger {
         !graves.is_empty()
     }
 
-    /// Tells whether somebody worked on the record at `side` after this moment.
-    pub fn worked_on(&self, side: Side, after: i64) -> bool {
-        self.events.iter().any(|event| event.side == Some(side) && event.at >= after)
+    /// Lists what people did to the record at `side` from this moment on.
+    pub fn done_at(&self, side: Side, since: i64) -> impl Iterator<Item = What> + '_ {
+        let is_meant = move |event: &&Event| event.side == Some(side) && event.at >= since;
+        self.events.iter().filter(is_meant).map(|event| event.what)
     }
 
     /// Tells whether somebody deleted the record at `side`.

@@ -7,6 +7,7 @@ use record_sync::connectors::{Delivery, Outcome, Write};
 use record_sync::engine::record::{Key, Meta, Record, Schema, Side, Timestamp, Value};
 
 use crate::breaker::Breaker;
+use crate::doubt::Wrote;
 use crate::layout::Layout;
 use crate::ledger::plain;
 use crate::setup::{FIELDS, Nature};
@@ -249,6 +250,7 @@ impl State {
         let mut values = [const { Value::Null }; FIELDS.len()];
         let mut echoed = [false; FIELDS.len()];
         let mut altered = false;
+        let carried = [true; FIELDS.len()];
         for (field, value) in given {
             self.known_value(side, key, field, &value);
             self.ledger(key).written(side, field, None, &value);
@@ -257,7 +259,7 @@ impl State {
             altered |= values[field] != sent;
         }
         self.note(|| format!("    {} creates k{key} {}", side.as_str(), shown(&values)));
-        self.wrote(side, key, altered);
+        self.wrote(Wrote { side, key, carried, altered });
         let id = self.system(side).insert(key, values, now, 0);
         if let Some(row) = self.system(side).rows.get_mut(&id) {
             row.ours = true;
@@ -273,6 +275,7 @@ impl State {
             self.ledger(row.key).raced(side, looked);
         }
         let (mut idle, mut altered) = (true, false);
+        let mut carried = [false; FIELDS.len()];
         let mut words = Vec::new();
         for (field, value) in given {
             self.known_value(side, row.key, field, &value);
@@ -280,6 +283,7 @@ impl State {
             let sent = value.clone();
             let (value, untold) = self.stored(side, row.key, field, value);
             altered |= value != sent;
+            carried[field] = true;
             idle &= plain(&value) == plain(&row.values[field]);
             if self.trace.is_some() {
                 words.push(format!(
@@ -295,7 +299,7 @@ impl State {
             }
         }
         self.note(|| format!("    {} updates k{}: {}", side.as_str(), row.key, words.join(", ")));
-        self.wrote(side, row.key, altered);
+        self.wrote(Wrote { side, key: row.key, carried, altered });
         self.figures.idle_writes += u64::from(idle);
         self.told(side, row.id)
     }
@@ -312,7 +316,7 @@ impl State {
         if !self.ledger(key).deleted(side) && !taken_back {
             self.violated("delete_invented", format!("k{key} at {} was deleted by nobody", side.as_str()));
         }
-        self.wrote(side, key, false);
+        self.wrote(Wrote { side, key, carried: [true; FIELDS.len()], altered: false });
         self.system(side).remove(row.id, now);
         Outcome::Delivered { id: None, revision: None, stored: None }
     }

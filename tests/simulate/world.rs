@@ -13,11 +13,11 @@ use tokio::sync::Notify;
 
 use crate::asks::Promises;
 use crate::chance::Chance;
-use crate::doubt::Doubts;
+use crate::doubt::{Doubts, Wrote};
 use crate::handed::Pushes;
 use crate::layout::Reshape;
 use crate::leases::Losses;
-use crate::ledger::{Ledger, plain};
+use crate::ledger::{Ledger, What, plain};
 use crate::setup::{FIELDS, KEYS, Rules, Setup};
 use crate::steps::Fill;
 use crate::system::{Row, Sys};
@@ -44,6 +44,9 @@ pub struct Figures {
     pub idle_writes: u64,
     pub quiet_points: u64,
     pub awaits: u64,
+    /// Records and fields that are not judged, because somebody worked over a write that we may not know of.
+    pub unsure_records: u64,
+    pub unsure_fields: u64,
 }
 
 impl std::ops::AddAssign for Figures {
@@ -60,6 +63,8 @@ impl std::ops::AddAssign for Figures {
         self.idle_writes += more.idle_writes;
         self.quiet_points += more.quiet_points;
         self.awaits += more.awaits;
+        self.unsure_records += more.unsure_records;
+        self.unsure_fields += more.unsure_fields;
     }
 }
 
@@ -259,8 +264,8 @@ impl State {
     }
 
     /// We wrote a record.
-    pub fn wrote(&mut self, side: Side, key: u8, altered: bool) {
-        self.in_doubt_if_we_die(side, key, altered);
+    pub fn wrote(&mut self, wrote: Wrote) {
+        self.in_doubt_if_we_die(wrote);
         self.counts_write();
     }
 
@@ -348,7 +353,7 @@ impl State {
             values[usize::from(gone)] = Value::Null;
         }
         let late = self.lateness(side);
-        self.works_over(side, key);
+        self.works_over(side, key, What::Insert);
         self.ledger(key).insert(side, &values, now);
         self.note(|| format!("{} inserts k{key} {}", side.as_str(), shown(&values)));
         self.figures.inserts += 1;
@@ -406,7 +411,8 @@ impl State {
     pub fn works(&mut self, side: Side, row: &Row, field: usize, value: &Value) {
         let now = self.now();
         let echoed = row.echoed;
-        self.works_over(side, row.key);
+        let edited = What::Edit(u8::try_from(field).expect("a few fields"));
+        self.works_over(side, row.key, edited);
         let ledger = self.ledger(row.key);
         if echoed.contains(&true) {
             // From now on the revision does not tell our echo from the edit of somebody.
@@ -420,7 +426,7 @@ impl State {
     pub fn delete(&mut self, side: Side, key: u8) {
         let now = self.now();
         let Some(id) = self.system(side).by_key(key).map(|row| row.id) else { return };
-        self.works_over(side, key);
+        self.works_over(side, key, What::Delete);
         self.ledger(key).delete(side, now);
         self.note(|| format!("{} deletes k{key}", side.as_str()));
         self.figures.deletes += 1;

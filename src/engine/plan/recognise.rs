@@ -1,8 +1,9 @@
 //! What stands at the destination because we wrote it, although nobody told us so.
 //!
-//! Invariant: a field is taken for ours only where it shows what was sent and not what both sides agreed on
-//! before. Who edits the source after a write went out edits what that write said; so nothing that was made
-//! there can lose against our own echo.
+//! Invariant: a write is taken for carried out only where a field shows what it said and not what both sides
+//! agreed on before. Whatever of it shows neither was then edited over it: by somebody who saw it, because a write
+//! arrives as a whole. Who edits the source after it went out edits what it said; so nothing that was made there
+//! can lose against our own echo.
 
 use std::sync::Arc;
 
@@ -10,12 +11,21 @@ use super::deliver::{nothing_known, put, settle_seen, stands_apart};
 use super::observe::reshape;
 use super::sent::{Effect, Sent};
 use super::{Pair, Seen, SideState};
-use crate::engine::record::{Image, Schema, Value};
+use crate::engine::record::{Image, Schema, Side, Value};
 use crate::engine::rules::LinkRules;
 
-/// Lays a write whose answer is not known beside what the destination shows; where it was carried out, the
-/// bases move as if it had been confirmed. Tells whether that was so.
-pub fn recognise(pair: &mut Pair, rules: &LinkRules, sent: &Sent) -> bool {
+/// Lays a write whose answer is not known beside what the destination shows. Where it was carried out, the
+/// bases move as if it had been confirmed, and what comes back is the pair as it was when the write went out, as
+/// far as that is known.
+pub fn recognise(pair: &mut Pair, rules: &LinkRules, sent: &Sent) -> Option<Pair> {
+    Side::BOTH.into_iter().for_each(|side| reshape(pair, side, rules.shape(side)));
+    let mut before = pair.clone();
+    let state = before.side_mut(sent.direction.to());
+    state.seen = if state.base.is_some() { Seen::AsBase } else { Seen::Never };
+    is_carried_out(pair, rules, sent).then_some(before)
+}
+
+fn is_carried_out(pair: &mut Pair, rules: &LinkRules, sent: &Sent) -> bool {
     let (from, to) = (sent.direction.from(), sent.direction.to());
     match &sent.effect {
         Effect::Gone => {
@@ -31,8 +41,6 @@ pub fn recognise(pair: &mut Pair, rules: &LinkRules, sent: &Sent) -> bool {
             true
         }
         Effect::Stands(written) => {
-            reshape(pair, from, rules.shape(from));
-            reshape(pair, to, rules.shape(to));
             let written = written.clone().reshaped(rules.shape(to));
             let Some(moved) = moved(pair.side(to), &written, rules.key(to)) else { return false };
             let made_from = sent.made_from.clone().map(|image| image.reshaped(rules.shape(from)));

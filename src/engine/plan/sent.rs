@@ -41,17 +41,17 @@ const IS_GONE: u8 = 2;
 const AS_SOURCE: u8 = 4;
 const HAS_ID: u8 = 8;
 
-/// Lays the writes of one batch down as bytes, which name both shapes once.
+/// The slip that says what a batch holds: its writes as bytes, which name both shapes once.
 #[derive(Debug)]
-pub struct Letter {
+pub struct Slip {
     bytes: Vec<u8>,
     /// Where an entry's parts are made before it is known how long they are.
     part: Vec<u8>,
     shapes: [Arc<Schema>; 2],
-    is_empty: bool,
+    writes: u32,
 }
 
-impl Letter {
+impl Slip {
     /// Begins with the shapes of the source and of the destination.
     pub fn new(direction: Direction, from: &Arc<Schema>, to: &Arc<Schema>) -> Self {
         let mut bytes = vec![FORM, direction as u8];
@@ -60,28 +60,7 @@ impl Letter {
             put(&mut bytes, serde_json::json!(names).to_string().as_bytes());
         }
         let shapes = [Arc::clone(from), Arc::clone(to)];
-        Self { bytes, part: Vec::new(), shapes, is_empty: true }
-    }
-
-    /// Lays down again what is left of a batch; `None` where that is nothing.
-    pub fn of(left: &[Sent]) -> Option<Vec<u8>> {
-        let direction = left.first()?.direction;
-        let nothing = || Schema::new::<&str>([]);
-        let stands = |sent: &Sent| match &sent.effect {
-            Effect::Stands(image) => Some(Arc::clone(&image.shape)),
-            Effect::Gone => None,
-        };
-        let from = left.iter().find_map(|sent| sent.made_from.as_ref().map(|image| Arc::clone(&image.shape)));
-        let to = left.iter().find_map(stands);
-        let mut letter = Self::new(direction, &from.unwrap_or_else(nothing), &to.unwrap_or_else(nothing));
-        for Sent { key, id, made_from, effect, .. } in left {
-            let values = match effect {
-                Effect::Stands(image) => Some(image.values.as_slice()),
-                Effect::Gone => None,
-            };
-            letter.put(key, id.as_ref(), made_from.as_ref(), values);
-        }
-        letter.close()
+        Self { bytes, part: Vec::new(), shapes, writes: 0 }
     }
 
     /// Adds a write; what is none is left out.
@@ -94,7 +73,7 @@ impl Letter {
     }
 
     fn put(&mut self, key: &Key, id: Option<&RemoteId>, made_from: Option<&Image>, values: Option<&[Value]>) {
-        self.is_empty = false;
+        self.writes += 1;
         let Self { bytes, part, shapes: [from, to], .. } = self;
         put(bytes, key.as_bytes());
         let flags_at = bytes.len();
@@ -132,13 +111,13 @@ impl Letter {
         }
     }
 
-    /// Returns the bytes; `None` where nothing was added.
-    pub fn close(self) -> Option<Vec<u8>> {
-        (!self.is_empty).then_some(self.bytes)
+    /// Returns the bytes and how many writes they tell; `None` where nothing was added.
+    pub fn close(self) -> Option<(Vec<u8>, u32)> {
+        (self.writes > 0).then_some((self.bytes, self.writes))
     }
 }
 
-/// Reads what a [`Letter`] says.
+/// Reads what a [`Slip`] says, in the order in which it was added.
 pub fn read(bytes: &[u8]) -> Result<Vec<Sent>, Unreadable> {
     let mut rest = bytes;
     let direction = match take_bytes(&mut rest, 2)? {
@@ -207,14 +186,15 @@ mod tests {
         };
         let source = image(&from, "t1");
         let partly = vec![Value::Absent, Value::text("T1")];
-        let mut letter = Letter::new(Direction::BToA, &from, &to);
+        let mut slip = Slip::new(Direction::BToA, &from, &to);
         let id = RemoteId::from("17");
-        letter.add(&key("made"), Some(&id), Some(&source), &Action::Create(source.values.clone()));
-        letter.add(&key("changed"), None, Some(&source), &Action::Update(partly.clone()));
-        letter.add(&key("archived"), None, None, &Action::Update(partly.clone()));
-        letter.add(&key("deleted"), None, None, &Action::Delete);
-        letter.add(&key("nothing"), None, None, &Action::Nothing(crate::engine::plan::Why::Agreed));
-        let bytes = letter.close().unwrap();
+        slip.add(&key("made"), Some(&id), Some(&source), &Action::Create(source.values.clone()));
+        slip.add(&key("changed"), None, Some(&source), &Action::Update(partly.clone()));
+        slip.add(&key("archived"), None, None, &Action::Update(partly.clone()));
+        slip.add(&key("deleted"), None, None, &Action::Delete);
+        slip.add(&key("nothing"), None, None, &Action::Nothing(crate::engine::plan::Why::Agreed));
+        let (bytes, writes) = slip.close().unwrap();
+        assert_eq!(writes, 4);
         let partly = Effect::Stands(Image { shape: Arc::clone(&to), values: partly });
         let expected = [
             ("made", Some(&source), Effect::Stands(image(&to, "t1"))),
@@ -230,13 +210,10 @@ mod tests {
             effect,
         });
         assert_eq!(read(&bytes), Ok(expected.to_vec()));
-        assert_eq!(Letter::of(&expected), Some(bytes.clone()), "laid down again");
-        let left = &expected[2..];
-        assert_eq!(read(&Letter::of(left).unwrap()), Ok(left.to_vec()), "what is left of it");
         for cut in 0..bytes.len() {
             // A cut between two entries tells the earlier ones.
             assert!(read(&bytes[..cut]).is_ok_and(|sent| sent.len() < 4) || read(&bytes[..cut]).is_err());
         }
-        assert_eq!(Letter::new(Direction::AToB, &from, &to).close(), None, "nothing to remember");
+        assert_eq!(Slip::new(Direction::AToB, &from, &to).close(), None, "nothing to remember");
     }
 }

@@ -6,7 +6,8 @@
 
 mod state;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
@@ -14,8 +15,8 @@ use self::state::State;
 use super::moves::Row;
 use super::{
     Commit, Committed, Counters, Depth, ENDED_KEPT, Enqueued, HistoryFilter, JobFilter, LeaseRequest, Leased,
-    LinkId, LinkState, LinkWord, LoadId, NewJob, Once, Recorded, Retried, RulesVersion, Settled, Settlement,
-    Store, StoreError,
+    LinkId, LinkState, LinkWord, LoadId, NewJob, Once, Recorded, Remembered, Retried, RulesVersion, Settled,
+    Settlement, Store, StoreError,
 };
 use crate::engine::job::{Attempt, Job, JobState};
 use crate::engine::plan::Pair;
@@ -170,32 +171,20 @@ impl Store for MemoryStore {
         Ok(rescued)
     }
 
-    async fn send(&self, link: LinkId, batch: Vec<u8>) -> Result<i64, StoreError> {
+    async fn remember(&self, link: LinkId, slip: Arc<Vec<u8>>, writes: u32) -> Result<i64, StoreError> {
         let mut state = self.state();
         state.link(link)?;
         state.batches_made += 1;
-        let number = state.batches_made;
-        state.sent.insert(number, (link, batch));
-        Ok(number)
+        let batch = state.batches_made;
+        let remembered = Remembered { batch, slip: slip.to_vec(), answered: BTreeSet::new() };
+        state.sent.insert(batch, (link, writes, remembered));
+        Ok(batch)
     }
 
-    async fn answered(&self, number: i64, left: Option<Vec<u8>>) -> Result<(), StoreError> {
-        let mut state = self.state();
-        match (left, state.sent.get_mut(&number)) {
-            (Some(left), Some((_, batch))) => *batch = left,
-            (None, Some(_)) => {
-                state.sent.remove(&number);
-            }
-            (_, None) => {}
-        }
-        Ok(())
-    }
-
-    async fn unanswered(&self, link: LinkId) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
-        let of_link = |(number, (of, batch)): (&i64, &(LinkId, Vec<u8>))| {
-            (*of == link).then(|| (*number, batch.clone()))
-        };
-        Ok(self.state().sent.iter().filter_map(of_link).collect())
+    async fn unanswered(&self, link: LinkId) -> Result<Vec<Remembered>, StoreError> {
+        let state = self.state();
+        let of_link = state.sent.values().filter(|(of, ..)| *of == link);
+        Ok(of_link.map(|(.., remembered)| remembered.clone()).collect())
     }
 
     async fn keys_by_id(

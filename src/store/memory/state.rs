@@ -8,8 +8,9 @@ use crate::engine::plan::Pair;
 use crate::engine::record::{Direction, Key, Side, Timestamp};
 use crate::store::moves::{self, Mark, Moved, Row};
 use crate::store::{
-    Commit, Committed, Counters, Enqueued, HISTORY_PRUNED_MAX, HistoryFilter, LinkId, LinkState, LoadId,
-    NewJob, Once, Recorded, RulesVersion, Settled, Settlement, StoreError, Transition, history_bytes, once,
+    Answered, Commit, Committed, Counters, Enqueued, HISTORY_PRUNED_MAX, HistoryFilter, LinkId, LinkState,
+    LoadId, NewJob, Once, Recorded, Remembered, RulesVersion, Settled, Settlement, StoreError, Transition,
+    history_bytes, once,
 };
 
 #[derive(Clone, Default)]
@@ -27,8 +28,8 @@ pub(super) struct State {
     pub values: BTreeMap<(String, String), (String, Option<Timestamp>)>,
     pub history: Vec<Recorded>,
     events_made: i64,
-    /// Batches of writes whose answers are not known.
-    pub sent: BTreeMap<i64, (LinkId, Vec<u8>)>,
+    /// Batches of writes whose answers are not known, and how many writes each has.
+    pub sent: BTreeMap<i64, (LinkId, u32, Remembered)>,
     pub batches_made: i64,
 }
 
@@ -241,9 +242,7 @@ impl State {
         }
         self.keep(commit.once, &jobs);
         self.tell(link, commit.history);
-        for number in &commit.answered {
-            self.sent.remove(number);
-        }
+        self.answer(&commit.answered);
         let state = self.link(link)?;
         state.counters += counted;
         let index = |side: Side| usize::from(side == Side::B);
@@ -289,7 +288,18 @@ impl State {
             }
         }
         self.tell(link, settlement.history);
+        self.answer(&settlement.answered);
         self.carry_out(row, moved);
+    }
+
+    fn answer(&mut self, answered: &[Answered]) {
+        for Answered { batch, place } in answered {
+            let Some((_, writes, remembered)) = self.sent.get_mut(batch) else { continue };
+            remembered.answered.extend(place.filter(|place| place < writes));
+            if place.is_none() || remembered.answered.len() >= *writes as usize {
+                self.sent.remove(batch);
+            }
+        }
     }
 
     fn tell(&mut self, link: LinkId, events: Vec<Event>) {

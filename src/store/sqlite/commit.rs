@@ -54,9 +54,7 @@ pub(super) fn commit(
         kv::put(db, once::SPACE, &once.name, &once::kept(&jobs), Some(once.until))?;
     }
     history::tell(db, link, &commit.history)?;
-    for number in commit.answered {
-        sent::answered(db, number, None)?;
-    }
+    sent::answer(db, &commit.answered)?;
     links::count(db, link, growth, counted)?;
     Ok(Committed { stale, jobs })
 }

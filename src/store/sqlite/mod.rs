@@ -48,8 +48,8 @@ use self::trouble::Fallible;
 use self::writer::{Answer, Request};
 use super::{
     Commit, Committed, Depth, Enqueued, HistoryFilter, JobFilter, Known, LeaseRequest, Leased, LinkId,
-    LinkState, LinkWord, LoadId, Looks, NewJob, Once, Recorded, Retried, RulesVersion, Settled, Settlement,
-    Store, StoreError,
+    LinkState, LinkWord, LoadId, Looks, NewJob, Once, Recorded, Remembered, Retried, RulesVersion, Settled,
+    Settlement, Store, StoreError,
 };
 use crate::engine::job::{Attempt, Job};
 use crate::engine::plan::Pair;
@@ -321,15 +321,11 @@ impl Store for SqliteStore {
         self.read(move |session| links::count_pairs(&session.db, link)).await
     }
 
-    async fn send(&self, link: LinkId, batch: Vec<u8>) -> Result<i64, StoreError> {
-        self.write(1, move |session| sent::put(&session.db, link, &batch)).await
+    async fn remember(&self, link: LinkId, slip: Arc<Vec<u8>>, writes: u32) -> Result<i64, StoreError> {
+        self.write(1, move |session| sent::put(&session.db, link, &slip, writes)).await
     }
 
-    async fn answered(&self, number: i64, left: Option<Vec<u8>>) -> Result<(), StoreError> {
-        self.write(1, move |session| sent::answered(&session.db, number, left.as_deref())).await
-    }
-
-    async fn unanswered(&self, link: LinkId) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+    async fn unanswered(&self, link: LinkId) -> Result<Vec<Remembered>, StoreError> {
         self.read(move |session| sent::of(&session.db, link)).await
     }
 

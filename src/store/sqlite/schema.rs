@@ -204,12 +204,15 @@ ALTER TABLE links ADD COLUMN attempts_ms INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Writes whose answers are not known, a row a batch, in the form that `engine/plan/sent.rs` owns. A number is
-/// never given again: who is late with an answer must not answer another batch.
+/// never given again: who is late with an answer must not answer another batch. `answered` has a bit for each write,
+/// the first in the lowest bit of the first byte; missing bytes are zero.
 const V6: &str = "
 CREATE TABLE sent (
-    id    INTEGER PRIMARY KEY AUTOINCREMENT,
-    link  INTEGER NOT NULL,
-    batch BLOB NOT NULL
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    link     INTEGER NOT NULL,
+    slip     BLOB NOT NULL,
+    writes   INTEGER NOT NULL,
+    answered BLOB NOT NULL DEFAULT x''
 ) STRICT;
 CREATE INDEX sent_link ON sent (link);
 ";

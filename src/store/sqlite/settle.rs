@@ -2,7 +2,7 @@
 
 use super::pair_row::{self, Writing};
 use super::trouble::Fallible;
-use super::{Session, attempts, history, job_row, links};
+use super::{Session, attempts, history, job_row, links, sent};
 use crate::engine::record::Timestamp;
 use crate::store::moves::Row;
 use crate::store::{Counters, LinkId, Settled, Settlement};
@@ -17,6 +17,7 @@ pub(super) fn settle(
     let mut writing = Writing::new(db, shapes, link)?;
     let mut settled = Settled::default();
     let mut counted = Counters::default();
+    let mut answered = Vec::new();
     for settlement in settlements {
         let id = settlement.job_id;
         let held = |row: &Row| row.link == link && row.is_held_under(settlement.fence);
@@ -54,8 +55,10 @@ pub(super) fn settle(
             job_row::insert(db, next)?;
         }
         history::tell(db, link, &settlement.history)?;
+        answered.extend(settlement.answered);
         counted += moved.counted;
     }
+    sent::answer(db, &answered)?;
     let growth = writing.growth;
     links::count(db, link, growth, counted)?;
     Ok(settled)

@@ -1,0 +1,72 @@
+//! Writes in doubt: an earlier one of their record went out, and nobody answered.
+//!
+//! Invariant: what was learnt of both sides is stored before anything else is written: what goes out next is made
+//! from what the store knows.
+
+use super::inline::{observe_gone, observe_there};
+use super::link::LinkContext;
+use super::revive::look;
+use super::verdict::{Ending, Parcel, ending_of, plan, source_away};
+use crate::connectors::Call;
+use crate::engine::job::Job;
+use crate::engine::plan::Projector;
+use crate::engine::record::{Direction, Record, Side};
+use crate::planted::{Bug, planted};
+use crate::store::Transition;
+
+/// Tells whether the planner has sent a write of this job's record and nobody has answered.
+pub(super) fn is_in_doubt(ctx: &LinkContext, direction: Direction, job: &Job) -> bool {
+    job.origin.is_planned() && ctx.unanswered.has(&job.key, direction) && !planted(Bug::SentUnlooked)
+}
+
+/// Looks at the sources of what is in doubt, whose destinations have been looked at already, and ends those jobs
+/// with what that taught: what is known of a source may be older than the process. Gives back the others.
+pub(super) async fn resolve(
+    ctx: &LinkContext,
+    direction: Direction,
+    parcels: Vec<Parcel>,
+    settlements: &mut Vec<Ending>,
+    call: &Call,
+) -> Vec<Parcel> {
+    let (doubtful, kept): (Vec<Parcel>, Vec<Parcel>) =
+        parcels.into_iter().partition(|parcel| is_in_doubt(ctx, direction, &parcel.job));
+    if doubtful.is_empty() {
+        return kept;
+    }
+    let side = direction.from();
+    let began = ctx.now();
+    let mut projector = Projector::new(&ctx.rules, side);
+    match look(ctx, side, &doubtful, &mut projector, call).await {
+        Ok(found) => {
+            for (mut parcel, found) in doubtful.into_iter().zip(found) {
+                take_in(ctx, side, &mut parcel, found, &mut projector);
+                plan(ctx, direction, &mut parcel.entry);
+                let looked = Some(parcel.job.key.clone());
+                let again = Transition::Snoozed { due_at: ctx.now() };
+                settlements.push(Ending { looked, ..ending_of(ctx, &parcel.job, again, parcel.entry) });
+            }
+        }
+        Err(fault) => {
+            let away = doubtful.into_iter().map(|it| source_away(ctx, &it.job, it.entry, &fault, began));
+            settlements.extend(away);
+        }
+    }
+    kept
+}
+
+/// Takes in how the source looks. That it is gone is for its stream to say, past the fuses; only what nobody else
+/// has either is gone for good.
+fn take_in(
+    ctx: &LinkContext,
+    side: Side,
+    parcel: &mut Parcel,
+    found: Option<Record>,
+    projector: &mut Projector,
+) {
+    let pair = &mut parcel.entry.pair;
+    match found {
+        Some(record) => observe_there(ctx, pair, side, Some(record), projector),
+        None if pair.side(side.other()).now().is_none() => observe_gone(ctx, pair, side),
+        None => {}
+    }
+}
