@@ -69,8 +69,6 @@ bugs! {
     SentUnremembered: "what is about to be sent is not remembered before it goes out",
     SentUnrecognised: "what stands at the destination is not laid beside what was sent",
     SentUnlooked: "where a write was not answered, the next one goes out without a look",
-    SentKnownTwice: "a write that was known again is not answered by that, and may be known again later",
-    OvertakenAnswers: "a page that was overtaken has answered what it sent",
     TransientIsFinal: "a fault that passes ends in a dead letter",
     // Storing.
     TwoTransactions: "pairs and cursor are stored before their jobs",

@@ -9,6 +9,7 @@ use super::presence::shift;
 use super::verdict::{Ending, Retold, arrived};
 use super::wanted::sync_job;
 use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::job::Origin;
 use crate::engine::plan::{Pair, Seen, Status};
 use crate::engine::record::{Direction, Key, Side};
 use crate::planted::{Bug, planted};
@@ -185,11 +186,16 @@ async fn again(
         fresh.push(match told {
             Some(told) if told.arrived.is_some() => answering(ctx, direction, pair, told),
             told => {
-                let transition = match settlement.transition {
-                    Transition::Retrying { .. } | Transition::Dead { .. } => settlement.transition,
-                    // Whatever was concluded, the pair is another now: look at it again.
-                    _ => Transition::Snoozed { due_at: ctx.now() },
+                let stands = match settlement.transition {
+                    Transition::Retrying { .. } => true,
+                    // What the destination refused is refused. What somebody asked for may be there by now, and
+                    // the planner, who wants it since, does not ask again.
+                    Transition::Dead { .. } => told.is_some_and(|told| told.job.origin != Origin::Asked),
+                    _ => false,
                 };
+                // Whatever else was concluded, the pair is another now: look at it again.
+                let again = Transition::Snoozed { due_at: ctx.now() };
+                let transition = if stands { settlement.transition } else { again };
                 let history = match transition {
                     Transition::Snoozed { .. } => Vec::new(),
                     _ => settlement.history,

@@ -162,9 +162,7 @@ impl LinkContext {
             tracing::info!(event = "delivery.recognised", customer = %self.customer, link = %self.name,
                 direction = direction.as_str(), key = %entry.pair.key,
                 "a write whose answer was lost stands at its destination");
-            if !planted(Bug::SentKnownTwice) {
-                entry.answered.extend(by);
-            }
+            entry.answered.extend(by);
             entry.history.extend(tell::recognised(self, &before, sent));
         }
     }
@@ -258,5 +256,69 @@ impl LinkContext {
         let way = pair.way_mut(sent.direction);
         (way.status, way.queued_at) = (Status::Queued, Some(self.now()));
         Some(pair)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::plan::sent::Effect;
+
+    fn sent(text: &str, direction: Direction) -> Sent {
+        let key = Key::from_text(text).expect("a key");
+        Sent { key, direction, id: None, made_from: None, effect: Effect::Gone }
+    }
+
+    fn answered(batch: i64, place: u32) -> Answered {
+        Answered { batch, place: Some(place) }
+    }
+
+    #[test]
+    fn a_write_is_open_until_every_answer_that_it_waits_for_is_stored() {
+        use Direction::{AToB, BToA};
+        // (batches as (number, first place, writes), answers, what is left open with what answers it, why)
+        type Batch = (i64, u32, Vec<Sent>);
+        type Left<'t> = Vec<(&'t str, Direction, Vec<Answered>)>;
+        let two = || (1, 0, vec![sent("p", AToB), sent("q", AToB)]);
+        let cases: [(Vec<Batch>, Vec<Answered>, Left, &str); 6] = [
+            (vec![], vec![answered(1, 0)], vec![], "nothing went out"),
+            (vec![two()], vec![answered(1, 0)], vec![("q", AToB, vec![answered(1, 1)])], "one of two"),
+            (vec![two()], vec![answered(1, 0), answered(1, 1), answered(1, 1)], vec![], "both"),
+            (
+                vec![(1, 4, vec![sent("p", AToB)]), (2, 0, vec![sent("p", BToA)])],
+                vec![answered(2, 0)],
+                vec![("p", AToB, vec![answered(1, 4)])],
+                "each direction by itself, under the place that is left",
+            ),
+            (
+                vec![(1, 0, vec![sent("p", AToB)]), (2, 0, vec![sent("p", AToB)])],
+                vec![],
+                vec![("p", AToB, vec![answered(1, 0), answered(2, 0)])],
+                "what answers the later one answers the earlier one",
+            ),
+            (
+                vec![(1, 0, vec![sent("p", AToB)]), (2, 0, vec![sent("p", AToB)])],
+                vec![answered(1, 0), answered(2, 0)],
+                vec![],
+                "and then nothing is left",
+            ),
+        ];
+        for (batches, answers, left, why) in cases {
+            let unanswered = Unanswered::default();
+            for (batch, first, writes) in batches {
+                unanswered.put(batch, (first..).zip(writes));
+            }
+            unanswered.forget(&answers);
+            for name in ["p", "q"] {
+                for direction in Direction::BOTH {
+                    let key = Key::from_text(name).expect("a key");
+                    let wanted = left.iter().find(|(of, at, _)| (*of, *at) == (name, direction));
+                    let by = wanted.map(|(.., by)| by.clone()).unwrap_or_default();
+                    assert_eq!(unanswered.by(&key, direction), by, "{why}: {name}");
+                    assert_eq!(unanswered.has(&key, direction), wanted.is_some(), "{why}: {name}");
+                }
+            }
+            assert_eq!(unanswered.is_empty(), left.is_empty(), "{why}");
+        }
     }
 }

@@ -112,8 +112,6 @@ impl Row {
         if job.origin.is_kept() && new.origin == Origin::Sync {
             self.sync_after = true;
             if job.origin == Origin::Asked {
-                // What is under way may have looked before there was this.
-                self.dirty |= job.state == JobState::Leased;
                 job.due_at = job.due_at.min(new.due_at);
                 if planted(Bug::ScheduleHoldsBack) {
                     job.due_at = job.scheduled_at.unwrap_or(job.due_at);

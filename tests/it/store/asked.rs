@@ -14,7 +14,6 @@ on_both! {
     the_planners_wish_is_carried_out_or_outlives_what_was_asked,
     what_was_asked_says_nothing_of_a_pair_that_is_in_step,
     a_scheduled_job_runs_for_the_planner_and_again_at_its_time,
-    what_the_planner_wants_while_it_runs_is_run_again,
     attempts_are_remembered_as_they_ended,
     only_the_last_attempts_are_kept,
     one_job_is_made_due_or_says_why_not,
@@ -183,33 +182,6 @@ async fn a_scheduled_job_runs_for_the_planner_and_again_at_its_time(store: &dyn 
     assert_eq!(run(store, link, Transition::Synced, 600).await, id);
     assert_eq!(job(store, id).await.state, JobState::Synced, "and that was it");
     assert_conserved(store, link, "with a schedule").await;
-}
-
-async fn what_the_planner_wants_while_it_runs_is_run_again(store: &dyn Store) {
-    let link = link(store).await;
-    // (when it was to run, how it ends that time, why)
-    let cases = [
-        (500, dead(FaultCode::NotFound), "it looked before the record was there"),
-        (500, Transition::Synced, "it wrote what was there before"),
-        (5, dead(FaultCode::NotFound), "one that nobody scheduled"),
-        (5, Transition::Obsolete, "there was nothing to do yet"),
-    ];
-    for (number, (due, transition, why)) in cases.into_iter().enumerate() {
-        let name = number.to_string();
-        keep(store, link, vec![agreed(&name)]).await;
-        let id =
-            made(store, link, NewJob { due_at: at(due), state: JobState::Waiting, ..asked(&name) }).await;
-        queue(store, link, vec![wanted(&name)]).await;
-        let leased = lease(store, link, 100, 1).await.pop().expect(why);
-        queue(store, link, vec![wanted(&name)]).await;
-        settle(store, link, end(&leased, transition), 103).await;
-        let again = job(store, id).await;
-        assert_eq!((again.state, again.due_at), (JobState::Pending, at(103)), "{why}");
-        assert_eq!(status(store, link, &name).await, Status::Queued, "{why}");
-        assert_eq!(run(store, link, Transition::Synced, 110).await, id, "{why}");
-        assert_conserved(store, link, why).await;
-        store.cancel(id, at(120)).await.unwrap();
-    }
 }
 
 async fn attempts_are_remembered_as_they_ended(store: &dyn Store) {
