@@ -206,8 +206,8 @@ pub fn draw(setup: &Setup, count: usize) -> Vec<Step> {
     steps
 }
 
-/// Histories hold pushes where bugs are planted and where `PUSHES` is set: some of a thousand still break a promise,
-/// or the oracle is wrong there.
+/// Histories hold pushes where a bug of pushes is planted and where `PUSHES` is set: some of a thousand still break a
+/// promise, or the oracle is wrong there.
 pub static PUSHES: AtomicBool = AtomicBool::new(false);
 
 /// What applications hand in: drawn from numbers of its own, so that a history without pushes is what it
