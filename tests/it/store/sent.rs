@@ -37,8 +37,11 @@ async fn batches_go_with_their_last_answer(store: &dyn Store) {
     let link = link(store).await;
     let other = store.link("customer1", "orders").await.expect("a link").id;
     let elsewhere = remember(store, other, "elsewhere", 1).await;
+    /// Places that are answered at once.
+    type Call<'t> = &'t [Option<u32>];
+    type Case<'t> = (u32, &'t [Call<'t>], Option<&'t [u32]>, &'t str);
     // (writes, what is answered call by call, what is left, why)
-    let cases: [(u32, &[&[Option<u32>]], Option<&[u32]>, &str); 8] = [
+    let cases: [Case; 8] = [
         (3, &[], Some(&[]), "nobody answered"),
         (3, &[&[None]], None, "all at once"),
         (3, &[&[Some(2), Some(0)]], Some(&[0, 2]), "some"),
