@@ -5,8 +5,8 @@
 
 use super::inline::{observe_gone, observe_there};
 use super::link::LinkContext;
-use super::revive::look;
-use super::verdict::{Ending, Parcel, ending_of, plan, source_away};
+use super::look;
+use super::verdict::{Ending, Parcel, ending_of, plan};
 use crate::connectors::Call;
 use crate::engine::job::Job;
 use crate::engine::plan::Projector;
@@ -34,22 +34,13 @@ pub(super) async fn resolve(
         return kept;
     }
     let side = direction.from();
-    let began = ctx.now();
     let mut projector = Projector::new(&ctx.rules, side);
-    match look(ctx, side, &doubtful, &mut projector, call).await {
-        Ok(found) => {
-            for (mut parcel, found) in doubtful.into_iter().zip(found) {
-                take_in(ctx, side, &mut parcel, found, &mut projector);
-                plan(ctx, direction, &mut parcel.entry);
-                let looked = Some(parcel.job.key.clone());
-                let again = Transition::Snoozed { due_at: ctx.now() };
-                settlements.push(Ending { looked, ..ending_of(ctx, &parcel.job, again, parcel.entry) });
-            }
-        }
-        Err(fault) => {
-            let away = doubtful.into_iter().map(|it| source_away(ctx, &it.job, it.entry, &fault, began));
-            settlements.extend(away);
-        }
+    for (mut parcel, found) in look::sources(ctx, doubtful, &mut projector, settlements, call).await {
+        take_in(ctx, side, &mut parcel, found, &mut projector);
+        plan(ctx, direction, &mut parcel.entry);
+        let looked = Some(parcel.job.key.clone());
+        let again = Transition::Snoozed { due_at: ctx.now() };
+        settlements.push(Ending { looked, ..ending_of(ctx, &parcel.job, again, parcel.entry) });
     }
     kept
 }

@@ -11,7 +11,7 @@ use super::revive::is_revival;
 use super::tell::{self, Answer};
 use super::unanswered::OnItsWay;
 use crate::connectors::{Batch, Class, Delivery, Load, Outcome, Write};
-use crate::engine::fault::{Fault, FaultKind};
+use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::plan::{
     Action, MadeFrom, Occasion, Pair, Projector, Status, Why, Written, delivered, observe, observe_deleted,
 };
@@ -124,19 +124,18 @@ async fn deliver_chunk(
     let batch = Batch { shape: Arc::clone(ctx.rules.shape(direction.to())), deliveries };
     let began = tokio::time::Instant::now();
     let answer = end.destination.write(&batch, &ctx.call(Class::Live)).await;
+    let answer = answer.and_then(|outcomes| counted(outcomes, places.len()));
     meter::attempted(ctx, direction, began.elapsed());
     give_back(entries, places, direction, batch.deliveries);
     let is_open = match &answer {
-        Ok(outcomes) if outcomes.len() == places.len() => outcomes.iter().any(Outcome::may_have_happened),
-        Ok(_) => true,
+        Ok(outcomes) => outcomes.iter().any(Outcome::may_have_happened),
         Err(fault) => fault.may_have_happened,
     };
     match sent {
         Some(sent) if is_open => {
             ctx.keep_in_mind(&sent);
-            let outcomes = answer.as_deref().ok().filter(|outcomes| outcomes.len() == places.len());
-            let definite = outcomes.unwrap_or_default().iter().zip(places);
-            let definite = definite.filter(|(outcome, _)| !outcome.may_have_happened());
+            let outcomes = answer.iter().flatten().zip(places);
+            let definite = outcomes.filter(|(outcome, _)| !outcome.may_have_happened());
             for entry in definite.filter_map(|(_, &place)| entries.get(place)) {
                 inline.answered.extend(ctx.unanswered.by(&entry.pair.key, direction));
             }
@@ -144,11 +143,7 @@ async fn deliver_chunk(
         sent => inline.sent.extend(sent),
     }
     let outcomes = match answer {
-        Ok(outcomes) if outcomes.len() == places.len() => outcomes,
-        Ok(outcomes) => {
-            note(ctx, direction, format!("{} outcomes for {} deliveries", outcomes.len(), places.len()));
-            return;
-        }
+        Ok(outcomes) => outcomes,
         Err(fault) => {
             // Nothing can be said of any record: all become jobs, which look before they repeat.
             note(ctx, direction, fault.to_string());
@@ -160,6 +155,15 @@ async fn deliver_chunk(
         let Some(entry) = entries.get_mut(place) else { continue };
         take_outcome(ctx, direction, entry, place, outcome, &mut projector, inline);
     }
+}
+
+/// Believes no answer that says more or less than was asked: whatever of it was carried out may have been.
+pub(super) fn counted(outcomes: Vec<Outcome>, deliveries: usize) -> Result<Vec<Outcome>, Fault> {
+    if outcomes.len() == deliveries {
+        return Ok(outcomes);
+    }
+    let message = format!("{} outcomes came back for {deliveries} deliveries", outcomes.len());
+    Err(Fault::transient(FaultCode::Protocol, message).and_may_have_happened())
 }
 
 /// Makes the deliveries of these entries out of their actions, which copies no values.

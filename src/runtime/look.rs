@@ -3,10 +3,11 @@
 //! Invariant: as many answers as questions, in order; a system that answers otherwise is not believed.
 
 use super::link::LinkContext;
+use super::verdict::{Ending, Parcel, source_away};
 use crate::connectors::{Call, Wanted};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::job::JobError;
-use crate::engine::plan::Projector;
+use crate::engine::plan::{Pair, Projector};
 use crate::engine::record::{Record, Side};
 
 /// Asked for in one call at most, whatever the system would take.
@@ -50,4 +51,43 @@ pub(super) async fn up(
         found.extend(answers);
     }
     Ok(found)
+}
+
+/// Asks for the record of a pair at a side.
+pub(super) fn wanted(pair: &Pair, side: Side) -> Wanted {
+    Wanted { key: pair.key.clone(), id: pair.side(side).id.clone() }
+}
+
+/// Looks at the sources of jobs, each with what stands there; another key's record is not theirs. Where a source
+/// can't be looked at, they have ended and none comes back.
+pub(super) async fn sources(
+    ctx: &LinkContext,
+    parcels: Vec<Parcel>,
+    projector: &mut Projector,
+    settlements: &mut Vec<Ending>,
+    call: &Call,
+) -> Vec<(Parcel, Option<Record>)> {
+    let Some(side) = parcels.first().map(|parcel| parcel.job.direction.from()) else { return Vec::new() };
+    let began = ctx.now();
+    let asked: Vec<Wanted> = parcels.iter().map(|parcel| wanted(&parcel.entry.pair, side)).collect();
+    match up(ctx, side, &asked, call).await {
+        Ok(found) => {
+            let mut is_its = |record: &Record, parcel: &Parcel| {
+                projector
+                    .project(record.clone())
+                    .is_ok_and(|projected| projected.key == parcel.entry.pair.key)
+            };
+            let found: Vec<Option<Record>> = found
+                .into_iter()
+                .zip(&parcels)
+                .map(|(found, of)| found.filter(|it| is_its(it, of)))
+                .collect();
+            parcels.into_iter().zip(found).collect()
+        }
+        Err(fault) => {
+            let away = parcels.into_iter().map(|it| source_away(ctx, &it.job, it.entry, &fault, began));
+            settlements.extend(away);
+            Vec::new()
+        }
+    }
 }

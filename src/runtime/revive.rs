@@ -7,12 +7,11 @@
 
 use super::inline::observe_gone;
 use super::link::LinkContext;
-use super::look as look_up;
-use super::verdict::{Ending, Parcel, no_write, plan, source_away};
-use crate::connectors::{Call, Wanted};
-use crate::engine::fault::Fault;
+use super::look;
+use super::verdict::{Ending, Parcel, no_write, plan};
+use crate::connectors::Call;
 use crate::engine::plan::{Action, Pair, Projector, Seen};
-use crate::engine::record::{Direction, Record, Side};
+use crate::engine::record::Direction;
 use crate::planted::{Bug, planted};
 
 /// Looks at the sources of what would be made again; gives back what is still to be written.
@@ -30,17 +29,8 @@ pub(super) async fn check(
         return kept;
     }
     let side = direction.from();
-    let began = ctx.now();
     let mut projector = Projector::new(&ctx.rules, side);
-    let found = match look(ctx, side, &revived, &mut projector, call).await {
-        Ok(found) => found,
-        Err(fault) => {
-            settlements
-                .extend(revived.into_iter().map(|it| source_away(ctx, &it.job, it.entry, &fault, began)));
-            return kept;
-        }
-    };
-    for (mut parcel, found) in revived.into_iter().zip(found) {
+    for (mut parcel, found) in look::sources(ctx, revived, &mut projector, settlements, call).await {
         // Only whether it is there is taken in: what it shows may be a write of ours that is not settled.
         if found.is_none() {
             observe_gone(ctx, &mut parcel.entry.pair, side);
@@ -54,24 +44,6 @@ pub(super) async fn check(
         }
     }
     kept
-}
-
-/// Looks at the sources of these records, in order; what stands there under another key is not theirs.
-pub(super) async fn look(
-    ctx: &LinkContext,
-    side: Side,
-    parcels: &[Parcel],
-    projector: &mut Projector,
-    call: &Call,
-) -> Result<Vec<Option<Record>>, Fault> {
-    let pairs = || parcels.iter().map(|parcel| &parcel.entry.pair);
-    let wanted: Vec<Wanted> =
-        pairs().map(|pair| Wanted { key: pair.key.clone(), id: pair.side(side).id.clone() }).collect();
-    let found = look_up::up(ctx, side, &wanted, call).await?;
-    let mut is_it = |record: &Record, pair: &Pair| {
-        projector.project(record.clone()).is_ok_and(|projected| projected.key == pair.key)
-    };
-    Ok(found.into_iter().zip(pairs()).map(|(found, pair)| found.filter(|it| is_it(it, pair))).collect())
 }
 
 /// Tells whether this makes a record again where it was deleted.

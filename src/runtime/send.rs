@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::claims::Claims;
-use super::inline::delivery;
+use super::inline::{counted, delivery};
 use super::link::LinkContext;
 use super::verdict::Parcel;
 use crate::connectors::{Batch, Call, Delivery, Outcome};
@@ -94,13 +94,10 @@ async fn send_part(
         .collect();
     let batch = Batch { shape: Arc::clone(ctx.rules.shape(direction.to())), deliveries };
     match end.destination.write(&batch, call).await {
-        Ok(outcomes) if outcomes.len() == part.len() => {
+        Ok(outcomes) => {
+            let outcomes = counted(outcomes, part.len())?;
             ctx.trouble_writing(direction, None);
             Ok(mixed_up(outcomes))
-        }
-        Ok(outcomes) => {
-            let message = format!("{} outcomes came back for {} deliveries", outcomes.len(), part.len());
-            Err(Fault::transient(FaultCode::Protocol, message).and_may_have_happened())
         }
         Err(_) if planted(Bug::FaultIsSuccess) => Ok(part.iter().map(|_| through()).collect()),
         Err(fault) => {

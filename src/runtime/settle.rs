@@ -114,16 +114,15 @@ async fn take_note(
 ) -> Result<(), Fault> {
     let told =
         lost.iter().filter_map(|lost| retold.iter().find(|told| told.job.id == lost.settlement.job_id));
-    let told: Vec<&Retold> = told.collect();
-    let is_none = |told: &&&Retold| told.arrived.is_none();
-    let answered: Vec<_> = told.iter().filter(is_none).flat_map(|told| told.answered(ctx)).collect();
+    let (arrived, others): (Vec<&Retold>, Vec<&Retold>) = told.partition(|told| told.arrived.is_some());
+    let answered: Vec<_> = others.iter().flat_map(|told| told.answered(ctx)).collect();
     if !answered.is_empty() {
         let commit = || Commit { answered: answered.clone(), ..Commit::default() };
         insist(ctx, || ctx.store.commit(ctx.id, commit(), ctx.now())).await?;
         ctx.unanswered.forget(&answered);
     }
-    let arrived_for_planned = |told: &&Retold| told.arrived.is_some() && told.job.origin.is_planned();
-    for told in told.into_iter().filter(arrived_for_planned).filter(|_| !planted(Bug::LostUnnoted)) {
+    let planned = arrived.into_iter().filter(|told| told.job.origin.is_planned());
+    for told in planned.filter(|_| !planted(Bug::LostUnnoted)) {
         for _ in 0..ROUNDS_MAX {
             let pair = now(ctx, direction, &told.job.key).await.map_err(storage)?;
             let Ending { settlement, before, other, .. } = answering(ctx, direction, pair, told);

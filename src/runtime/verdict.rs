@@ -356,7 +356,7 @@ pub(super) fn source_away(
     failed(ctx, job, entry, job.direction.from(), (fault, took), &mut None).unlearnt()
 }
 
-/// Ends an attempt that failed at a side: usually that which is written to, which then may rest as a whole.
+/// Ends an attempt that failed at a side: usually that which is written to, whose direction then may `rest`.
 pub(super) fn failed(
     ctx: &LinkContext,
     job: &Job,
@@ -368,7 +368,6 @@ pub(super) fn failed(
     let (direction, now) = (job.direction, ctx.now());
     ctx.view.last_failure.store(now.0, Ordering::Relaxed);
     let end = ctx.end(side);
-    let is_written_to = side == direction.to();
     let ended = end.outage(fault, now).map_or(Ended::Failed(fault), |until| Ended::Outage { until });
     let next = job::settle(job, ended, &end.retry, now);
     let mut reason = None;
@@ -378,8 +377,7 @@ pub(super) fn failed(
         }
         JobNext::Snoozed { due_at } => {
             // The whole destination asks for patience: the other jobs wait as well.
-            let asked = due_at.since(now).min(REST_MAX);
-            *rest = if is_written_to { Some(asked.max(rest.unwrap_or_default())) } else { *rest };
+            *rest = Some(due_at.since(now).min(REST_MAX).max(rest.unwrap_or_default()));
             reason = Some(JobError { code: fault.code, message: fault.to_string() });
             (Transition::Snoozed { due_at }, Status::Queued, "job.snoozed")
         }
@@ -389,7 +387,7 @@ pub(super) fn failed(
             (Transition::Dead { error, payload }, Status::Dead, "job.dead")
         }
         JobNext::PauseStream { due_at, .. } => {
-            *rest = if is_written_to { Some(FATAL_REST) } else { *rest };
+            *rest = Some(FATAL_REST);
             reason = Some(JobError { code: fault.code, message: fault.to_string() });
             (Transition::Snoozed { due_at: due_at.min(now.plus(FATAL_REST)) }, Status::Queued, "job.paused")
         }
@@ -405,7 +403,7 @@ pub(super) fn failed(
     way.status = status;
     way.attempts = job.attempts;
     way.error = Some(fault.to_string());
-    if fault.kind == FaultKind::Fatal && is_written_to {
+    if fault.kind == FaultKind::Fatal && side == direction.to() {
         ctx.trouble_writing(direction, Some(fault.to_string()));
     }
     let mut ending = ending_of(ctx, job, transition, entry);

@@ -324,13 +324,8 @@ async fn look_first(
     if parcels.is_empty() {
         return Ok(kept);
     }
-    let wanted: Vec<Wanted> = parcels
-        .iter()
-        .map(|parcel| Wanted {
-            key: parcel.entry.pair.key.clone(),
-            id: parcel.entry.pair.side(direction.to()).id.clone(),
-        })
-        .collect();
+    let wanted: Vec<Wanted> =
+        parcels.iter().map(|parcel| look::wanted(&parcel.entry.pair, direction.to())).collect();
     let found = match look::up(ctx, direction.to(), &wanted, call).await {
         Ok(found) => found,
         Err(fault) => {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::planted::{Bug, planted};
 
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Change {
     operation: String,
@@ -40,10 +40,8 @@ pub fn merged_under_way(standing: &str, newer: &str) -> String {
 
 /// What takes the place of work that is under way: nothing of it has gone out yet.
 pub fn instead(newer: &str) -> String {
-    let (Some(change), Some(later)) = (Change::read(newer), Change::read(newer)) else {
-        return newer.to_owned();
-    };
-    serde_json::to_string(&Change { later: Some(Box::new(later)), ..change })
+    let Some(change) = Change::read(newer) else { return newer.to_owned() };
+    serde_json::to_string(&Change { later: Some(Box::new(change.clone())), ..change })
         .unwrap_or_else(|_| newer.to_owned())
 }
 

@@ -19,30 +19,26 @@ use crate::engine::rules::LinkRules;
 /// far as that is known.
 pub fn recognise(pair: &mut Pair, rules: &LinkRules, sent: &Sent) -> Option<Pair> {
     Side::BOTH.into_iter().for_each(|side| reshape(pair, side, rules.shape(side)));
-    let mut before = pair.clone();
-    let state = before.side_mut(sent.direction.to());
-    state.seen = if state.base.is_some() { Seen::AsBase } else { Seen::Never };
-    is_carried_out(pair, rules, sent).then_some(before)
-}
-
-fn is_carried_out(pair: &mut Pair, rules: &LinkRules, sent: &Sent) -> bool {
     let (from, to) = (sent.direction.from(), sent.direction.to());
     match &sent.effect {
         Effect::Gone => {
-            let state = pair.side_mut(to);
-            if !matches!(state.seen, Seen::Deleted(_)) || state.base.take().is_none() {
-                return false;
+            let state = pair.side(to);
+            if !matches!(state.seen, Seen::Deleted(_)) || state.base.is_none() {
+                return None;
             }
+            let before = as_agreed(pair, to);
+            pair.side_mut(to).base = None;
             let from = pair.side_mut(from);
             let base = from.base.take();
             if let (Seen::AsBase, Some(image)) = (&from.seen, base) {
                 from.seen = Seen::Changed(image);
             }
-            true
+            Some(before)
         }
         Effect::Stands(written) => {
             let written = written.clone().reshaped(rules.shape(to));
-            let Some(moved) = moved(pair.side(to), &written, rules.key(to)) else { return false };
+            let moved = moved(pair.side(to), &written, rules.key(to))?;
+            let before = as_agreed(pair, to);
             let made_from = sent.made_from.clone().map(|image| image.reshaped(rules.shape(from)));
             if let Some(image) = &made_from {
                 let reads = |target: &usize| {
@@ -62,9 +58,17 @@ fn is_carried_out(pair: &mut Pair, rules: &LinkRules, sent: &Sent) -> bool {
             }
             let shape = Arc::clone(rules.shape(to));
             stands(pair.side_mut(to), &written, &moved, &shape);
-            true
+            Some(before)
         }
     }
+}
+
+/// The pair while a side showed what was agreed on.
+fn as_agreed(pair: &Pair, side: Side) -> Pair {
+    let mut before = pair.clone();
+    let state = before.side_mut(side);
+    state.seen = if state.base.is_some() { Seen::AsBase } else { Seen::Never };
+    before
 }
 
 /// The fields that a write left a value in.
