@@ -68,6 +68,8 @@ bugs! {
     OutcomesMixedUp: "outcomes are laid to the wrong records",
     SentUnremembered: "what is about to be sent is not remembered before it goes out",
     SentUnrecognised: "what stands at the destination is not laid beside what was sent",
+    LoadsUnread: "a bulk load begins with what stood there when it was read, whatever was written since then",
+    LoadsUnmarked: "a bulk load that became visible just before the process died counts as one that never did",
     SentUnlooked: "where a write was not answered, the next one goes out without a look",
     TransientIsFinal: "a fault that passes ends in a dead letter",
     // Storing.

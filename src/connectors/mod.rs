@@ -399,8 +399,8 @@ pub trait Destination: Send + Sync {
     /// Looks records up as they are now, in order; `None` where there is none.
     async fn look_up(&self, wanted: &[Wanted], call: &Call) -> Result<Vec<Option<Record>>, Fault>;
 
-    /// Starts a bulk load: many creates that become visible together, when it is finished. Only
-    /// where [`Features::loads`].
+    /// Starts a bulk load: many creates that become visible together, when it is finished; unless somebody else has
+    /// written to the destination since it was opened. Only where [`Features::loads`].
     async fn open_load(&self, _shape: &Arc<Schema>) -> Result<Box<dyn Load>, Fault> {
         Err(Fault::fatal(
             crate::engine::fault::FaultCode::Configuration,
@@ -408,13 +408,22 @@ pub trait Destination: Send + Sync {
             "this is a defect of the connector",
         ))
     }
+
+    /// Tells whether the load that said this of itself ([`Load::mark`]) has become visible, whatever others have
+    /// changed of it since then. A no may be wrong; a yes never.
+    async fn holds_load(&self, _mark: &str) -> Result<bool, Fault> {
+        Ok(false)
+    }
 }
 
 /// A bulk load under way. Dropped unfinished, it leaves the destination as it was.
 #[async_trait]
 pub trait Load: Send {
+    /// What tells this load from every other that the destination ever sees, so that a process which finds it
+    /// unfinished can ask [`Destination::holds_load`]. `None` where nothing tells them apart.
+    fn mark(&self) -> Option<String>;
     /// Stages creates, keys of which the destination does not hold.
     async fn stage(&mut self, deliveries: &[Delivery]) -> Result<Vec<Outcome>, Fault>;
-    /// Makes everything staged durable and visible at once.
+    /// Makes everything staged durable and visible at once; nothing of it where the destination is not what it was.
     async fn finish(self: Box<Self>) -> Result<(), Fault>;
 }

@@ -84,6 +84,10 @@ impl<D: Destination> Destination for NoBytes<D> {
         let inner = self.inner.open_load(shape).await?;
         Ok(Box::new(NoBytesLoad { inner, shape: Arc::clone(shape), holder: self.holder }))
     }
+
+    async fn holds_load(&self, mark: &str) -> Result<bool, Fault> {
+        self.inner.holds_load(mark).await
+    }
 }
 
 /// A bulk load behind the check.
@@ -95,6 +99,10 @@ struct NoBytesLoad {
 
 #[async_trait]
 impl Load for NoBytesLoad {
+    fn mark(&self) -> Option<String> {
+        self.inner.mark()
+    }
+
     async fn stage(&mut self, deliveries: &[Delivery]) -> Result<Vec<Outcome>, Fault> {
         let Some(refused) = refusals(&self.shape, deliveries, self.holder) else {
             return self.inner.stage(deliveries).await;

@@ -7,16 +7,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::link::{LinkContext, Phase, along, at, lock};
+use super::link::{End, LinkContext, Phase, along, at, lock};
 use super::meter;
 use super::page::{self, Fact, Facts, Mode, Tally, storage};
 use super::poller::{PassMode, Poller};
 use super::presence::measure;
+use crate::connectors::Load;
 use crate::engine::fault::Fault;
 use crate::engine::plan::{Pair, Seen, Status};
 use crate::engine::record::{Direction, Key, Side};
 use crate::planted::{Bug, planted};
-use crate::store::LinkWord;
+use crate::store::{LinkId, LinkWord, Store};
 
 const WALK: usize = 1000;
 
@@ -33,6 +34,9 @@ pub async fn matching(
     changed: bool,
 ) -> Result<Tally, Fault> {
     ctx.enter(Phase::Matching);
+    if ctx.unsure.load(Ordering::Relaxed) && end_published(ctx.store.as_ref(), ctx.id, &ctx.ends).await? {
+        count_anew(ctx).await?;
+    }
     Side::BOTH.iter().for_each(|&side| ctx.begin_run(side));
     // Until this is through, no field counts as read: what was deleted before a read began anew shows at
     // its end only, so that one which is cut short has to be repeated whatever rules come next.
@@ -48,14 +52,22 @@ pub async fn matching(
     };
     let was_empty = ctx.presence.iter().all(|presence| lock(presence).count == 0);
     let mut total = first_poller.pass(&mut PassMode::Note).await?;
-    let noted = total.changed > 0;
     let direction = first.other().outward();
-    let empty = lock(at(&ctx.presence, first)).count == 0;
-    if empty && ctx.end(first).features.loads && ctx.rules.way(direction).is_some() {
-        total.add(load(ctx, direction, second_poller).await?);
-    } else {
-        total.add(second_poller.pass(&mut PassMode::Plan).await?);
+    let is_empty = || lock(at(&ctx.presence, first)).count == 0;
+    let mut opened = None;
+    if is_empty() && ctx.end(first).features.loads && ctx.rules.way(direction).is_some() {
+        opened = Some(ctx.end(first).destination.open_load(ctx.rules.shape(first)).await?);
+        // A load begins with what stands there as it is opened: that has to be known, and not what stood before.
+        *lock(at(&ctx.cursors, first)) = None;
+        if !planted(Bug::LoadsUnread) {
+            total.add(first_poller.pass(&mut PassMode::Note).await?);
+        }
     }
+    let noted = total.changed > 0;
+    total.add(match opened.filter(|_| is_empty()) {
+        Some(opened) => load(ctx, direction, opened, second_poller).await?,
+        None => second_poller.pass(&mut PassMode::Plan).await?,
+    });
     // A first fill leaves nothing unplanned.
     if noted || !was_empty {
         total.add(walk(ctx, changed).await?);
@@ -65,11 +77,14 @@ pub async fn matching(
 }
 
 /// Fills an empty destination in one go: staged page by page, published once.
-async fn load(ctx: &Arc<LinkContext>, direction: Direction, poller: &mut Poller) -> Result<Tally, Fault> {
+async fn load(
+    ctx: &Arc<LinkContext>,
+    direction: Direction,
+    mut load: Box<dyn Load>,
+    poller: &mut Poller,
+) -> Result<Tally, Fault> {
     let guard = along(&ctx.delivery, direction).lock().await;
-    let end = ctx.end(direction.to());
-    let id = ctx.store.begin_load(ctx.id, direction).await.map_err(storage)?;
-    let mut load = end.destination.open_load(ctx.rules.shape(direction.to())).await?;
+    let id = ctx.store.begin_load(ctx.id, direction, load.mark()).await.map_err(storage)?;
     let passed = poller.pass(&mut PassMode::Load(direction, id, &mut load)).await;
     let loaded = match passed {
         Ok(tally) => match load.finish().await {
@@ -84,10 +99,7 @@ async fn load(ctx: &Arc<LinkContext>, direction: Direction, poller: &mut Poller)
             // What was staged never came to be.
             ctx.unsure.store(true, Ordering::Relaxed);
             let _quiet = along(&ctx.delivery, direction.to().outward()).lock().await;
-            let sums = measure(ctx.store.as_ref(), ctx.id).await.map_err(storage)?;
-            for (side, presence) in Side::BOTH.into_iter().zip(sums.presence) {
-                *lock(at(&ctx.presence, side)) = presence;
-            }
+            count_anew(ctx).await?;
             return Err(fault);
         }
     };
@@ -95,6 +107,29 @@ async fn load(ctx: &Arc<LinkContext>, direction: Direction, poller: &mut Poller)
     meter::records(ctx, direction, Status::Synced, tally.delivered);
     tally.add(poller.after_load().await?);
     Ok(tally)
+}
+
+/// Ends the loads that have become visible although the word for it was never stored: of their records both sides
+/// are known. Gives whether there were any.
+pub async fn end_published(store: &dyn Store, link: LinkId, ends: &[End; 2]) -> Result<bool, Fault> {
+    let mut any = false;
+    for load in store.loads(link).await.map_err(storage)? {
+        let destination = &at(ends, load.direction.to()).destination;
+        let Some(mark) = load.mark.filter(|_| !planted(Bug::LoadsUnmarked)) else { continue };
+        if destination.holds_load(&mark).await? {
+            store.end_load(load.id).await.map_err(storage)?;
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
+async fn count_anew(ctx: &LinkContext) -> Result<(), Fault> {
+    let sums = measure(ctx.store.as_ref(), ctx.id).await.map_err(storage)?;
+    for (side, presence) in Side::BOTH.into_iter().zip(sums.presence) {
+        *lock(at(&ctx.presence, side)) = presence;
+    }
+    Ok(())
 }
 
 /// Plans all pairs anew from what is known of them; `changed` says that the rules mean something

@@ -213,16 +213,17 @@ async fn open(
     })?;
     joins(runtime, key, rules.flows(&facts))?;
     let rules = Arc::new(rules);
-    let known = *lock(&running.sums);
-    let Sums { presence, epochs: [epoch_a, epoch_b] } = match known {
-        Some(sums) => sums,
-        None => measure(runtime.store.as_ref(), state.id).await.map_err(storage)?,
-    };
     let [system_a, system_b] = systems;
     let ends = [
         runtime.end(&customer, wanted, Side::A, system_a, &rules, running)?,
         runtime.end(&customer, wanted, Side::B, system_b, &rules, running)?,
     ];
+    let any = contact::end_published(runtime.store.as_ref(), state.id, &ends).await?;
+    let known = (*lock(&running.sums)).filter(|_| !any);
+    let Sums { presence, epochs: [epoch_a, epoch_b] } = match known {
+        Some(sums) => sums,
+        None => measure(runtime.store.as_ref(), state.id).await.map_err(storage)?,
+    };
     let bells = [runtime.bell(&ends[0]), runtime.bell(&ends[1])];
     let ctx = LinkContext::new(LinkParts {
         customer: customer_id.clone(),

@@ -48,6 +48,15 @@ pub struct LinkId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LoadId(pub u32);
 
+/// A bulk load that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenLoad {
+    pub id: LoadId,
+    pub direction: Direction,
+    /// What tells it from others at its destination.
+    pub mark: Option<String>,
+}
+
 /// Why the store could not do it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -372,8 +381,15 @@ pub trait Store: Send + Sync {
     async fn unanswered(&self, link: LinkId) -> Result<Vec<Remembered>, StoreError>;
 
     // Bulk loads.
-    /// Begins a bulk load of one direction's destination.
-    async fn begin_load(&self, link: LinkId, direction: Direction) -> Result<LoadId, StoreError>;
+    /// Begins a bulk load of one direction's destination, with what tells it from others there.
+    async fn begin_load(
+        &self,
+        link: LinkId,
+        direction: Direction,
+        mark: Option<String>,
+    ) -> Result<LoadId, StoreError>;
+    /// Lists the loads of a link that have not ended, oldest first.
+    async fn loads(&self, link: LinkId) -> Result<Vec<OpenLoad>, StoreError>;
     /// Ends it: from now on its pairs are read as they were staged. Until then, and for ever where a
     /// load never ends, they are read as if nothing had reached the destination: the source's base is
     /// `None` and what was seen there is `Changed`, the destination was never seen, and a direction

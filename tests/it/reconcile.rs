@@ -59,8 +59,38 @@ impl Place {
         Self(folder)
     }
 
+    /// A database of two rows, and a file that is still to be filled.
+    fn with_empty_file() -> Self {
+        let settings = SETTINGS.replace(
+            "[default.systems.right]\nconnector = \"sqlite\"\npath = \"right.sqlite\"",
+            "[default.systems.right]\nconnector = \"file\"\npath = \"right.csv\"",
+        );
+        assert!(settings.contains("right.csv"));
+        let place = Self::empty(&settings);
+        place.run(
+            "left",
+            "PRAGMA journal_mode = wal; CREATE TABLE t (id TEXT PRIMARY KEY, x TEXT, y TEXT);
+             INSERT INTO t VALUES ('1', 'a', 'a'), ('2', 'b', 'b')",
+        );
+        std::fs::write(place.path().join("right.csv"), "id,x,y\n").unwrap();
+        place
+    }
+
     fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    fn file(&self) -> String {
+        std::fs::read_to_string(self.path().join("right.csv")).unwrap_or_default()
+    }
+
+    async fn until_filled(&self, runtime: &Runtime) {
+        eventually("the load", || self.file() == "id,x,y\n1,a,a\n2,b,b\n").await;
+        eventually("a link that lives", || {
+            let running = runtime.running("default", "both");
+            running.is_some_and(|running| *lock(&running.view.phase) == Phase::Live)
+        })
+        .await;
     }
 
     fn run(&self, side: &str, sql: &str) {
@@ -241,21 +271,10 @@ async fn a_living_row_counts_beside_a_deleted_one_of_its_key() {
 /// and the record stays gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_after_a_broken_one_comes_to_its_end() {
-    let settings = SETTINGS.replace(
-        "[default.systems.right]\nconnector = \"sqlite\"\npath = \"right.sqlite\"",
-        "[default.systems.right]\nconnector = \"file\"\npath = \"right.csv\"",
-    );
-    assert!(settings.contains("right.csv"));
-    let place = Place::empty(&settings);
-    place.run(
-        "left",
-        "PRAGMA journal_mode = wal; CREATE TABLE t (id TEXT PRIMARY KEY, x TEXT, y TEXT);
-         INSERT INTO t VALUES ('1', 'a', 'a'), ('2', 'b', 'b')",
-    );
-    std::fs::write(place.path().join("right.csv"), "id,x,y\n").unwrap();
+    let place = Place::with_empty_file();
     let state = SqliteStore::open(&place.path().join("state.sqlite"), SqliteOptions::default()).unwrap();
     let link = state.link("default", "both").await.unwrap().id;
-    let load = state.begin_load(link, Direction::AToB).await.unwrap();
+    let load = state.begin_load(link, Direction::AToB, None).await.unwrap();
     let mut pair = Pair::new(Key::from_text("9").unwrap());
     for side in [&mut pair.a, &mut pair.b] {
         let values = ["9", "old", "old"].map(Value::text).to_vec();
@@ -266,15 +285,40 @@ async fn a_load_after_a_broken_one_comes_to_its_end() {
     state.commit(link, commit, Timestamp(1)).await.unwrap();
     drop(state);
     let runtime = place.start().await;
-    let file = || std::fs::read_to_string(place.path().join("right.csv")).unwrap_or_default();
-    eventually("the load", || file() == "id,x,y\n1,a,a\n2,b,b\n").await;
-    eventually("a link that lives", || {
-        let running = runtime.running("default", "both");
-        running.is_some_and(|running| *lock(&running.view.phase) == Phase::Live)
-    })
-    .await;
+    place.until_filled(&runtime).await;
     place.run("left", "UPDATE t SET x = 'A' WHERE id = '1'");
-    eventually("an edit afterwards", || file() == "id,x,y\n1,A,a\n2,b,b\n").await;
+    eventually("an edit afterwards", || place.file() == "id,x,y\n1,A,a\n2,b,b\n").await;
+    runtime.drain(Duration::from_secs(5)).await;
+}
+
+/// The process dies between the moment in which a load becomes visible and that in which the state says so: what
+/// is edited before the next start, on whichever side, does not lose against what was loaded.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_nobody_said_had_ended_is_known_again() {
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::with_empty_file();
+    let runtime = place.start().await;
+    place.until_filled(&runtime).await;
+    runtime.drain(Duration::from_secs(5)).await;
+    drop(runtime);
+
+    let state = SqliteStore::open(&place.path().join("state.sqlite"), SqliteOptions::default()).unwrap();
+    let link = state.link("default", "both").await.unwrap().id;
+    let there = std::fs::metadata(place.path().join("right.csv")).unwrap();
+    let born = there.created().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let mark = format!("{}-{}-{born}", there.dev(), there.ino());
+    let load = state.begin_load(link, Direction::AToB, Some(mark)).await.unwrap();
+    let pairs = state.walk(link, None, 10).await.unwrap();
+    let commit = Commit { pairs, load: Some(load), ..Commit::default() };
+    assert_eq!(state.commit(link, commit, Timestamp(1)).await.unwrap().stale, []);
+    drop(state);
+
+    place.run("left", "UPDATE t SET x = 'A' WHERE id = '1'");
+    std::fs::write(place.path().join("right.csv"), "id,x,y\n1,a,a\n2,B,b\n").unwrap();
+    let runtime = place.start().await;
+    eventually("both edits in the file", || place.file() == "id,x,y\n1,A,a\n2,B,b\n").await;
+    eventually("both edits in the database", || place.rows("left") == "1:A,a 2:B,b").await;
     runtime.drain(Duration::from_secs(5)).await;
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use record_sync::connectors::{
-    Batch, Call, Class, Connector, Deletes, Delivery, Destination, End, Features, Gate, Listing, Open,
+    Batch, Call, Class, Connector, Deletes, Delivery, Destination, End, Features, Gate, Listing, Load, Open,
     Outcome, Page, Report, SettingsError, Source, StreamInfo, StreamSpec, System, Wanted, Write,
 };
 use record_sync::engine::fault::{Fault, FaultCode};
-use record_sync::engine::record::{Change, Cursor, Record, Side, Timestamp, Tombstone};
+use record_sync::engine::record::{Change, Cursor, Record, Schema, Side, Timestamp, Tombstone};
 
 use crate::layout::Wants;
 use crate::leases;
@@ -383,6 +383,57 @@ impl Destination for SimDestination {
                 .collect()
         };
         line.call(Kind::Look, call.class, act).await
+    }
+
+    async fn open_load(&self, shape: &Arc<Schema>) -> Result<Box<dyn Load>, Fault> {
+        let line = &self.line;
+        let act = |state: &mut State, _: Option<Trouble>| (state.begin_filling(line.side), state.sent);
+        let (seq, number) = line.call(Kind::Look, Class::Live, act).await?;
+        let (line, shape) = (line.clone(), Arc::clone(shape));
+        Ok(Box::new(SimLoad { line, shape, staged: Vec::new(), seq, mark: number.to_string() }))
+    }
+
+    async fn holds_load(&self, mark: &str) -> Result<bool, Fault> {
+        let line = &self.line;
+        let act = |state: &mut State, _: Option<Trouble>| {
+            state.system(line.side).loaded.as_deref().is_some_and(|loaded| loaded == mark)
+        };
+        line.call(Kind::Look, Class::Live, act).await
+    }
+}
+
+/// The filling of an empty system.
+struct SimLoad {
+    line: Line,
+    shape: Arc<Schema>,
+    staged: Vec<Delivery>,
+    /// The change count of the system when it began.
+    seq: u64,
+    mark: String,
+}
+
+#[async_trait]
+impl Load for SimLoad {
+    fn mark(&self) -> Option<String> {
+        Some(self.mark.clone())
+    }
+
+    async fn stage(&mut self, deliveries: &[Delivery]) -> Result<Vec<Outcome>, Fault> {
+        self.staged.extend_from_slice(deliveries);
+        let through = || Outcome::Delivered { id: None, revision: None, stored: None };
+        Ok(deliveries.iter().map(|_| through()).collect())
+    }
+
+    async fn finish(self: Box<Self>) -> Result<(), Fault> {
+        let Self { line, shape, staged, seq, mark } = &*self;
+        let act = |state: &mut State, _: Option<Trouble>| {
+            if state.system(line.side).seq != *seq {
+                return Err(Fault::transient(FaultCode::Conflict, "somebody wrote there meanwhile"));
+            }
+            state.fill_at_once(line.side, shape, staged, mark);
+            Ok(())
+        };
+        line.call(Kind::Write, Class::Live, act).await?
     }
 }
 

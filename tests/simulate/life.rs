@@ -187,7 +187,7 @@ async fn go(
                 state.figures.crashes += 1;
                 state.note(|| format!("the process is to die after {after} awaits"));
             }
-            world.die_after(after);
+            world.lock().die_after(after);
             tokio::select! {
                 biased;
                 () = world.died.notified() => {}

@@ -62,6 +62,8 @@ pub struct Nature {
     /// The window that it keeps us to.
     pub max_requests: u32,
     pub window_s: u32,
+    /// It is filled in one go, as files are.
+    pub loads: bool,
 }
 
 impl Nature {
@@ -96,6 +98,24 @@ impl Nature {
             chokes: remote && chance.percent(40),
             max_requests: chance.pick(&[12, 30, 1_000]),
             window_s: chance.pick(&[5, 20]),
+            loads: false,
+        }
+    }
+
+    /// The same as a file: nobody gives its records ids, and it is filled in one go.
+    fn as_file(self) -> Self {
+        Self {
+            remote: false,
+            deletes: Deletes::Scanned,
+            compare_and_set: true,
+            upsert_by_key: true,
+            canon: Canon::AsSent,
+            revisions: false,
+            graves_by_id: false,
+            latency_ms: (0, 2),
+            chokes: false,
+            loads: true,
+            ..self
         }
     }
 
@@ -106,7 +126,7 @@ impl Nature {
             upsert_by_key: self.upsert_by_key,
             batch_max: self.batch_max,
             in_flight_max: 256,
-            loads: false,
+            loads: self.loads,
             bulk: None,
         }
     }
@@ -157,6 +177,11 @@ impl Rules {
     }
 }
 
+/// One history in so many begins with the filling of an empty file.
+const FILES_EVERY: u64 = 7;
+/// Which of them: not one that is known to catch a planted bug of another kind.
+const FILES_AT: u64 = 5;
+
 /// All that stands before the first step.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
@@ -174,13 +199,23 @@ pub struct Setup {
     pub lease_s: u32,
     /// A side that is read from a cursor is compared as a whole so often.
     pub audit_ms: u64,
+    pub filling: Filling,
+}
+
+/// What comes in the way of the first filling of an empty file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filling {
+    /// Somebody makes a record there just before it begins.
+    pub meets: bool,
+    /// The process dies so many awaits behind it.
+    pub dies_after: Option<u32>,
 }
 
 impl Setup {
     pub fn draw(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
         let chance = &mut chance;
-        Self {
+        let drawn = Self {
             seed,
             natures: [Nature::draw(chance), Nature::draw(chance)],
             rules: Rules {
@@ -194,7 +229,19 @@ impl Setup {
             fused: chance.percent(30),
             lease_s: chance.pick(&[300, 300, 2]),
             audit_ms: chance.pick(&[86_400_000, 86_400_000, 86_400_000, 3_000, 20_000]),
-        }
+            filling: Filling::default(),
+        };
+        if seed % FILES_EVERY == FILES_AT { drawn.with_empty_file() } else { drawn }
+    }
+
+    /// The same with an empty file at `b`, which is filled first of all.
+    fn with_empty_file(self) -> Self {
+        let [a, b] = self.natures;
+        let [filled, _] = self.filled;
+        let chance = &mut Chance::new(self.seed ^ 0xF17E);
+        let dies_after = chance.percent(80).then(|| chance.below(8) as u32);
+        let filling = Filling { meets: chance.percent(30), dies_after };
+        Self { natures: [a, b.as_file()], filled: [filled.max(1), 0], filling, ..self }
     }
 
     /// The configuration file.

@@ -162,6 +162,7 @@ pub fn draw(setup: &Setup, count: usize) -> Vec<Step> {
     let hot = chance.between(1, 4) as u8;
     let theme = Theme::draw(chance);
     let mut steps = Vec::with_capacity(count + 1);
+    steps.extend(at_the_filling(setup));
     let mut pushing = Pushing::new(setup.seed, hot);
     for at in 0..count {
         if at % 50 == 49 {
@@ -204,6 +205,20 @@ pub fn draw(setup: &Setup, count: usize) -> Vec<Step> {
     }
     steps.push(Step::Quiet);
     steps
+}
+
+/// Waits until an empty file has been filled, and edits what it was filled with.
+fn at_the_filling(setup: &Setup) -> Vec<Step> {
+    if !setup.natures[1].loads {
+        return Vec::new();
+    }
+    let chance = &mut Chance::new(setup.seed ^ 0xF111);
+    let edits = (0..3).map(|_| {
+        let side = chance.weighted(&[(3, Side::A), (1, Side::B)]);
+        let key = chance.below(u64::from(setup.filled[0])) as u8;
+        Step::Edit(side, key, chance.below(FIELDS.len() as u64) as u8, Fill::Token)
+    });
+    std::iter::once(Step::Wait(4_000)).chain(edits).collect()
 }
 
 /// Histories hold pushes where a bug of pushes is planted and where `PUSHES` is set: some of a thousand still break a

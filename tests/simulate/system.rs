@@ -51,6 +51,8 @@ pub struct Sys {
     arrivals: VecDeque<i64>,
     /// When a key was last looked up, for systems that can't compare.
     pub looked: BTreeMap<u8, i64>,
+    /// What told the last bulk load from others.
+    pub loaded: Option<String>,
 }
 
 pub fn key_text(key: u8) -> String {
@@ -79,6 +81,7 @@ impl Sys {
             breaker: Some(Breaker::new()),
             arrivals: VecDeque::new(),
             looked: BTreeMap::new(),
+            loaded: None,
         }
     }
 
@@ -150,6 +153,33 @@ fn fields(shape: &Schema, values: &[Value]) -> Vec<(usize, Value)> {
 }
 
 impl State {
+    /// A bulk load begins with what stands there: gives the change count.
+    pub fn begin_filling(&mut self, side: Side) -> u64 {
+        if std::mem::take(&mut self.setup.filling.meets) {
+            self.insert(side, 0);
+        }
+        self.system(side).seq
+    }
+
+    /// Shows all that was staged for an empty system. Unlike other writes these are in no doubt should we die:
+    /// whoever comes next can ask for them.
+    pub fn fill_at_once(&mut self, side: Side, shape: &Schema, staged: &[Delivery], mark: &str) {
+        self.note(|| format!("    {} shows {} records that were staged", side.as_str(), staged.len()));
+        self.is_filling = true;
+        for delivery in staged {
+            let outcome = self.deliver(side, shape, delivery, "load");
+            if !matches!(outcome, Outcome::Delivered { .. }) {
+                self.violated("effect_twice", format!("{} was not empty: {outcome:?}", side.as_str()));
+            }
+        }
+        self.is_filling = false;
+        self.figures.loads += 1;
+        self.system(side).loaded = Some(mark.to_owned());
+        if let Some(awaits) = self.setup.filling.dies_after.take().filter(|_| !self.crashed) {
+            self.die_after(awaits);
+        }
+    }
+
     /// Does one delivery to a system.
     pub fn deliver(
         &mut self,

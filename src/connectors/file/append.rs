@@ -40,28 +40,6 @@ impl Appender {
         }
     }
 
-    /// Tells whether the next record has to be set off from one before it.
-    pub(super) fn wants_comma(&self) -> bool {
-        matches!(self, Self::Json(json) if json.any)
-    }
-
-    /// Learns that records were added past it.
-    pub(super) fn set_any(&mut self) {
-        match self {
-            Self::Csv(_) => {}
-            Self::Json(json) => json.any = true,
-            Self::Jsonl(jsonl) => jsonl.any = true,
-        }
-    }
-
-    /// Tells whether what was made for `other` also fits here.
-    pub(super) fn fits(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Csv(csv), Self::Csv(other)) => csv.columns == other.columns,
-            _ => true,
-        }
-    }
-
     /// Appends what has to stand at the end of the file.
     pub(super) fn close(&mut self, out: &mut impl Sink) {
         match self {

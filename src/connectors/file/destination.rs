@@ -17,7 +17,7 @@ use super::broken::Broken;
 use super::edits::Edits;
 use super::load::FileLoad;
 use super::reader::{Item, Reader};
-use super::replace::{Sink, Temp};
+use super::replace::{Sink, Temp, mark_of};
 use super::rewrite::rewrite;
 use super::settings::Target;
 use super::snapshot::{Place, Snapshot};
@@ -60,6 +60,13 @@ impl Destination for FileDestination {
         let work = move || patiently(&plan, || FileLoad::open(&plan, &shape).map(Some));
         let load = tokio::task::spawn_blocking(work).await.map_err(|_| interrupted())??;
         Ok(Box::new(load))
+    }
+
+    async fn holds_load(&self, mark: &str) -> Result<bool, Fault> {
+        let path = self.plan.target.path.clone();
+        let work = move || std::fs::metadata(path).ok().and_then(|meta| mark_of(&meta));
+        let there = tokio::task::spawn_blocking(work).await.map_err(|_| interrupted())?;
+        Ok(there.as_deref() == Some(mark))
     }
 }
 

@@ -1,8 +1,8 @@
 //! The bulk load: the old content copied once, creates streamed behind it, one rename at the end.
 //!
-//! Invariant: nothing is visible before [`Load::finish`]; dropped before, the copy is removed.
+//! Invariant: nothing is visible before [`Load::finish`]; dropped before, the copy is removed. What becomes visible
+//! is the very file that was staged, which is how a later process knows it again.
 
-use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,7 +18,7 @@ use super::edits::Edits;
 use super::replace::{Sink, Temp};
 use super::rewrite::rewrite;
 use super::settings::Target;
-use super::snapshot::{Place, Snapshot, stamp_at};
+use super::snapshot::{Place, Snapshot};
 use super::source::{Plan, interrupted};
 
 /// Staged bytes that are worth a trip to a blocking thread.
@@ -32,27 +32,24 @@ pub(super) struct FileLoad {
     /// `None` only while a blocking thread has it.
     temp: Option<Temp>,
     appender: Appender,
-    /// Where the staged records begin in the copy, and whether a comma stands first.
-    staged_from: u64,
-    comma: bool,
     staged: bool,
 }
 
 impl FileLoad {
+    /// Copies the old content, with columns for all fields that the rules know.
     pub(super) fn open(plan: &Arc<Plan>, shape: &Arc<Schema>) -> Result<Self, Broken> {
         let place = Place::find(&plan.target.path)?;
-        let (old, mut temp, mut appender) = copy(plan, shape, &place)?;
+        let Target { format, delimiter, .. } = plan.target;
+        let old = Snapshot::open(&plan.target, &place)?;
+        let mut temp = Temp::create(&place.real, old.as_ref().map(|old| &old.meta))?;
+        let nothing = Batch { shape: Arc::clone(shape), deliveries: Vec::new() };
+        let mut edits = Edits::new(&nothing, format, &[]);
+        let input = old.as_ref().map(Snapshot::reader).transpose()?;
+        let added = vec![true; shape.len()];
+        let mut appender = rewrite(input, (format, delimiter), &plan.key, &added, &mut edits, &mut temp)?;
         appender.end_line(&mut temp);
-        Ok(Self {
-            plan: Arc::clone(plan),
-            shape: Arc::clone(shape),
-            old,
-            staged_from: temp.position(),
-            comma: appender.wants_comma(),
-            temp: Some(temp),
-            appender,
-            staged: false,
-        })
+        let (plan, shape) = (Arc::clone(plan), Arc::clone(shape));
+        Ok(Self { plan, shape, old, temp: Some(temp), appender, staged: false })
     }
 
     /// Publishes what was staged.
@@ -60,60 +57,20 @@ impl FileLoad {
         let Some(mut temp) = self.temp.take().filter(|_| self.staged) else { return Ok(()) };
         let place = Place::find(&self.plan.target.path)?;
         let _turn = place.shared.writer();
-        let there = stamp_at(&self.plan.target.path);
-        if there != self.old.as_ref().map(|old| old.stamp) {
-            if !place.shared.is_ours(there) {
-                return Err(Broken::Changed);
-            }
-            return self.publish_behind(temp, &place);
-        }
         self.appender.close(&mut temp);
+        // Given up where anybody has written there meanwhile, another link of ours too: it may have made a record
+        // that is staged here.
         place.shared.publish(temp.publish(self.old.as_ref())?);
         Ok(())
     }
-
-    /// Puts the staged records behind what this process has written to the file meanwhile.
-    fn publish_behind(self, mut staged: Temp, place: &Place) -> Result<(), Broken> {
-        let end = staged.position();
-        let (old, mut temp, mut appender) = copy(&self.plan, &self.shape, place)?;
-        if !appender.fits(&self.appender) {
-            return Err(Broken::Changed);
-        }
-        appender.end_line(&mut temp);
-        if appender.wants_comma() {
-            temp.buffer().push(b',');
-        }
-        let start = self.staged_from + u64::from(self.comma);
-        let mut records = staged.reopen()?;
-        records.seek(SeekFrom::Start(start)).map_err(Broken::Write)?;
-        temp.drain()?;
-        io::copy(&mut records.take(end.saturating_sub(start)), &mut temp).map_err(Broken::Write)?;
-        appender.set_any();
-        appender.close(&mut temp);
-        place.shared.publish(temp.publish(old.as_ref())?);
-        Ok(())
-    }
-}
-
-/// Copies the old content, with columns for all fields that the rules know.
-fn copy(
-    plan: &Plan,
-    shape: &Arc<Schema>,
-    place: &Place,
-) -> Result<(Option<Snapshot>, Temp, Appender), Broken> {
-    let Target { format, delimiter, .. } = plan.target;
-    let old = Snapshot::open(&plan.target, place)?;
-    let mut temp = Temp::create(&place.real, old.as_ref().map(|old| &old.meta))?;
-    let nothing = Batch { shape: Arc::clone(shape), deliveries: Vec::new() };
-    let mut edits = Edits::new(&nothing, format, &[]);
-    let input = old.as_ref().map(Snapshot::reader).transpose()?;
-    let added = vec![true; shape.len()];
-    let appender = rewrite(input, (format, delimiter), &plan.key, &added, &mut edits, &mut temp)?;
-    Ok((old, temp, appender))
 }
 
 #[async_trait]
 impl Load for FileLoad {
+    fn mark(&self) -> Option<String> {
+        self.temp.as_ref().and_then(Temp::mark)
+    }
+
     async fn stage(&mut self, deliveries: &[Delivery]) -> Result<Vec<Outcome>, Fault> {
         let Some(temp) = &mut self.temp else { return Err(interrupted()) };
         let mut outcomes = Vec::with_capacity(deliveries.len());

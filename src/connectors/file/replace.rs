@@ -39,8 +39,6 @@ pub(super) struct Temp {
     real: PathBuf,
     file: File,
     buffer: Vec<u8>,
-    /// Bytes that the file holds already.
-    spilled: u64,
 }
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -64,7 +62,7 @@ impl Temp {
                 continue;
             }
             let buffer = Vec::with_capacity(SPILL_BYTES * 2);
-            let temp = Self { path, real: real.to_owned(), file, buffer, spilled: 0 };
+            let temp = Self { path, real: real.to_owned(), file, buffer };
             if let Some(meta) = like {
                 keep_rights(&temp.file, meta).map_err(Broken::Write)?;
             }
@@ -73,23 +71,16 @@ impl Temp {
         Err(Broken::Write(io::Error::other("no free name for a temporary file")))
     }
 
-    /// Returns how many bytes were written so far.
-    pub(super) fn position(&self) -> u64 {
-        self.spilled + self.buffer.len() as u64
-    }
-
     /// Writes everything collected into the file.
     pub(super) fn drain(&mut self) -> Result<(), Broken> {
         self.file.write_all(&self.buffer).map_err(Broken::Write)?;
-        self.spilled += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
     }
 
-    /// Opens what was written so far for reading.
-    pub(super) fn reopen(&mut self) -> Result<File, Broken> {
-        self.drain()?;
-        File::open(&self.path).map_err(Broken::Write)
+    /// Tells this copy from every other file, wherever it is moved to.
+    pub(super) fn mark(&self) -> Option<String> {
+        self.file.metadata().ok().and_then(|meta| mark_of(&meta))
     }
 
     /// Makes the copy durable and puts it in the place of `old`, which must still be there
@@ -127,24 +118,25 @@ impl Sink for Temp {
     }
 }
 
-/// For copying past the buffer; flush it first.
-impl Write for Temp {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.spilled += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl Drop for Temp {
     fn drop(&mut self) {
         // After a rename there is nothing under this name; nobody else uses it.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Tells one file from every other that the machine has or had: a number is given again after its file is gone,
+/// and the moment of birth is not. `None` where the file system keeps no such moment.
+#[cfg(unix)]
+pub(super) fn mark_of(meta: &Metadata) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let born = meta.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(format!("{}-{}-{}", meta.dev(), meta.ino(), born.as_nanos()))
+}
+
+#[cfg(not(unix))]
+pub(super) fn mark_of(_meta: &Metadata) -> Option<String> {
+    None
 }
 
 /// Splits a path into its folder and what the names of its temporary files begin with.

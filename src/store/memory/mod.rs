@@ -15,8 +15,8 @@ use self::state::State;
 use super::moves::Row;
 use super::{
     Commit, Committed, Counters, Depth, ENDED_KEPT, Enqueued, HistoryFilter, JobFilter, LeaseRequest, Leased,
-    LinkId, LinkState, LinkWord, LoadId, NewJob, Once, Recorded, Remembered, Retried, RulesVersion, Settled,
-    Settlement, Store, StoreError,
+    LinkId, LinkState, LinkWord, LoadId, NewJob, Once, OpenLoad, Recorded, Remembered, Retried, RulesVersion,
+    Settled, Settlement, Store, StoreError,
 };
 use crate::engine::job::{Attempt, Job, JobState};
 use crate::engine::plan::Pair;
@@ -222,13 +222,24 @@ impl Store for MemoryStore {
         Ok(self.state().pairs.keys().filter(|(of, _)| *of == link).count() as u64)
     }
 
-    async fn begin_load(&self, link: LinkId, direction: Direction) -> Result<LoadId, StoreError> {
+    async fn begin_load(
+        &self,
+        link: LinkId,
+        direction: Direction,
+        mark: Option<String>,
+    ) -> Result<LoadId, StoreError> {
         let mut state = self.state();
         state.link(link)?;
         state.loads_made += 1;
-        let load = LoadId(state.loads_made);
-        state.loads_open.insert(load, (link, direction));
-        Ok(load)
+        let id = LoadId(state.loads_made);
+        state.loads_open.insert(id, (link, OpenLoad { id, direction, mark }));
+        Ok(id)
+    }
+
+    async fn loads(&self, link: LinkId) -> Result<Vec<OpenLoad>, StoreError> {
+        let state = self.state();
+        let open = state.loads_open.values().filter(|(of, _)| *of == link);
+        Ok(open.map(|(_, load)| load.clone()).collect())
     }
 
     async fn end_load(&self, load: LoadId) -> Result<(), StoreError> {

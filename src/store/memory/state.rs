@@ -9,8 +9,8 @@ use crate::engine::record::{Direction, Key, Side, Timestamp};
 use crate::store::moves::{self, Mark, Moved, Row};
 use crate::store::{
     Answered, Commit, Committed, Counters, Enqueued, HISTORY_PRUNED_MAX, HistoryFilter, LinkId, LinkState,
-    LoadId, NewJob, Once, Recorded, Remembered, RulesVersion, Settled, Settlement, StoreError, Transition,
-    history_bytes, once,
+    LoadId, NewJob, Once, OpenLoad, Recorded, Remembered, RulesVersion, Settled, Settlement, StoreError,
+    Transition, history_bytes, once,
 };
 
 #[derive(Clone, Default)]
@@ -22,7 +22,7 @@ pub(super) struct State {
     jobs_made: i64,
     /// The highest version that was ever forgotten in a link.
     forgotten: BTreeMap<LinkId, u32>,
-    pub loads_open: BTreeMap<LoadId, (LinkId, Direction)>,
+    pub loads_open: BTreeMap<LoadId, (LinkId, OpenLoad)>,
     pub loads_made: u32,
     pub rules: Vec<RulesVersion>,
     pub values: BTreeMap<(String, String), (String, Option<Timestamp>)>,
@@ -72,7 +72,7 @@ impl State {
 
     /// Returns the direction of the load that a stored pair still waits for.
     fn staged(&self, load: Option<LoadId>) -> Option<Direction> {
-        load.and_then(|load| self.loads_open.get(&load)).map(|(_, direction)| *direction)
+        load.and_then(|load| self.loads_open.get(&load)).map(|(_, load)| load.direction)
     }
 
     pub fn read(&self, stored: &(Pair, Option<LoadId>)) -> Pair {

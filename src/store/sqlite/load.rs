@@ -5,13 +5,19 @@ use rusqlite::Connection;
 use super::job_row::{direction_code, direction_of};
 use super::trouble::Fallible;
 use crate::engine::record::Direction;
-use crate::store::{LinkId, LoadId};
+use crate::store::{LinkId, LoadId, OpenLoad};
 
 /// Begins a load under a number that no load has had before.
-pub(super) fn begin(db: &Connection, link: LinkId, direction: Direction) -> Fallible<LoadId> {
+pub(super) fn begin(
+    db: &Connection,
+    link: LinkId,
+    direction: Direction,
+    mark: Option<String>,
+) -> Fallible<LoadId> {
     super::links::must_exist(db, link)?;
-    let mut insert = db.prepare_cached("INSERT INTO loads (link, direction) VALUES (?1, ?2) RETURNING id")?;
-    Ok(LoadId(insert.query_row((link.0, direction_code(direction)), |row| row.get(0))?))
+    let mut insert =
+        db.prepare_cached("INSERT INTO loads (link, direction, mark) VALUES (?1, ?2, ?3) RETURNING id")?;
+    Ok(LoadId(insert.query_row((link.0, direction_code(direction), mark), |row| row.get(0))?))
 }
 
 /// Ends a load: its pairs count.
@@ -33,7 +39,20 @@ pub(super) fn leave_void(db: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-/// Lists the loads that have not ended.
+/// Lists the loads of a link that have not ended.
+pub(super) fn of(db: &Connection, link: LinkId) -> Fallible<Vec<OpenLoad>> {
+    let mut select =
+        db.prepare_cached("SELECT id, direction, mark FROM loads WHERE link = ?1 ORDER BY id")?;
+    let mut rows = select.query([link.0])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let direction = direction_of(row.get(1)?)?;
+        found.push(OpenLoad { id: LoadId(row.get(0)?), direction, mark: row.get(2)? });
+    }
+    Ok(found)
+}
+
+/// Lists the loads of all links that have not ended.
 pub(super) fn open(db: &Connection) -> Fallible<Vec<(LoadId, Direction)>> {
     let mut select = db.prepare_cached("SELECT id, direction FROM loads")?;
     let mut rows = select.query([])?;

@@ -48,8 +48,8 @@ use self::trouble::Fallible;
 use self::writer::{Answer, Request};
 use super::{
     Commit, Committed, Depth, Enqueued, HistoryFilter, JobFilter, Known, LeaseRequest, Leased, LinkId,
-    LinkState, LinkWord, LoadId, Looks, NewJob, Once, Recorded, Remembered, Retried, RulesVersion, Settled,
-    Settlement, Store, StoreError,
+    LinkState, LinkWord, LoadId, Looks, NewJob, Once, OpenLoad, Recorded, Remembered, Retried, RulesVersion,
+    Settled, Settlement, Store, StoreError,
 };
 use crate::engine::job::{Attempt, Job};
 use crate::engine::plan::Pair;
@@ -329,8 +329,17 @@ impl Store for SqliteStore {
         self.read(move |session| sent::of(&session.db, link)).await
     }
 
-    async fn begin_load(&self, link: LinkId, direction: Direction) -> Result<LoadId, StoreError> {
-        self.write(1, move |session| load::begin(&session.db, link, direction)).await
+    async fn begin_load(
+        &self,
+        link: LinkId,
+        direction: Direction,
+        mark: Option<String>,
+    ) -> Result<LoadId, StoreError> {
+        self.write(1, move |session| load::begin(&session.db, link, direction, mark)).await
+    }
+
+    async fn loads(&self, link: LinkId) -> Result<Vec<OpenLoad>, StoreError> {
+        self.read(move |session| load::of(&session.db, link)).await
     }
 
     async fn end_load(&self, load: LoadId) -> Result<(), StoreError> {

@@ -26,7 +26,7 @@ const TABLES: [(&str, u32); 11] = [
     ("sent", 6),
 ];
 
-const STEPS: [&str; 6] = [V1, V2, V3, V4, V5, V6];
+const STEPS: [&str; 7] = [V1, V2, V3, V4, V5, V6, V7];
 
 /// `pairs` holds its rarer and never searched parts in small blobs, whose form `row.rs` owns; NULL
 /// stands for the usual: no id of its own, seen as its base, nothing ever to be done.
@@ -215,6 +215,11 @@ CREATE TABLE sent (
     answered BLOB NOT NULL DEFAULT x''
 ) STRICT;
 CREATE INDEX sent_link ON sent (link);
+";
+
+/// `mark` tells a load from others at its destination, in the connector's words.
+const V7: &str = "
+ALTER TABLE loads ADD COLUMN mark TEXT;
 ";
 
 /// What has to be there in a state of this schema.

@@ -211,6 +211,14 @@ pub async fn a_load_shows_all_or_nothing(harness: &impl Harness) {
         delivered(&load.stage(std::slice::from_ref(delivery)).await.expect("staged"));
     }
     assert_eq!(standing(harness).await, [Row::numbered(1)], "nothing is shown early");
+    let mark = load.mark();
+    let holds = async |mark: Option<&str>| match mark {
+        Some(mark) => Some(writer.destination.holds_load(mark).await.expect("an answer")),
+        None => None,
+    };
+    assert_ne!(holds(mark.as_deref()).await, Some(true), "nobody takes it for ended");
     load.finish().await.expect("the load ends");
+    assert_ne!(holds(mark.as_deref()).await, Some(false), "whoever can be asked knows it again");
+    assert!(!writer.destination.holds_load("another").await.expect("an answer"), "and no other");
     assert_eq!(standing(harness).await, (1..5).map(Row::numbered).collect::<Vec<_>>());
 }

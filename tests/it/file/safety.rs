@@ -180,44 +180,47 @@ fn names(files: &Files) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_load_is_put_behind_what_we_wrote_meanwhile() {
-    // (file, before, after, why)
-    let cases = [
-        ("a.csv", "n,id\nx,1", "n,id\nnew,1\nnew,5\nnew,6\n", "another order of columns, no line end"),
-        (
-            "a.json",
-            "[{\"id\":1}]",
-            "[{\"id\":1,\"n\":\"new\"},{\"id\":5,\"n\":\"new\"},{\"id\":6,\"n\":\"new\"}]",
-            "a list",
-        ),
-        (
-            "a.jsonl",
-            "{\"id\":1}",
-            "{\"id\":1,\"n\":\"new\"}\n{\"id\":5,\"n\":\"new\"}\n{\"id\":6,\"n\":\"new\"}\n",
-            "lines",
-        ),
-    ];
-    for (name, before, after, why) in cases {
-        let files = Files::with(name, before);
-        let mut load = files.destination("id").open_load(&shape()).await.expect("a load");
-        load.stage(&[delivery(5, Write::Create), delivery(6, Write::Create)]).await.expect("staged");
-        write(&files, vec![delivery(1, Write::Update)]).await;
-        load.finish().await.expect("the load ends");
-        assert_eq!(files.text(), after, "{why}");
-        assert_eq!(names(&files), [name], "{why}: no temporary file is left");
-    }
+async fn a_load_is_known_again_as_long_as_its_file_stands() {
+    let files = Files::new("a.jsonl");
+    let mut load = files.destination("id").open_load(&shape()).await.expect("a load");
+    let mark = load.mark().expect("a mark");
+    let holds = async || files.destination("id").holds_load(&mark).await.expect("an answer");
+    load.stage(&[delivery(5, Write::Create)]).await.expect("staged");
+    assert!(!holds().await, "nothing is visible yet");
+    load.finish().await.expect("the load ends");
+    assert!(holds().await);
+    overwrite(&files, "{\"id\":5,\"n\":\"theirs\"}\n");
+    assert!(holds().await, "somebody works on what was loaded");
+    files.put("{\"id\":5,\"n\":\"another\"}\n");
+    assert!(!holds().await, "somebody put another file there");
+    fs::remove_file(files.path()).expect("removed");
+    assert!(!holds().await, "nothing is there");
 }
 
 #[tokio::test]
-async fn a_load_over_somebody_elses_edit_is_given_up() {
-    let files = Files::with("a.jsonl", "{\"id\":1}\n");
-    let mut load = files.destination("id").open_load(&shape()).await.expect("a load");
-    load.stage(&[delivery(5, Write::Create)]).await.expect("staged");
-    files.put("{\"id\":5,\"n\":\"theirs\"}\n");
-    let fault = load.finish().await.expect_err("the key may be theirs by now");
-    assert_eq!(fault.kind, FaultKind::Transient, "{fault}");
-    assert_eq!(files.text(), "{\"id\":5,\"n\":\"theirs\"}\n");
-    assert_eq!(names(&files), ["a.jsonl"]);
+async fn a_load_is_given_up_where_somebody_wrote_meanwhile() {
+    // (file, before, after somebody else's edit, after one of another link of ours)
+    let cases = [
+        ("a.csv", "n,id\nx,1", "id,n\n5,theirs\n", "n,id\nnew,1"),
+        ("a.json", "[{\"id\":1}]", "[{\"id\":5}]", "[{\"id\":1,\"n\":\"new\"}]"),
+        ("a.jsonl", "{\"id\":1}\n", "{\"id\":5}\n", "{\"id\":1,\"n\":\"new\"}\n"),
+    ];
+    for (name, before, theirs, ours) in cases {
+        let files = Files::with(name, before);
+        for after in [ours, theirs] {
+            let mut load = files.destination("id").open_load(&shape()).await.expect("a load");
+            load.stage(&[delivery(5, Write::Create)]).await.expect("staged");
+            match after == ours {
+                true => write(&files, vec![delivery(1, Write::Update)]).await,
+                false => files.put(theirs),
+            }
+            let mark = load.mark().expect("a mark");
+            let fault = load.finish().await.expect_err("the key may be there by now");
+            assert_eq!(fault.kind, FaultKind::Transient, "{fault}");
+            assert_eq!((files.text().as_str(), names(&files)), (after, vec![name.to_owned()]));
+            assert!(!files.destination("id").holds_load(&mark).await.expect("an answer"), "{name}");
+        }
+    }
 }
 
 #[tokio::test]

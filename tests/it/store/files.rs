@@ -76,7 +76,7 @@ async fn loads_left_over_stay_void_and_are_planned_again() {
         store.tell_link(state.id, vec![LinkWord::PlannedUnder(7)]).await.unwrap();
     }
     let link = store.link("customer1", "loading").await.unwrap().id;
-    let load = store.begin_load(link, Direction::AToB).await.unwrap();
+    let load = store.begin_load(link, Direction::AToB, None).await.unwrap();
     let commit = Commit { pairs: vec![agreed("1")], load: Some(load), ..Commit::default() };
     store.commit(link, commit, at(1)).await.unwrap();
     drop(store);
@@ -88,7 +88,11 @@ async fn loads_left_over_stay_void_and_are_planned_again() {
         "so it is planned again"
     );
     assert_eq!(store.link("customer1", "quiet").await.unwrap().planned_under, Some(7));
-    assert_ne!(store.begin_load(link, Direction::AToB).await.unwrap(), load, "its number is not given again");
+    assert_ne!(
+        store.begin_load(link, Direction::AToB, None).await.unwrap(),
+        load,
+        "its number is not given again"
+    );
 
     let read = pair(&store, link, "1").await.unwrap();
     keep(&store, link, vec![Pair { version: read.version, ..agreed("1") }]).await;

@@ -2,7 +2,7 @@
 
 use record_sync::engine::plan::{Pair, Seen, SideState, Status};
 use record_sync::engine::record::{Direction, Side};
-use record_sync::store::{Commit, LoadId, Store};
+use record_sync::store::{Commit, LoadId, OpenLoad, Store};
 
 use super::*;
 
@@ -29,7 +29,7 @@ async fn stage(store: &dyn Store, link: LinkId, pair: Pair, load: LoadId) {
 
 async fn a_staged_pair_counts_when_its_load_has_ended(store: &dyn Store) {
     let link = link(store).await;
-    let load = store.begin_load(link, Direction::AToB).await.unwrap();
+    let load = store.begin_load(link, Direction::AToB, None).await.unwrap();
     stage(store, link, staged("1"), load).await;
     let read = pair(store, link, "1").await.unwrap();
     assert_eq!(read.version, 1);
@@ -51,7 +51,7 @@ async fn a_staged_pair_counts_when_its_load_has_ended(store: &dyn Store) {
 
 async fn a_pair_stored_again_outside_its_load_counts(store: &dyn Store) {
     let link = link(store).await;
-    let load = store.begin_load(link, Direction::BToA).await.unwrap();
+    let load = store.begin_load(link, Direction::BToA, None).await.unwrap();
     stage(store, link, staged("1"), load).await;
     let read = pair(store, link, "1").await.unwrap();
     assert_eq!(read.a, SideState::default(), "the destination is the other side now");
@@ -61,14 +61,19 @@ async fn a_pair_stored_again_outside_its_load_counts(store: &dyn Store) {
 
 async fn loads_do_not_meet(store: &dyn Store) {
     let link = link(store).await;
-    let first = store.begin_load(link, Direction::AToB).await.unwrap();
+    let first = store.begin_load(link, Direction::AToB, None).await.unwrap();
     store.end_load(first).await.unwrap();
-    let second = store.begin_load(link, Direction::AToB).await.unwrap();
-    let third = store.begin_load(link, Direction::AToB).await.unwrap();
+    let second = store.begin_load(link, Direction::AToB, Some("over there".into())).await.unwrap();
+    let third = store.begin_load(link, Direction::AToB, None).await.unwrap();
     assert!(first != second && second != third, "a number is never given twice");
     stage(store, link, staged("2"), second).await;
     stage(store, link, staged("3"), third).await;
+    let open =
+        |id, mark: Option<&str>| OpenLoad { id, direction: Direction::AToB, mark: mark.map(str::to_owned) };
+    assert_eq!(store.loads(link).await.unwrap(), [open(second, Some("over there")), open(third, None)]);
+    assert_eq!(store.loads(LinkId(link.0 + 1)).await.unwrap(), [], "those of one link");
     store.end_load(third).await.unwrap();
+    assert_eq!(store.loads(link).await.unwrap(), [open(second, Some("over there"))]);
     assert_eq!(pair(store, link, "2").await.unwrap().a.base, None);
     assert_eq!(pair(store, link, "3").await.unwrap().a.base, Some(image("3", "Ann")));
     store.end_load(third).await.unwrap();

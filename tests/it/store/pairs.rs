@@ -303,7 +303,7 @@ async fn a_link_that_is_not_there_takes_nothing(store: &dyn Store) {
     let nowhere = LinkId(77);
     let commit = Commit { pairs: vec![agreed("1")], ..Commit::default() };
     assert!(store.commit(nowhere, commit, at(1)).await.is_err());
-    assert!(store.begin_load(nowhere, Direction::AToB).await.is_err());
+    assert!(store.begin_load(nowhere, Direction::AToB, None).await.is_err());
     assert_eq!(store.count_pairs(nowhere).await.unwrap(), 0);
     assert_eq!(pair(store, nowhere, "1").await, None);
 }

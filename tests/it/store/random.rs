@@ -331,13 +331,16 @@ impl History {
     async fn load(&mut self, why: &str) {
         if self.dice.one_in(2) {
             let (link, direction) = (self.link(), self.direction());
-            let load = both!(self, why, begin_load(link, direction));
+            let mark = self.dice.one_in(2).then(|| format!("mark {}", self.loads.len()));
+            let load = both!(self, why, begin_load(link, direction, mark.clone()));
             self.loads.push(load);
         } else if !self.loads.is_empty() {
             let at = self.dice.below(self.loads.len() as u64) as usize;
             let load = self.loads.swap_remove(at);
             both!(self, why, end_load(load));
         }
+        let link = self.link();
+        both!(self, why, loads(link));
     }
 
     fn reopen(&mut self) {
