@@ -17,7 +17,7 @@ const SECONDS: u64 = 60;
 /// need the whole minute. Where one of them has moved on, the search finds another.
 const MET_BY: &[(Bug, u64)] = &[
     (Bug::UnfinishedForgotten, 2651),
-    (Bug::LostUnnoted, 1495),
+    (Bug::LostUnnoted, 7131),
     (Bug::WritesUnlooked, 479),
     (Bug::CreatesUnlooked, 479),
     (Bug::ReplanUnmarked, 2813),
