@@ -12,8 +12,11 @@ ARGS ?=
 # Simulated histories that `make test` and `make sim` play.
 HISTORIES ?= 20000
 export HISTORIES
-# Optimised a little, with all checks on: the proofs take minutes that way, and not an hour.
-BUILD := --locked --cargo-profile sim
+# Optimised a little, with all checks on: the proofs take minutes that way, and not an hour. One profile for all
+# but `run` and `bench`, so that what one step has compiled serves the next.
+PROOF := --locked --profile sim
+# The simulation alone holds the switches of planted bugs, all off unless it plants one.
+SIMULATE := --features planted --test simulate
 
 .PHONY: help run test lint fmt sim planted crash strace clients bench verify docker clean
 
@@ -27,26 +30,25 @@ run: ## Build, make the demo data where missing, sync it with the built-in mocks
 
 test: strace clients ## Install what the tests need, run every test and proof (HISTORIES=150 shortens the longest)
 	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
-	cargo nextest run $(BUILD) --profile $(PROFILE) $(ARGS)
-	cargo nextest run $(BUILD) --profile $(PROFILE) --features planted --test simulate planted_bugs
-	cargo test --locked --profile sim --quiet --doc
+	cargo nextest run --locked --cargo-profile sim --profile $(PROFILE) $(ARGS)
+	cargo nextest run --locked --cargo-profile sim --profile $(PROFILE) $(SIMULATE)
 
 lint: ## Check formatting and lints
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --features planted --test simulate -- -D warnings
+	cargo clippy $(PROOF) --all-targets -- -D warnings
+	cargo clippy $(PROOF) $(SIMULATE) -- -D warnings
 
 fmt: ## Format the code
 	cargo fmt
 
 sim: ## Play simulated histories (HISTORIES=, FIRST=, STEPS=, WITHIN=seconds), or one with its trace (SEED=)
-	cargo test --locked --profile sim --test simulate -- --nocapture histories
+	cargo test $(PROOF) $(SIMULATE) -- --nocapture histories
 
 planted: ## Plant bugs, one after the other; the simulation has to catch each (BUG= names one)
-	cargo test --locked --profile sim --features planted --test simulate -- --nocapture planted_bugs
+	cargo test $(PROOF) $(SIMULATE) -- --nocapture planted_bugs
 
 crash: strace ## Kill the binary at every call that changes something, and start it again (POINT=… plays one; SCENE= FAULT= BUDGET= choose)
-	CRASH=$${CRASH:-all} cargo test --locked --test crash -- --nocapture kill_points
+	CRASH=$${CRASH:-all} cargo test $(PROOF) --test crash -- --nocapture kill_points
 
 # Kill points need it. Where it can't be had the tests fail and say so; CRASH=skip goes on without.
 strace:

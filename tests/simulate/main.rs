@@ -24,7 +24,6 @@ mod leases;
 mod ledger;
 mod life;
 mod oracle;
-#[cfg(feature = "planted")]
 mod planted;
 mod pushes;
 mod reading;
@@ -42,7 +41,6 @@ fn histories() {
 }
 
 /// Plants bugs, one after the other; the simulation has to catch each.
-#[cfg(feature = "planted")]
 #[test]
 fn planted_bugs() {
     planted::bugs();

@@ -59,7 +59,6 @@ const TWICE_EVERY: u64 = 20;
 pub fn histories() {
     let wanted = Wanted::read();
     if let Some(seed) = wanted.seed {
-        #[cfg(feature = "planted")]
         crate::planted::plant_named();
         return one(seed, wanted.steps);
     }
