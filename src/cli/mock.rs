@@ -208,6 +208,11 @@ impl Mock {
         for (name, url) in places.iter().filter(|_| !globals.json) {
             output::data(format!("mock {} {name} on {url}", self.system));
         }
+        let logins = played.values().flat_map(|played| played.logins());
+        let logins: Vec<String> = logins.map(|(key, value)| format!("{key} = {value:?}")).collect();
+        if !logins.is_empty() {
+            output::note(globals.quiet, format!("settings to log in with: {}", logins.join(", ")));
+        }
         output::note(
             globals.quiet,
             "arrivals at /__admin/arrivals, misbehaviour at /__admin/faults; Ctrl-C ends",

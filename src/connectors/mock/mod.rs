@@ -157,6 +157,11 @@ pub trait Mock: Send + Sync {
         record: &Record,
         now: Timestamp,
     ) -> Result<String, String>;
+
+    /// What it takes for a login, as settings of its connector, each by its key.
+    fn logins(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
 }
 
 /// Writes a moment as HTTP does.

@@ -164,6 +164,10 @@ impl Mock for OutreachMock {
         }
     }
 
+    fn logins(&self) -> &'static [(&'static str, &'static str)] {
+        token::LOGINS
+    }
+
     fn push(
         &self,
         stream: Option<&str>,

@@ -8,6 +8,9 @@ use crate::engine::record::Timestamp;
 
 const CLIENT_ID: &str = "client-id";
 const CLIENT_SECRET: &str = "client-secret";
+/// All of these, as settings of the connector.
+pub const LOGINS: &[(&str, &str)] =
+    &[("client_id", CLIENT_ID), ("client_secret", CLIENT_SECRET), ("refresh_token", "or-refresh-1")];
 const REFRESH_PREFIX: &str = "or-refresh-";
 /// How many refresh tokens were given out, the first of which everybody knows.
 const SERIAL: &str = "refresh tokens";

@@ -14,6 +14,15 @@ pub const CLIENT_SECRET: &str = "client-secret";
 pub const USERNAME: &str = "sync@example.test";
 pub const PASSWORD: &str = "pa55word";
 pub const SECURITY_TOKEN: &str = "sectoken";
+/// All of these, as settings of the connector.
+pub const LOGINS: &[(&str, &str)] = &[
+    ("client_id", CLIENT_ID),
+    ("client_secret", CLIENT_SECRET),
+    ("username", USERNAME),
+    ("password", PASSWORD),
+    ("security_token", SECURITY_TOKEN),
+    ("refresh_token", "sf-refresh-1"),
+];
 /// Of refresh tokens: the first, which everybody knows, ends in 1.
 const REFRESH_PREFIX: &str = "sf-refresh-";
 /// How many refresh tokens there have been.

@@ -85,6 +85,10 @@ impl Mock for SalesforceMock {
         self.desk.handle(&self.org, request, now)
     }
 
+    fn logins(&self) -> &'static [(&'static str, &'static str)] {
+        auth::LOGINS
+    }
+
     fn push(
         &self,
         stream: Option<&str>,

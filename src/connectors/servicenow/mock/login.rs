@@ -11,6 +11,9 @@ pub const USER: &str = "sync@example.test";
 const PASSWORD: &str = "pa55word";
 const CLIENT_ID: &str = "client-id";
 const CLIENT_SECRET: &str = "client-secret";
+/// All of these, as settings of the connector.
+pub const LOGINS: &[(&str, &str)] =
+    &[("username", USER), ("password", PASSWORD), ("client_id", CLIENT_ID), ("client_secret", CLIENT_SECRET)];
 
 const LIFE_SECONDS: i64 = 1_800;
 const REFRESH_LIFE_SECONDS: i64 = 100 * 24 * 3_600;

@@ -263,6 +263,10 @@ impl Mock for ServiceNowMock {
         }
     }
 
+    fn logins(&self) -> &'static [(&'static str, &'static str)] {
+        login::LOGINS
+    }
+
     fn push(
         &self,
         stream: Option<&str>,
