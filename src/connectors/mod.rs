@@ -409,8 +409,8 @@ pub trait Destination: Send + Sync {
         ))
     }
 
-    /// Tells whether the load that said this of itself ([`Load::mark`]) has become visible, whatever others have
-    /// changed of it since then. A no may be wrong; a yes never.
+    /// Tells whether the load that said this of itself ([`Load::mark`]) has become visible and stays so, whatever
+    /// others have changed of it since then. A no may be wrong; a yes must not be.
     async fn holds_load(&self, _mark: &str) -> Result<bool, Fault> {
         Ok(false)
     }

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::link::{End, LinkContext, Phase, along, at, lock};
+use super::inline;
+use super::link::{End, LinkContext, Phase, at, lock};
 use super::meter;
 use super::page::{self, Fact, Facts, Mode, Tally, storage};
 use super::poller::{PassMode, Poller};
@@ -34,8 +35,9 @@ pub async fn matching(
     changed: bool,
 ) -> Result<Tally, Fault> {
     ctx.enter(Phase::Matching);
-    if ctx.unsure.load(Ordering::Relaxed) && end_published(ctx.store.as_ref(), ctx.id, &ctx.ends).await? {
-        count_anew(ctx).await?;
+    if ctx.unsure.load(Ordering::Relaxed) {
+        let _quiet = inline::quiet_both(ctx).await;
+        take_stock(ctx).await?;
     }
     Side::BOTH.iter().for_each(|&side| ctx.begin_run(side));
     // Until this is through, no field counts as read: what was deleted before a read began anew shows at
@@ -83,7 +85,7 @@ async fn load(
     mut load: Box<dyn Load>,
     poller: &mut Poller,
 ) -> Result<Tally, Fault> {
-    let guard = along(&ctx.delivery, direction).lock().await;
+    let quiet = inline::quiet_both(ctx).await;
     let id = ctx.store.begin_load(ctx.id, direction, load.mark()).await.map_err(storage)?;
     let passed = poller.pass(&mut PassMode::Load(direction, id, &mut load)).await;
     let loaded = match passed {
@@ -96,14 +98,13 @@ async fn load(
     let mut tally = match loaded {
         Ok(tally) => tally,
         Err(fault) => {
-            // What was staged never came to be.
+            // What was staged may never have come to be; should that not be found out now, it is asked again.
             ctx.unsure.store(true, Ordering::Relaxed);
-            let _quiet = along(&ctx.delivery, direction.to().outward()).lock().await;
-            count_anew(ctx).await?;
+            take_stock(ctx).await?;
             return Err(fault);
         }
     };
-    drop(guard);
+    drop(quiet);
     meter::records(ctx, direction, Status::Synced, tally.delivered);
     tally.add(poller.after_load().await?);
     Ok(tally)
@@ -124,7 +125,10 @@ pub async fn end_published(store: &dyn Store, link: LinkId, ends: &[End; 2]) -> 
     Ok(any)
 }
 
-async fn count_anew(ctx: &LinkContext) -> Result<(), Fault> {
+/// Finds out what became of loads, and counts what is there. Nothing may be on its way meanwhile: whoever has read
+/// a pair as void must not store it under a load that has ended.
+async fn take_stock(ctx: &LinkContext) -> Result<(), Fault> {
+    end_published(ctx.store.as_ref(), ctx.id, &ctx.ends).await?;
     let sums = measure(ctx.store.as_ref(), ctx.id).await.map_err(storage)?;
     for (side, presence) in Side::BOTH.into_iter().zip(sums.presence) {
         *lock(at(&ctx.presence, side)) = presence;
@@ -168,6 +172,13 @@ fn unsettled(pair: &Pair) -> bool {
 
 /// A fingerprint that no rules have.
 const OF_NO_RULES: u128 = 0;
+
+/// Remembers under which rules the first pairs are about to be planned: should others come before all are, those
+/// have to look at them again.
+pub async fn begin_first(ctx: &LinkContext) -> Result<(), Fault> {
+    let words = vec![LinkWord::PlannedUnder(ctx.rules.fingerprint)];
+    ctx.store.tell_link(ctx.id, words).await.map_err(storage)
+}
 
 /// Remembers that pairs are about to be planned anew: should that be cut short, those that are done
 /// and those that are not differ, and whatever rules come next have to look at all of them. A field that

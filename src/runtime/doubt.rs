@@ -14,9 +14,14 @@ use crate::engine::record::{Direction, Record, Side};
 use crate::planted::{Bug, planted};
 use crate::store::Transition;
 
-/// Tells whether the planner has sent a write of this job's record and nobody has answered.
-pub(super) fn is_in_doubt(ctx: &LinkContext, direction: Direction, job: &Job) -> bool {
-    job.origin.is_planned() && ctx.unanswered.has(&job.key, direction) && !planted(Bug::SentUnlooked)
+/// Tells whether the planner has sent a write of this job's record and nobody has answered; whichever way it went:
+/// what stands at this job's source may be nothing but that.
+pub(super) fn is_in_doubt(ctx: &LinkContext, job: &Job) -> bool {
+    let is_open = |direction: &Direction| {
+        let is_meant = *direction == job.direction || !planted(Bug::DoubtOneWay);
+        is_meant && ctx.unanswered.has(&job.key, *direction)
+    };
+    job.origin.is_planned() && Direction::BOTH.iter().any(is_open) && !planted(Bug::SentUnlooked)
 }
 
 /// Looks at the sources of what is in doubt, whose destinations have been looked at already, and ends those jobs
@@ -29,7 +34,7 @@ pub(super) async fn resolve(
     call: &Call,
 ) -> Vec<Parcel> {
     let (doubtful, kept): (Vec<Parcel>, Vec<Parcel>) =
-        parcels.into_iter().partition(|parcel| is_in_doubt(ctx, direction, &parcel.job));
+        parcels.into_iter().partition(|parcel| is_in_doubt(ctx, &parcel.job));
     if doubtful.is_empty() {
         return kept;
     }

@@ -43,12 +43,9 @@ pub enum Mode<'l> {
 }
 
 impl Mode<'_> {
-    /// The direction whose deliveries the caller keeps to itself already.
-    pub fn held(&self) -> Option<Direction> {
-        match self {
-            Self::Load(direction, ..) => Some(*direction),
-            Self::Note | Self::Ask | Self::Plan => None,
-        }
+    /// Tells whether the caller keeps the link quiet already.
+    pub fn is_quiet(&self) -> bool {
+        matches!(self, Self::Load(..))
     }
 
     /// The same mode for another page.

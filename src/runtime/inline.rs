@@ -37,24 +37,31 @@ fn at_once(ctx: &LinkContext, direction: Direction) -> bool {
     !end.remote && end.features.compare_and_set && ctx.rules.way(direction).is_some()
 }
 
+/// As long as it lives, nothing of its direction is on its way.
+pub type Guard<'l> = tokio::sync::MutexGuard<'l, ()>;
+
 /// Waits until nothing is on its way to `side`, nor in a direction that its page delivers in.
 ///
 /// What a write that is not settled yet has left at `side` would look like an edit made there, and
-/// could win against an edit that was really made. Taken in one order by all pages; `held` is a
-/// direction that the caller holds already.
-pub async fn quiet(
-    ctx: &LinkContext,
-    side: Side,
-    held: Option<Direction>,
-) -> Vec<tokio::sync::MutexGuard<'_, ()>> {
+/// could win against an edit that was really made. Nothing to wait for where the caller `is_quiet` already.
+pub async fn quiet(ctx: &LinkContext, side: Side, is_quiet: bool) -> Vec<Guard<'_>> {
+    let waits = |direction: &Direction| direction.to() == side || at_once(ctx, *direction);
+    if is_quiet || planted(Bug::PagesUnlocked) {
+        return Vec::new();
+    }
+    keep_quiet(ctx, Direction::BOTH.into_iter().filter(waits)).await
+}
+
+/// Waits until nothing is on its way in any direction.
+pub async fn quiet_both(ctx: &LinkContext) -> Vec<Guard<'_>> {
+    keep_quiet(ctx, Direction::BOTH.into_iter()).await
+}
+
+/// Taken in one order by all, so that no two wait for each other.
+async fn keep_quiet(ctx: &LinkContext, directions: impl Iterator<Item = Direction>) -> Vec<Guard<'_>> {
     let mut guards = Vec::with_capacity(2);
-    for direction in Direction::BOTH {
-        if Some(direction) != held
-            && !planted(Bug::PagesUnlocked)
-            && (direction.to() == side || at_once(ctx, direction))
-        {
-            guards.push(along(&ctx.delivery, direction).lock().await);
-        }
+    for direction in directions {
+        guards.push(along(&ctx.delivery, direction).lock().await);
     }
     guards
 }

@@ -143,9 +143,16 @@ async fn matched(ctx: &Arc<LinkContext>, state: &LinkState) -> Option<[Poller; 2
 async fn try_match(ctx: &Arc<LinkContext>, state: &LinkState) -> Result<[Poller; 2], Fault> {
     let mut pollers = [Poller::open(ctx, Side::A)?, Poller::open(ctx, Side::B)?];
     let planned = state.planned_under == Some(ctx.rules.fingerprint);
-    if !state.matched || state.planned_under.is_none() {
+    if !state.matched {
         let began = tokio::time::Instant::now();
-        let tally = contact::matching(ctx, &mut pollers, false).await?;
+        // Other rules may have planned some pairs already, when that was cut short.
+        let changed = state.planned_under.is_some() && !planned;
+        if changed {
+            contact::begin(ctx).await?;
+        } else if !planned {
+            contact::begin_first(ctx).await?;
+        }
+        let tally = contact::matching(ctx, &mut pollers, changed).await?;
         tracing::info!(event = "link.matched", customer = %ctx.customer, link = %ctx.name,
             records = tally.facts, delivered = tally.delivered, queued = tally.queued, skipped = tally.skipped,
             rules_version = ctx.rules.version, duration_ms = meter::millis(began.elapsed()),

@@ -110,7 +110,7 @@ pub async fn take(ctx: &LinkContext, facts: Facts, mut mode: Mode<'_>) -> Result
     if facts.list.is_empty() && facts.ids.is_empty() && facts.cursor.is_none() {
         return Ok(Tally::default());
     }
-    let _quiet = inline::quiet(ctx, facts.side, mode.held()).await;
+    let _quiet = inline::quiet(ctx, facts.side, mode.is_quiet()).await;
     take_quietly(ctx, facts, &mut mode).await
 }
 

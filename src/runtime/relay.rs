@@ -49,7 +49,7 @@ impl<'l> Relay<'l> {
             return Ok(tally);
         }
         if self.in_a_row == 0 {
-            self.quiet = inline::quiet(self.ctx, side, mode.held()).await;
+            self.quiet = inline::quiet(self.ctx, side, mode.is_quiet()).await;
         }
         self.in_a_row += 1;
         let plan = page::plan(self.ctx, facts, matches!(mode, Mode::Note));

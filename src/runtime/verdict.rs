@@ -42,7 +42,7 @@ pub(super) struct Ending {
     pub(super) other: Option<NewJob>,
     /// The conflict that stands for the other direction is none any more.
     pub(super) other_is_over: bool,
-    /// It tells no more than what a look at the destination has shown.
+    /// It tells no more than what looks at both sides of this record have shown.
     pub(super) looked: Option<Key>,
 }
 

@@ -157,8 +157,11 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
     }
     for ending in &mut settlements {
         // A look has told what became of what went out before.
-        let by = looked_at(ending).map(|key| ctx.unanswered.by(key, direction)).unwrap_or_default();
-        ending.settlement.answered.extend(by);
+        let answered = match &ending.looked {
+            Some(key) => Direction::BOTH.iter().flat_map(|&way| ctx.unanswered.by(key, way)).collect(),
+            None => ended(ending).map(|key| ctx.unanswered.by(key, direction)).unwrap_or_default(),
+        };
+        ending.settlement.answered.extend(answered);
     }
     let mut projector = Projector::new(&ctx.rules, direction.to());
     let mut retold = Vec::new();
@@ -225,11 +228,10 @@ impl Tried {
     }
 }
 
-/// Gives the key of what ended with a look: nothing that went out before is open any more.
-fn looked_at(ending: &Ending) -> Option<&Key> {
+/// Gives the key of what ended with a look at where it goes to: nothing that went out there before is open any more.
+fn ended(ending: &Ending) -> Option<&Key> {
     let is_over = matches!(ending.settlement.transition, Transition::Obsolete | Transition::Conflict { .. });
-    let of_pair = ending.settlement.pair.as_ref().filter(|_| is_over).map(|pair| &pair.key);
-    ending.looked.as_ref().or(of_pair)
+    ending.settlement.pair.as_ref().filter(|_| is_over).map(|pair| &pair.key)
 }
 
 /// Looks, and sends what is still to be written.
@@ -298,7 +300,7 @@ fn pack(ctx: &LinkContext, direction: Direction, leased: Leased) -> Result<Parce
     let made_from = entry.pair.side(direction.from()).now().cloned();
     // What was asked for, and what may have been written, is looked at where it goes to, too, before anybody is
     // told that nothing is to be done.
-    if action.is_write() || job.origin == Origin::Asked || is_in_doubt(ctx, direction, &job) {
+    if action.is_write() || job.origin == Origin::Asked || is_in_doubt(ctx, &job) {
         return Ok(Parcel { job, entry, action, made_from });
     }
     Err(Box::new(no_write(ctx, &job, entry, &action)))
@@ -318,7 +320,7 @@ async fn look_first(
     let (mut kept, parcels): (Vec<Parcel>, Vec<Parcel>) = parcels.into_iter().partition(|parcel| {
         let creates = matches!(parcel.action, Action::Create(_));
         let unlooked = planted(Bug::WritesUnlooked) || planted(Bug::CreatesUnlooked) && creates;
-        let in_doubt = is_in_doubt(ctx, direction, &parcel.job);
+        let in_doubt = is_in_doubt(ctx, &parcel.job);
         (compares && !in_doubt || unlooked) && parcel.action.is_write()
     });
     if parcels.is_empty() {
@@ -354,7 +356,7 @@ async fn look_first(
             parcel.action = plan(ctx, direction, &mut parcel.entry);
             parcel.made_from = parcel.entry.pair.side(direction.from()).now().cloned();
         }
-        if parcel.action.is_write() || is_in_doubt(ctx, direction, &parcel.job) {
+        if parcel.action.is_write() || is_in_doubt(ctx, &parcel.job) {
             kept.push(parcel);
         } else {
             settlements.push(no_write(ctx, &parcel.job, parcel.entry, &parcel.action));

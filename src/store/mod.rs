@@ -86,9 +86,10 @@ pub struct LinkState {
     pub cursors: [Option<Cursor>; 2],
     /// Numbers of the last scans begun at `a` and at `b`.
     pub epochs: [u32; 2],
-    /// Both sides were matched by key, under rules whose shapes are those of `matched_under`.
+    /// Both sides were matched by key.
     pub matched: bool,
-    /// [`crate::engine::rules::LinkRules::fingerprint`] of the rules under which all pairs were planned.
+    /// [`crate::engine::rules::LinkRules::fingerprint`] of the rules under which all pairs were planned that have
+    /// been planned at all.
     pub planned_under: Option<u128>,
     pub paused: bool,
     /// The link was triggered once and stays started.
@@ -393,8 +394,8 @@ pub trait Store: Send + Sync {
     /// Ends it: from now on its pairs are read as they were staged. Until then, and for ever where a
     /// load never ends, they are read as if nothing had reached the destination: the source's base is
     /// `None` and what was seen there is `Changed`, the destination was never seen, and a direction
-    /// that says `Synced` is `Queued`. A store that is opened with such loads left over sets
-    /// [`LinkState::planned_under`] of their links to `None`: those pairs have to be planned again.
+    /// that says `Synced` is `Queued`. A store that is opened with such loads left over takes
+    /// [`LinkState::matched`] from their links: those pairs have to be planned again.
     async fn end_load(&self, load: LoadId) -> Result<(), StoreError>;
 
     // Jobs.

@@ -84,6 +84,25 @@ impl Place {
         std::fs::read_to_string(self.path().join("right.csv")).unwrap_or_default()
     }
 
+    /// Fills the file, and leaves all as if the process had died before the state said that it is filled.
+    #[cfg(unix)]
+    async fn fill_and_die(&self) {
+        use std::os::unix::fs::MetadataExt;
+        let runtime = self.start().await;
+        self.until_filled(&runtime).await;
+        runtime.drain(Duration::from_secs(5)).await;
+        drop(runtime);
+        let state = SqliteStore::open(&self.path().join("state.sqlite"), SqliteOptions::default()).unwrap();
+        let link = state.link("default", "both").await.unwrap().id;
+        let there = std::fs::metadata(self.path().join("right.csv")).unwrap();
+        let born = there.created().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+        let mark = format!("{}-{born}", there.ino());
+        let load = state.begin_load(link, Direction::AToB, Some(mark)).await.unwrap();
+        let pairs = state.walk(link, None, 10).await.unwrap();
+        let commit = Commit { pairs, load: Some(load), ..Commit::default() };
+        assert_eq!(state.commit(link, commit, Timestamp(1)).await.unwrap().stale, []);
+    }
+
     async fn until_filled(&self, runtime: &Runtime) {
         eventually("the load", || self.file() == "id,x,y\n1,a,a\n2,b,b\n").await;
         eventually("a link that lives", || {
@@ -296,29 +315,26 @@ async fn a_load_after_a_broken_one_comes_to_its_end() {
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_that_nobody_said_had_ended_is_known_again() {
-    use std::os::unix::fs::MetadataExt;
     let place = Place::with_empty_file();
-    let runtime = place.start().await;
-    place.until_filled(&runtime).await;
-    runtime.drain(Duration::from_secs(5)).await;
-    drop(runtime);
-
-    let state = SqliteStore::open(&place.path().join("state.sqlite"), SqliteOptions::default()).unwrap();
-    let link = state.link("default", "both").await.unwrap().id;
-    let there = std::fs::metadata(place.path().join("right.csv")).unwrap();
-    let born = there.created().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
-    let mark = format!("{}-{}-{born}", there.dev(), there.ino());
-    let load = state.begin_load(link, Direction::AToB, Some(mark)).await.unwrap();
-    let pairs = state.walk(link, None, 10).await.unwrap();
-    let commit = Commit { pairs, load: Some(load), ..Commit::default() };
-    assert_eq!(state.commit(link, commit, Timestamp(1)).await.unwrap().stale, []);
-    drop(state);
-
+    place.fill_and_die().await;
     place.run("left", "UPDATE t SET x = 'A' WHERE id = '1'");
     std::fs::write(place.path().join("right.csv"), "id,x,y\n1,a,a\n2,B,b\n").unwrap();
     let runtime = place.start().await;
     eventually("both edits in the file", || place.file() == "id,x,y\n1,A,a\n2,B,b\n").await;
     eventually("both edits in the database", || place.rows("left") == "1:A,a 2:B,b").await;
+    runtime.drain(Duration::from_secs(5)).await;
+}
+
+/// The same, and the next rules make something else of what was loaded.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn new_rules_make_a_load_anew_that_is_known_again() {
+    let place = Place::with_empty_file();
+    place.fill_and_die().await;
+    let upper = r#""x": {"to": "x", "transform": "upper"}"#;
+    std::fs::write(place.path().join("rules.json"), RULES.replace(r#""x": "x""#, upper)).unwrap();
+    let runtime = place.start().await;
+    eventually("what the new rules make", || place.file() == "id,x,y\n1,A,a\n2,B,b\n").await;
     runtime.drain(Duration::from_secs(5)).await;
 }
 

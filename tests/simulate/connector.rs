@@ -430,8 +430,11 @@ impl Load for SimLoad {
             if state.system(line.side).seq != *seq {
                 return Err(Fault::transient(FaultCode::Conflict, "somebody wrote there meanwhile"));
             }
-            state.fill_at_once(line.side, shape, staged, mark);
-            Ok(())
+            match state.fill_at_once(line.side, shape, staged, mark) {
+                true => Ok(()),
+                false => Err(Fault::transient(FaultCode::Storage, "nobody says what became of it")
+                    .and_may_have_happened()),
+            }
         };
         line.call(Kind::Write, Class::Live, act).await?
     }

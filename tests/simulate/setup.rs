@@ -179,7 +179,6 @@ impl Rules {
 
 /// One history in so many begins with the filling of an empty file.
 const FILES_EVERY: u64 = 7;
-/// Which of them: not one that is known to catch a planted bug of another kind.
 const FILES_AT: u64 = 5;
 
 /// All that stands before the first step.
@@ -207,6 +206,8 @@ pub struct Setup {
 pub struct Filling {
     /// Somebody makes a record there just before it begins.
     pub meets: bool,
+    /// Nobody says that it is through.
+    pub loses_reply: bool,
     /// The process dies so many awaits behind it.
     pub dies_after: Option<u32>,
 }
@@ -240,7 +241,7 @@ impl Setup {
         let [filled, _] = self.filled;
         let chance = &mut Chance::new(self.seed ^ 0xF17E);
         let dies_after = chance.percent(80).then(|| chance.below(8) as u32);
-        let filling = Filling { meets: chance.percent(30), dies_after };
+        let filling = Filling { meets: chance.percent(30), loses_reply: chance.percent(30), dies_after };
         Self { natures: [a, b.as_file()], filled: [filled.max(1), 0], filling, ..self }
     }
 

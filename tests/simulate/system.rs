@@ -162,8 +162,8 @@ impl State {
     }
 
     /// Shows all that was staged for an empty system. Unlike other writes these are in no doubt should we die:
-    /// whoever comes next can ask for them.
-    pub fn fill_at_once(&mut self, side: Side, shape: &Schema, staged: &[Delivery], mark: &str) {
+    /// whoever comes next can ask for them. False where nobody says that it is through.
+    pub fn fill_at_once(&mut self, side: Side, shape: &Schema, staged: &[Delivery], mark: &str) -> bool {
         self.note(|| format!("    {} shows {} records that were staged", side.as_str(), staged.len()));
         self.is_filling = true;
         for delivery in staged {
@@ -178,6 +178,7 @@ impl State {
         if let Some(awaits) = self.setup.filling.dies_after.take().filter(|_| !self.crashed) {
             self.die_after(awaits);
         }
+        !std::mem::take(&mut self.setup.filling.loses_reply)
     }
 
     /// Does one delivery to a system.

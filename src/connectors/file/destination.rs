@@ -17,7 +17,7 @@ use super::broken::Broken;
 use super::edits::Edits;
 use super::load::FileLoad;
 use super::reader::{Item, Reader};
-use super::replace::{Sink, Temp, mark_of};
+use super::replace::{Sink, Temp, mark_of, sync_folder};
 use super::rewrite::rewrite;
 use super::settings::Target;
 use super::snapshot::{Place, Snapshot};
@@ -63,11 +63,25 @@ impl Destination for FileDestination {
     }
 
     async fn holds_load(&self, mark: &str) -> Result<bool, Fault> {
-        let path = self.plan.target.path.clone();
-        let work = move || std::fs::metadata(path).ok().and_then(|meta| mark_of(&meta));
-        let there = tokio::task::spawn_blocking(work).await.map_err(|_| interrupted())?;
-        Ok(there.as_deref() == Some(mark))
+        let (plan, mark) = (Arc::clone(&self.plan), mark.to_owned());
+        let work = move || patiently(&plan, || is_there(&plan, &mark).map(Some));
+        tokio::task::spawn_blocking(work).await.map_err(|_| interrupted())?
     }
+}
+
+/// Tells whether the file is the one of this mark, for good: whoever put it there may have died before that was sure.
+fn is_there(plan: &Plan, mark: &str) -> Result<bool, Broken> {
+    let place = Place::find(&plan.target.path)?;
+    let there = match std::fs::metadata(&place.real) {
+        Ok(meta) => mark_of(&meta),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Broken::Read(error)),
+    };
+    let is_there = there.as_deref() == Some(mark);
+    if is_there {
+        sync_folder(&place.real).map_err(Broken::Write)?;
+    }
+    Ok(is_there)
 }
 
 /// Tries until it is done, while what is wrong may pass; `None` asks for another try at once.

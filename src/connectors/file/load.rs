@@ -13,7 +13,6 @@ use crate::engine::record::Schema;
 
 use super::append::Appender;
 use super::broken::Broken;
-use super::destination::patiently;
 use super::edits::Edits;
 use super::replace::{Sink, Temp};
 use super::rewrite::rewrite;
@@ -97,15 +96,9 @@ impl Load for FileLoad {
     }
 
     async fn finish(self: Box<Self>) -> Result<(), Fault> {
-        let plan = Arc::clone(&self.plan);
-        let mut load = Some(*self);
         // What was staged can be published once only: a second try needs a new load.
-        let work = move || {
-            patiently(&plan, || match load.take() {
-                Some(load) => load.publish().map(Some),
-                None => Err(Broken::Changed),
-            })
-        };
+        let path = self.plan.target.path.clone();
+        let work = move || self.publish().map_err(|broken| broken.into_fault(&path));
         tokio::task::spawn_blocking(work).await.map_err(|_| interrupted())?
     }
 }

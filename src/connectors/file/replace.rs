@@ -125,13 +125,13 @@ impl Drop for Temp {
     }
 }
 
-/// Tells one file from every other that the machine has or had: a number is given again after its file is gone,
-/// and the moment of birth is not. `None` where the file system keeps no such moment.
+/// Tells one file from every other that ever stands at its path: a number is given again once its file is gone, and
+/// hardly at the same moment. `None` where the file system keeps no moment of birth.
 #[cfg(unix)]
 pub(super) fn mark_of(meta: &Metadata) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
     let born = meta.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(format!("{}-{}-{}", meta.dev(), meta.ino(), born.as_nanos()))
+    Some(format!("{}-{}", meta.ino(), born.as_nanos()))
 }
 
 #[cfg(not(unix))]
@@ -177,12 +177,12 @@ fn keep_rights(file: &File, meta: &Metadata) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn sync_folder(real: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(real: &Path) -> io::Result<()> {
     File::open(real.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Elsewhere a folder can't be synced by itself.
 #[cfg(not(unix))]
-fn sync_folder(_real: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(_real: &Path) -> io::Result<()> {
     Ok(())
 }

@@ -6,7 +6,7 @@
 
 mod state;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -31,18 +31,21 @@ impl MemoryStore {
     pub fn reopen(&self) {
         let mut state = self.state();
         let State { loads_open, pairs, .. } = &mut *state;
-        loads_open.retain(|open, (link, _)| {
-            pairs.iter().any(|((of, _), (_, load))| of == link && *load == Some(*open))
-        });
+        loads_open.retain(|open, (link, _)| is_of_some(pairs, *link, *open));
         let voided: Vec<LinkId> = state.loads_open.values().map(|(link, _)| *link).collect();
         for link in state.links.iter_mut().filter(|link| voided.contains(&link.id)) {
-            link.planned_under = None;
+            link.matched = false;
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Tells whether a load has pairs that were not stored anew since.
+fn is_of_some(pairs: &BTreeMap<(LinkId, Key), (Pair, Option<LoadId>)>, link: LinkId, load: LoadId) -> bool {
+    pairs.iter().any(|((of, _), (_, staged))| *of == link && *staged == Some(load))
 }
 
 #[async_trait]
@@ -230,6 +233,8 @@ impl Store for MemoryStore {
     ) -> Result<LoadId, StoreError> {
         let mut state = self.state();
         state.link(link)?;
+        let State { loads_open, pairs, .. } = &mut *state;
+        loads_open.retain(|open, (of, _)| *of != link || is_of_some(pairs, link, *open));
         state.loads_made += 1;
         let id = LoadId(state.loads_made);
         state.loads_open.insert(id, (link, OpenLoad { id, direction, mark }));

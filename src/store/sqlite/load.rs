@@ -7,6 +7,10 @@ use super::trouble::Fallible;
 use crate::engine::record::Direction;
 use crate::store::{LinkId, LoadId, OpenLoad};
 
+/// Loads whose pairs have all been stored anew since: they are over, whatever became of them. To find that out is
+/// a walk along the link's pairs, but only after a load was broken off.
+const OVER: &str = "NOT EXISTS (SELECT 1 FROM pairs WHERE pairs.link = loads.link AND pairs.load = loads.id)";
+
 /// Begins a load under a number that no load has had before.
 pub(super) fn begin(
     db: &Connection,
@@ -15,6 +19,7 @@ pub(super) fn begin(
     mark: Option<String>,
 ) -> Fallible<LoadId> {
     super::links::must_exist(db, link)?;
+    db.prepare_cached(&format!("DELETE FROM loads WHERE link = ?1 AND {OVER}"))?.execute([link.0])?;
     let mut insert =
         db.prepare_cached("INSERT INTO loads (link, direction, mark) VALUES (?1, ?2, ?3) RETURNING id")?;
     Ok(LoadId(insert.query_row((link.0, direction_code(direction), mark), |row| row.get(0))?))
@@ -26,17 +31,14 @@ pub(super) fn end(db: &Connection, load: LoadId) -> Fallible<()> {
     Ok(())
 }
 
-/// Leaves the loads void that were under way when the last daemon ended: their pairs are planned
-/// again. One whose pairs have all been stored anew since then is over; to find that out is a walk
-/// along the link's pairs, but only after a load was broken off.
+/// Leaves the loads void that were under way when the last daemon ended: their links are matched again.
 pub(super) fn leave_void(db: &Connection) -> rusqlite::Result<()> {
-    db.execute_batch(
+    db.execute_batch(&format!(
         "BEGIN IMMEDIATE;
-         DELETE FROM loads WHERE NOT EXISTS
-             (SELECT 1 FROM pairs WHERE pairs.link = loads.link AND pairs.load = loads.id);
-         UPDATE links SET planned_under = NULL WHERE id IN (SELECT link FROM loads);
+         DELETE FROM loads WHERE {OVER};
+         UPDATE links SET matched = 0 WHERE id IN (SELECT link FROM loads);
          COMMIT;",
-    )
+    ))
 }
 
 /// Lists the loads of a link that have not ended.

@@ -217,9 +217,11 @@ CREATE TABLE sent (
 CREATE INDEX sent_link ON sent (link);
 ";
 
-/// `mark` tells a load from others at its destination, in the connector's words.
+/// `mark` tells a load from others at its destination, in the connector's words. A link whose load was broken off
+/// is not matched any more; which rules its pairs were planned under is known all the same.
 const V7: &str = "
 ALTER TABLE loads ADD COLUMN mark TEXT;
+UPDATE links SET matched = 0 WHERE planned_under IS NULL;
 ";
 
 /// What has to be there in a state of this schema.

@@ -73,7 +73,7 @@ async fn loads_left_over_stay_void_and_are_planned_again() {
     let store = open(&path);
     for name in ["loading", "quiet"] {
         let state = store.link("customer1", name).await.unwrap();
-        store.tell_link(state.id, vec![LinkWord::PlannedUnder(7)]).await.unwrap();
+        store.tell_link(state.id, vec![LinkWord::Matched, LinkWord::PlannedUnder(7)]).await.unwrap();
     }
     let link = store.link("customer1", "loading").await.unwrap().id;
     let load = store.begin_load(link, Direction::AToB, None).await.unwrap();
@@ -82,12 +82,10 @@ async fn loads_left_over_stay_void_and_are_planned_again() {
     drop(store);
     let store = open(&path);
     assert_eq!(pair(&store, link, "1").await.unwrap().a.base, None, "it never arrived");
-    assert_eq!(
-        store.link("customer1", "loading").await.unwrap().planned_under,
-        None,
-        "so it is planned again"
-    );
-    assert_eq!(store.link("customer1", "quiet").await.unwrap().planned_under, Some(7));
+    let link_of = async |store: &SqliteStore, name| store.link("customer1", name).await.unwrap();
+    let state = link_of(&store, "loading").await;
+    assert_eq!((state.matched, state.planned_under), (false, Some(7)), "so it is planned again");
+    assert!(link_of(&store, "quiet").await.matched);
     assert_ne!(
         store.begin_load(link, Direction::AToB, None).await.unwrap(),
         load,
@@ -96,10 +94,10 @@ async fn loads_left_over_stay_void_and_are_planned_again() {
 
     let read = pair(&store, link, "1").await.unwrap();
     keep(&store, link, vec![Pair { version: read.version, ..agreed("1") }]).await;
-    store.tell_link(link, vec![LinkWord::PlannedUnder(8)]).await.unwrap();
+    store.tell_link(link, vec![LinkWord::Matched]).await.unwrap();
     drop(store);
-    let state = open(&path).link("customer1", "loading").await.unwrap();
-    assert_eq!(state.planned_under, Some(8), "once its pairs were stored anew, the load is forgotten");
+    let state = link_of(&open(&path), "loading").await;
+    assert!(state.matched, "once its pairs were stored anew, the load is forgotten");
 }
 
 #[tokio::test]
