@@ -382,7 +382,8 @@ pub trait Store: Send + Sync {
     async fn unanswered(&self, link: LinkId) -> Result<Vec<Remembered>, StoreError>;
 
     // Bulk loads.
-    /// Begins a bulk load of one direction's destination, with what tells it from others there.
+    /// Begins a bulk load of one direction's destination, with what tells it from others there. A link has one at a
+    /// time: those of its loads that no pair waits for any more are forgotten.
     async fn begin_load(
         &self,
         link: LinkId,

@@ -64,13 +64,18 @@ async fn loads_do_not_meet(store: &dyn Store) {
     let first = store.begin_load(link, Direction::AToB, None).await.unwrap();
     store.end_load(first).await.unwrap();
     let second = store.begin_load(link, Direction::AToB, Some("over there".into())).await.unwrap();
+    stage(store, link, staged("2"), second).await;
+    store.begin_load(link, Direction::AToB, Some("nothing was staged".into())).await.unwrap();
     let third = store.begin_load(link, Direction::AToB, None).await.unwrap();
     assert!(first != second && second != third, "a number is never given twice");
-    stage(store, link, staged("2"), second).await;
     stage(store, link, staged("3"), third).await;
     let open =
         |id, mark: Option<&str>| OpenLoad { id, direction: Direction::AToB, mark: mark.map(str::to_owned) };
-    assert_eq!(store.loads(link).await.unwrap(), [open(second, Some("over there")), open(third, None)]);
+    assert_eq!(
+        store.loads(link).await.unwrap(),
+        [open(second, Some("over there")), open(third, None)],
+        "of which something may come"
+    );
     assert_eq!(store.loads(LinkId(link.0 + 1)).await.unwrap(), [], "those of one link");
     store.end_load(third).await.unwrap();
     assert_eq!(store.loads(link).await.unwrap(), [open(second, Some("over there"))]);
