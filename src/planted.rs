@@ -88,6 +88,7 @@ bugs! {
     CancelUnfenced: "a running job that is cancelled may still become a success",
     RescueUncounted: "what a process tried when it died counts for nothing",
     LeaseNotRenewed: "a claim is not renewed while its work goes on",
+    PutOffLate: "what has to wait for a write is put off once its batch is through, and its claim has run out",
     ScheduleHoldsBack: "an edit waits for the time for which somebody asked for its record",
     // Pushes.
     PushUnstored: "a push is answered before it is stored",
@@ -96,6 +97,8 @@ bugs! {
     PushSentAgain: "a push that has arrived is sent once more, with what came while it was under way",
     PushWritesAll: "a push writes all fields, not those that it names",
     PushIsEcho: "what was pushed is taken for a write of the planner, and goes no further",
+    PushRevives: "a push makes a record of what its source showed last, and nobody looks whether it is still there",
+    PushUnlooked: "a push goes out although the planner's last write of its record was not answered",
     PushesNotMerged: "a push takes the place of one that is still to be delivered, with all that it names",
     // Calling.
     WindowFromSending: "a slot is free a window after its call was sent",

@@ -8,18 +8,19 @@ use crate::engine::record::Timestamp;
 use crate::store::{HISTORY_PRUNED_MAX, StoreError};
 
 const EVERY: Duration = Duration::from_secs(30);
+/// Whoever works on a claim that has run out, because the whole process stood still, renews it meanwhile.
+const GRACE: Duration = Duration::from_secs(1);
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Takes expired leases back, and prunes what ended long ago, until everything stops.
 pub async fn run(runtime: Arc<Runtime>) {
     loop {
-        tokio::select! {
+        let now = tokio::select! {
             biased;
             () = runtime.stopping().cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
-        }
-        let now = (runtime.clock)();
+            now = due(&runtime) => now,
+        };
         match runtime.store.rescue(now, false).await {
             Ok(0) => {}
             Ok(count) => {
@@ -35,6 +36,22 @@ pub async fn run(runtime: Arc<Runtime>) {
         if let Err(error) = prune_history(&runtime, now).await {
             tracing::error!(event = "state.tidy_failed", error = %error, "the history was not pruned");
         }
+    }
+}
+
+/// Waits for the next round; gives the moment until which a claim must have run out to be taken back.
+async fn due(runtime: &Runtime) -> Timestamp {
+    tokio::time::sleep(EVERY).await;
+    let now = (runtime.clock)();
+    let mut since = now;
+    loop {
+        tokio::time::sleep(GRACE).await;
+        let woke = (runtime.clock)();
+        if woke.since(since) < GRACE * 2 {
+            return now;
+        }
+        // It stood still once more, and so did whoever was about to renew.
+        since = woke;
     }
 }
 

@@ -3,15 +3,16 @@
 
 use serde_json::value::RawValue;
 
+use super::inline::observe_there;
 use super::link::LinkContext;
 use super::page::Entry;
 use super::restore;
-use super::verdict::plan;
+use super::verdict::{Ending, Parcel, dead, gone, no_write, plan};
 use crate::engine::fault::FaultCode;
 use crate::engine::history::Cell;
 use crate::engine::job::{Job, JobError, Origin};
-use crate::engine::plan::{Action, Pair, Why};
-use crate::engine::record::{Direction, Image, Value, value_from_raw};
+use crate::engine::plan::{Action, Pair, Projector, Why};
+use crate::engine::record::{Direction, Image, Record, Side, Value, value_from_raw};
 use crate::planted::{Bug, planted};
 
 /// What a push job carries.
@@ -27,7 +28,7 @@ pub struct Payload {
 }
 
 /// Makes the action of a push job, through the same rules as a polled change.
-pub fn action(ctx: &LinkContext, direction: Direction, job: &Job, pair: &Pair) -> Result<Action, JobError> {
+fn action(ctx: &LinkContext, direction: Direction, job: &Job, pair: &Pair) -> Result<Action, JobError> {
     let refused = |message: String| JobError { code: FaultCode::Validation, message };
     let payload: Payload = serde_json::from_str(job.payload.as_deref().unwrap_or("null"))
         .map_err(|error| refused(format!("the payload of the push can't be read: {error}")))?;
@@ -104,29 +105,70 @@ pub fn action(ctx: &LinkContext, direction: Direction, job: &Job, pair: &Pair) -
     })
 }
 
+/// Plans a claimed push from what is known of its pair. Where the planner has sent a write of the record and nobody
+/// has answered, that is found out first: else what the push does would be taken for it.
+pub(super) fn parcel(ctx: &LinkContext, mut job: Job, mut entry: Entry) -> Result<Parcel, Box<Ending>> {
+    let direction = job.direction;
+    if ctx.unanswered.has(&job.key, direction) && !planted(Bug::PushUnlooked) {
+        go_ahead(&mut job);
+        let action = plan(ctx, direction, &mut entry);
+        let made_from = entry.pair.side(direction.from()).now().cloned();
+        return Ok(Parcel { job, entry, action, made_from });
+    }
+    if let Some((entry, action)) = record_first(ctx, direction, &job, &entry) {
+        go_ahead(&mut job);
+        let made_from = entry.pair.side(direction.from()).now().cloned();
+        return Ok(Parcel { job, entry, action, made_from });
+    }
+    match action(ctx, direction, &job, &entry.pair) {
+        Ok(action) => Ok(Parcel { job, entry, action, made_from: None }),
+        Err(error) => Err(Box::new(dead(ctx, &job, entry.before, error))),
+    }
+}
+
+/// Plans a push again by what its destination shows; ends it where nothing is left to be written, or where
+/// nobody has the record any more.
+pub(super) fn anew(
+    ctx: &LinkContext,
+    Parcel { job, mut entry, .. }: Parcel,
+    found: Option<Record>,
+    projector: &mut Projector,
+) -> Result<Parcel, Box<Ending>> {
+    let direction = job.direction;
+    let was_there = entry.pair.side(direction.to()).now().is_some();
+    observe_there(ctx, &mut entry.pair, direction.to(), found, projector);
+    let Parcel { job, entry, action, made_from } = parcel(ctx, job, entry)?;
+    let is_nowhere = Side::BOTH.iter().all(|&side| entry.pair.side(side).now().is_none());
+    match action {
+        Action::Create(_) if was_there && is_nowhere => Err(Box::new(gone(ctx, &job, entry))),
+        action if action.is_write() => Ok(Parcel { job, entry, action, made_from }),
+        action => Err(Box::new(no_write(ctx, &job, entry, &action))),
+    }
+}
+
 /// Plans the record that a push is to change, where its source has it and its destination not: it is made as the
 /// planner makes it, so that it is known what of it was taken from the source; what is pushed changes it then.
-pub(super) fn record_first(
+fn record_first(
     ctx: &LinkContext,
     direction: Direction,
     job: &Job,
-    pair: &Pair,
+    entry: &Entry,
 ) -> Option<(Entry, Action)> {
-    let is_there = pair.side(direction.to()).now().is_some();
-    if pair.side(direction.from()).now().is_none() || is_there {
+    let (from, to) = (entry.pair.side(direction.from()), entry.pair.side(direction.to()));
+    if from.now().is_none() || to.now().is_some() {
         return None;
     }
     let payload: Payload = serde_json::from_str(job.payload.as_deref()?).ok()?;
     if !matches!(payload.operation.as_str(), "create" | "update") {
         return None;
     }
-    let mut entry = Entry::new(pair.clone());
+    let mut entry = Entry { before: entry.before, ..Entry::new(entry.pair.clone()) };
     let action = plan(ctx, direction, &mut entry);
     matches!(action, Action::Create(_)).then_some((entry, action))
 }
 
 /// Lets the claimed job of a push be the planner's until this attempt has ended; it keeps its payload.
-pub(super) fn go_ahead(job: &mut Job) {
+fn go_ahead(job: &mut Job) {
     job.origin = Origin::Sync;
 }
 

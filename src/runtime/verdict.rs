@@ -138,13 +138,31 @@ pub(super) fn fence(job: &Job) -> u64 {
     job.lease.as_ref().map_or(0, |lease| lease.fence)
 }
 
+/// Puts a push off whose look has shown that nobody has its record any more. That is stored first: else the
+/// deletion that the other side tells of would be laid to the record that the push makes.
+pub(super) fn gone(ctx: &LinkContext, job: &Job, mut entry: Entry) -> Ending {
+    plan(ctx, job.direction, &mut entry);
+    ends(ctx, job, Transition::Snoozed { due_at: ctx.now() }, entry, true, true)
+}
+
 /// A pair that was never stored and that nothing was learnt of is not stored now either.
 pub(super) fn ending(
     ctx: &LinkContext,
     job: &Job,
     transition: Transition,
+    entry: Entry,
+    forget: bool,
+) -> Ending {
+    ends(ctx, job, transition, entry, forget, job.origin.is_planned())
+}
+
+fn ends(
+    ctx: &LinkContext,
+    job: &Job,
+    transition: Transition,
     mut entry: Entry,
     forget: bool,
+    tells: bool,
 ) -> Ending {
     let transition = match transition {
         Transition::Synced | Transition::Obsolete | Transition::Conflict { .. } if push::goes_ahead(job) => {
@@ -157,10 +175,9 @@ pub(super) fn ending(
     let arrived = matches!(transition, Transition::Synced | Transition::Again { .. });
     // What the other direction sent may still be there: its own look has to tell.
     let other = job.direction.to().outward();
-    let forget =
-        forget && job.origin.is_planned() && !(ctx.rules.way(other).is_some() && ctx.is_open(&entry, other));
+    let forget = forget && tells && !(ctx.rules.way(other).is_some() && ctx.is_open(&entry, other));
     let is_worth_it = entry.pair.version > 0 || !entry.answered.is_empty() || (arrived && !forget);
-    let told = job.origin.is_planned() && is_worth_it;
+    let told = tells && is_worth_it;
     let forget = forget && told;
     if forget && !arrived {
         history.push(tell::forgotten(ctx, &entry));

@@ -130,11 +130,18 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
     let (hold, leased, others) = ctx.busy.hold(leased);
     let claims = Claims::of(&leased, now);
     let mut settlements: Vec<Ending> = others.into_iter().map(|leased| put_off(ctx, leased)).collect();
+    if !planted(Bug::PutOffLate) {
+        // Nobody renews the claims on what is left alone, and it is due long before this batch is through.
+        settle(ctx, direction, std::mem::take(&mut settlements), Vec::new()).await?;
+    }
     let (guard, leased) = if leased.iter().any(|leased| leased.job.origin == Origin::Asked) {
         drop(guard);
-        let leased = claims.keep(ctx, asked::look(ctx, direction, leased, &mut settlements, &call)).await;
-        let guard = along(&ctx.delivery, direction).lock().await;
-        (guard, asked::refresh(ctx, leased).await?)
+        let look = async {
+            let leased = asked::look(ctx, direction, leased, &mut settlements, &call).await;
+            let guard = along(&ctx.delivery, direction).lock().await;
+            Ok::<_, Fault>((guard, asked::refresh(ctx, leased).await?))
+        };
+        claims.keep(ctx, look).await?
     } else if ctx.busy.freed() != freed {
         // The other direction wrote something between the claim, which read the pairs, and the hold.
         (guard, asked::refresh(ctx, leased).await?)
@@ -149,10 +156,9 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         }
     }
     let began = tokio::time::Instant::now();
-    let Tried { outcomes, parcels, went_out } =
-        claims.keep(ctx, deliver(ctx, direction, parcels, &claims, &mut settlements, &call)).await;
+    let tried = claims.keep(ctx, deliver(ctx, direction, parcels, &claims, &mut settlements, &call)).await;
     let took = began.elapsed();
-    if !parcels.is_empty() {
+    if !tried.is_empty() {
         meter::attempted(ctx, direction, took);
     }
     for ending in &mut settlements {
@@ -165,7 +171,7 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
     }
     let mut projector = Projector::new(&ctx.rules, direction.to());
     let mut retold = Vec::new();
-    for (parcel, outcome) in parcels.into_iter().zip(outcomes) {
+    for Tried { parcel, outcome, went_out } in tried {
         // What somebody pushes says nothing of what the planner has sent.
         let is_answer = went_out && parcel.job.origin.is_planned() && !outcome.may_have_happened();
         let (mut ending, mut again) =
@@ -209,23 +215,12 @@ fn put_off(ctx: &LinkContext, Leased { job, pair }: Leased) -> Ending {
     Ending { settlement, before, other: None, other_is_over: false, looked: None }
 }
 
-/// What became of the parcels of a batch.
+/// What became of a parcel.
 struct Tried {
-    outcomes: Vec<Outcome>,
-    parcels: Vec<Parcel>,
-    /// They were sent; else something before that has failed.
+    parcel: Parcel,
+    outcome: Outcome,
+    /// It was sent; else something before that has failed.
     went_out: bool,
-}
-
-impl Tried {
-    fn failed(fault: &Fault, parcels: Vec<Parcel>) -> Self {
-        let outcomes = parcels.iter().map(|_| Outcome::Failed(fault.clone())).collect();
-        Self { outcomes, parcels, went_out: false }
-    }
-
-    fn nothing() -> Self {
-        Self { outcomes: Vec::new(), parcels: Vec::new(), went_out: false }
-    }
 }
 
 /// Gives the key of what ended with a look at where it goes to: nothing that went out there before is open any more.
@@ -234,18 +229,56 @@ fn ended(ending: &Ending) -> Option<&Key> {
     ending.settlement.pair.as_ref().filter(|_| is_over).map(|pair| &pair.key)
 }
 
-/// Looks, and sends what is still to be written.
+/// Delivers parcels; pushes whose destination looked otherwise than we knew once more, because nothing that is
+/// stored tells the next attempt more, and the same answer would come again.
 async fn deliver(
+    ctx: &LinkContext,
+    direction: Direction,
+    mut parcels: Vec<Parcel>,
+    claims: &Claims,
+    settlements: &mut Vec<Ending>,
+    call: &Call,
+) -> Vec<Tried> {
+    let mut ended = Vec::with_capacity(parcels.len());
+    let mut projector = Projector::new(&ctx.rules, direction.to());
+    for round in 0..=job::PLANNED_AGAIN_MAX {
+        let sent =
+            deliver_once(ctx, direction, std::mem::take(&mut parcels), claims, settlements, call).await;
+        for Tried { parcel, outcome, went_out } in sent {
+            match outcome {
+                Outcome::Stale(current)
+                    if parcel.job.origin == Origin::Push && round < job::PLANNED_AGAIN_MAX =>
+                {
+                    match push::anew(ctx, parcel, current, &mut projector) {
+                        Ok(parcel) => parcels.push(parcel),
+                        Err(ending) => settlements.push(*ending),
+                    }
+                }
+                outcome => ended.push(Tried { parcel, outcome, went_out }),
+            }
+        }
+        if parcels.is_empty() {
+            break;
+        }
+    }
+    ended
+}
+
+/// Looks, and sends what is still to be written.
+async fn deliver_once(
     ctx: &LinkContext,
     direction: Direction,
     parcels: Vec<Parcel>,
     claims: &Claims,
     settlements: &mut Vec<Ending>,
     call: &Call,
-) -> Tried {
+) -> Vec<Tried> {
     let parcels = match look_first(ctx, direction, parcels, settlements, call).await {
         Ok(parcels) => parcels,
-        Err((fault, parcels)) => return Tried::failed(&fault, parcels),
+        Err((fault, parcels)) => {
+            let failed = |parcel| Tried { parcel, outcome: Outcome::Failed(fault.clone()), went_out: false };
+            return parcels.into_iter().map(failed).collect();
+        }
     };
     let parcels = doubt::resolve(ctx, direction, parcels, settlements, call).await;
     let parcels = revive::check(ctx, direction, parcels, settlements, call).await;
@@ -263,13 +296,12 @@ async fn deliver(
             ctx.trouble_writing(direction, Some(fault.to_string()));
             let back = parcels.into_iter().map(|parcel| handed_back(ctx, &parcel.job, parcel.entry));
             settlements.extend(back);
-            return Tried::nothing();
+            return Vec::new();
         }
     }
     let outcomes = send(ctx, direction, &parcels, claims, call).await;
-    let (outcomes, parcels) =
-        push_again(ctx, direction, (outcomes, parcels), claims, settlements, call).await;
-    Tried { outcomes, parcels, went_out: true }
+    let sent = parcels.into_iter().zip(outcomes);
+    sent.map(|(parcel, outcome)| Tried { parcel, outcome, went_out: true }).collect()
 }
 
 /// Plans a claimed job anew from its pair.
@@ -280,17 +312,8 @@ fn pack(ctx: &LinkContext, direction: Direction, leased: Leased) -> Result<Parce
         return Err(Box::new(exhausted(ctx, direction, &job, entry, error)));
     }
     if job.origin == Origin::Push {
-        if let Some((entry, action)) = push::record_first(ctx, direction, &job, &entry.pair) {
-            push::go_ahead(&mut job);
-            let made_from = entry.pair.side(direction.from()).now().cloned();
-            return Ok(Parcel { job, entry, action, made_from });
-        }
-        return match push::action(ctx, direction, &job, &entry.pair) {
-            // Also where there seems to be nothing to write: what is stored is no proof of how the
-            // destination looks.
-            Ok(action) => Ok(Parcel { job, entry, action, made_from: None }),
-            Err(error) => Err(Box::new(dead(ctx, &job, entry.before, error))),
-        };
+        // Also where there seems to be nothing to write: what is stored is no proof of how the destination looks.
+        return push::parcel(ctx, job, entry);
     }
     if job.origin == Origin::Sync {
         // What a dead letter carried is of no use any more; with it the job would seem to go ahead of a push.
@@ -343,19 +366,16 @@ async fn look_first(
             settlements.push(dead(ctx, &parcel.job, parcel.entry.before, error));
             continue;
         }
-        observe_there(ctx, &mut parcel.entry.pair, direction.to(), found, &mut projector);
         if parcel.job.origin == Origin::Push {
-            match push::action(ctx, direction, &parcel.job, &parcel.entry.pair) {
-                Ok(action) => parcel.action = action,
-                Err(error) => {
-                    settlements.push(dead(ctx, &parcel.job, parcel.entry.before, error));
-                    continue;
-                }
+            match push::anew(ctx, parcel, found, &mut projector) {
+                Ok(parcel) => kept.push(parcel),
+                Err(ending) => settlements.push(*ending),
             }
-        } else {
-            parcel.action = plan(ctx, direction, &mut parcel.entry);
-            parcel.made_from = parcel.entry.pair.side(direction.from()).now().cloned();
+            continue;
         }
+        observe_there(ctx, &mut parcel.entry.pair, direction.to(), found, &mut projector);
+        parcel.action = plan(ctx, direction, &mut parcel.entry);
+        parcel.made_from = parcel.entry.pair.side(direction.from()).now().cloned();
         if parcel.action.is_write() || is_in_doubt(ctx, &parcel.job) {
             kept.push(parcel);
         } else {
@@ -363,46 +383,4 @@ async fn look_first(
         }
     }
     Ok(kept)
-}
-
-/// Sends pushes anew whose destination looked otherwise than we knew: nothing that is stored tells
-/// the next attempt more, so the same answer would come again.
-async fn push_again(
-    ctx: &LinkContext,
-    direction: Direction,
-    mut sent: (Vec<Outcome>, Vec<Parcel>),
-    claims: &Claims,
-    settlements: &mut Vec<Ending>,
-    call: &Call,
-) -> (Vec<Outcome>, Vec<Parcel>) {
-    let mut projector = Projector::new(&ctx.rules, direction.to());
-    let mut ended = (Vec::new(), Vec::new());
-    for _ in 0..job::PLANNED_AGAIN_MAX {
-        let mut moved = Vec::new();
-        for (outcome, mut parcel) in sent.0.into_iter().zip(sent.1) {
-            let Outcome::Stale(current) = outcome else {
-                ended.0.push(outcome);
-                ended.1.push(parcel);
-                continue;
-            };
-            if parcel.job.origin != Origin::Push {
-                ended.0.push(Outcome::Stale(current));
-                ended.1.push(parcel);
-                continue;
-            }
-            observe_there(ctx, &mut parcel.entry.pair, direction.to(), current, &mut projector);
-            match push::action(ctx, direction, &parcel.job, &parcel.entry.pair) {
-                Ok(action) if action.is_write() => moved.push(Parcel { action, ..parcel }),
-                Ok(action) => settlements.push(no_write(ctx, &parcel.job, parcel.entry, &action)),
-                Err(error) => settlements.push(dead(ctx, &parcel.job, parcel.entry.before, error)),
-            }
-        }
-        sent = (send(ctx, direction, &moved, claims, call).await, moved);
-        if sent.1.is_empty() {
-            break;
-        }
-    }
-    ended.0.extend(sent.0);
-    ended.1.extend(sent.1);
-    ended
 }

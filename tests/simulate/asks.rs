@@ -40,9 +40,21 @@ pub struct Promises {
     /// Jobs that were accepted and not called off.
     accepted: BTreeSet<i64>,
     called_off: BTreeSet<i64>,
+    /// What was asked for since the last quiet point, answered or not.
+    asked: Vec<(Direction, u8)>,
 }
 
 impl Promises {
+    /// Tells whether somebody asked of late for what this job does.
+    pub fn concern(&self, job: &Job) -> bool {
+        self.asked.iter().any(|(direction, key)| *direction == job.direction && key_of(*key) == job.key)
+    }
+
+    /// From here on only what comes next counts.
+    pub fn begin(&mut self) {
+        self.asked.clear();
+    }
+
     /// Somebody called a job off.
     pub fn call_off(&mut self, id: i64) {
         if self.accepted.remove(&id) {
@@ -57,6 +69,7 @@ pub async fn wish(world: &Arc<World>, runtime: &Arc<Runtime>, wish: Wish) {
     let done = match wish {
         Wish::Sync { direction, key, in_ms, urgent } => {
             let now = world.lock().now();
+            world.lock().promises.asked.push((direction, key));
             let ask = Ask {
                 customer: "default".to_owned(),
                 link: LINK.to_owned(),

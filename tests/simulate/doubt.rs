@@ -91,7 +91,7 @@ impl State {
         }
     }
 
-    fn is_unsure(&mut self, key: u8) {
+    pub fn is_unsure(&mut self, key: u8) {
         let is_new = !std::mem::replace(&mut self.ledger(key).unsure, true);
         self.figures.unsure_records += u64::from(is_new);
     }

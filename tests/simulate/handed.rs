@@ -106,7 +106,7 @@ impl Pushes {
         // What follows a deletion goes by its name as well, and brings what the other side shows.
         let writers = || near().filter(|handed| named(handed) && handed.operation != Operation::Delete);
         match tokens().next() {
-            None => near().any(|handed| named(&handed)),
+            None => writers().next().is_some(),
             Some(_) => {
                 let of_writers =
                     given.iter().any(|(field, value)| writers().any(|handed| handed.carries(*field, value)));
@@ -121,13 +121,19 @@ impl Pushes {
     pub fn in_delivery(&mut self, side: Side, key: u8, names: &str) -> Vec<&mut Handed> {
         let is_near = |handed: &Handed| (handed.side, handed.key) == (side, key);
         let is_named = |handed: &Handed| names.split(',').any(|name| name == handed.name);
-        let named = self.handed.iter().filter(|handed| is_near(handed) && is_named(handed));
-        let jobs: Vec<i64> = named.filter_map(|handed| handed.job).collect();
-        let mut near: Vec<&mut Handed> = self.handed.iter_mut().filter(|handed| is_near(handed)).collect();
-        near.retain(|handed| {
-            handed.again || is_named(handed) || handed.job.is_none_or(|job| jobs.contains(&job))
-        });
-        near
+        let named = |at: &usize| is_near(&self.handed[*at]) && is_named(&self.handed[*at]);
+        let named: Vec<usize> = (0..self.handed.len()).filter(named).collect();
+        // One that is under way before it was answered is in the job of the last one before it, if that stood.
+        let job =
+            |at: &usize| self.handed[..=*at].iter().rev().filter(|it| is_near(it)).find_map(|it| it.job);
+        let jobs: Vec<i64> = named.iter().filter_map(job).collect();
+        // It goes by the name of the last one in it: what was handed in later waits in the same job.
+        let last = named.last().copied().unwrap_or(usize::MAX);
+        let is_in = |(at, handed): &(usize, &mut Handed)| {
+            let of_job = handed.job.is_none_or(|job| jobs.contains(&job));
+            is_near(handed) && (handed.again || is_named(handed) || of_job && *at <= last)
+        };
+        self.handed.iter_mut().enumerate().filter(is_in).map(|(_, handed)| handed).collect()
     }
 
     /// The process died: what it was told of late may not be stored.
@@ -170,7 +176,7 @@ impl State {
                 && handed.values.iter().take(FIELDS.len() - 1).all(Option::is_none)
         };
         if self.pushes.in_delivery(side, key, names).iter().any(|handed| empty(handed)) {
-            self.ledger(key).unsure = true;
+            self.is_unsure(key);
         }
     }
 
@@ -190,21 +196,29 @@ impl State {
         };
         let stands = before.is_some_and(|before| plain(before) == plain(&stored));
         let mut broken = None;
-        let mut is_pushed = false;
+        let (mut is_pushed, mut is_unsure) = (false, false);
         let crashed = self.crashed;
+        // What is made anew shows what the other side does: that may once have been handed in.
+        let is_back = before.is_none() && self.shows(side.other(), key, field, &stored);
         for handed in self.pushes.in_delivery(side, key, names) {
-            if !handed.carries(field, &value) {
+            if !handed.carries(field, &value) || is_back && handed.arrived[field] {
                 continue;
             }
             is_pushed = true;
             let twice = std::mem::replace(&mut handed.arrived[field], true) && !stands && is_token(&value);
             if handed.refused {
                 broken = Some(format!("{} was refused and arrives", handed.name));
-            } else if twice && !handed.again && !handed.in_doubt {
-                broken.get_or_insert(format!("{} arrives twice: {}", handed.name, word(&value)));
+            } else if twice && !handed.again {
+                match handed.in_doubt {
+                    true => is_unsure = true,
+                    false => {
+                        broken.get_or_insert(format!("{} arrives twice: {}", handed.name, word(&value)));
+                    }
+                }
             }
             handed.in_doubt |= crashed;
         }
+        self.figures.unsure_fields += u64::from(is_unsure);
         if let Some(text) = broken {
             self.violated("pushed", text);
         }
@@ -223,16 +237,45 @@ impl State {
             self.violated("pushed", format!("k{key} is made at {} by who deletes it", side.as_str()));
         }
         let mut values = [const { Value::Null }; FIELDS.len()];
+        let (mut has_own, mut has_more) = (false, false);
         for (field, value) in given {
-            values[field] = self.bring(side, key, field, value, None, names).0;
+            let says = is_token(&value);
+            let (stored, is_pushed) = self.bring(side, key, field, value, None, names);
+            has_own |= says && is_pushed && !self.shows(side.other(), key, field, &stored);
+            values[field] = stored;
+            has_more |= says && !is_pushed;
+        }
+        if has_more && !self.showed_of_late(side.other(), key) {
+            let text = format!("k{key} is made at {} of what is gone from the other side", side.as_str());
+            self.violated("pushed", text);
         }
         self.works_over(side, key, What::Insert);
-        self.ledger(key).insert(side, &values, now);
-        // Nothing tells by itself whether an empty record was seen at the other side.
-        self.ledger(key).unsure |= !values.iter().any(is_token);
+        let made = self.ledger(key).insert(side, &values, now);
+        let is_empty = !values.iter().any(is_token);
+        if !is_empty && !has_own {
+            // It shows just what the other side does: who deletes it there has seen all of it.
+            self.ledger(key).shows_no_more(made);
+            self.figures.unsure_records += 1;
+        }
+        if is_empty {
+            // Nothing tells by itself whether an empty record was seen at the other side.
+            self.is_unsure(key);
+        }
         self.note(|| format!("    {} creates k{key} {} as pushed", side.as_str(), shown(&values)));
         self.counts_write();
         self.system(side).insert(key, values, now, 0)
+    }
+
+    fn shows(&mut self, side: Side, key: u8, field: usize, value: &Value) -> bool {
+        let row = self.system(side).by_key(key);
+        row.is_some_and(|row| plain(&row.values[field]) == plain(value))
+    }
+
+    /// Tells whether a record was there when we looked last.
+    fn showed_of_late(&mut self, side: Side, key: u8) -> bool {
+        let system = self.system(side);
+        let looked = system.looked.get(&key).copied().unwrap_or(0);
+        system.by_key(key).is_some() || self.ledger(key).was_deleted_since(side, looked)
     }
 
     /// A record is changed as an application has handed it in.

@@ -46,12 +46,15 @@ impl Losses {
 
 /// The process stands still, and everything else goes on.
 pub async fn stand_still(world: &Arc<World>, ms: u64) {
-    world.lock().note(|| format!("the process stands still for {ms} ms"));
+    {
+        let mut state = world.lock();
+        state.note(|| format!("the process stands still for {ms} ms"));
+        // Known before it wakes: others may wake first.
+        let until = state.now() + i64::try_from(ms).expect("some seconds");
+        state.losses.stood_still = Some(until);
+        state.losses.ends.push(until);
+    }
     tokio::time::advance(Duration::from_millis(ms)).await;
-    let mut state = world.lock();
-    let now = state.now();
-    state.losses.stood_still = Some(now);
-    state.losses.ends.push(now);
 }
 
 /// Looks, before a call goes out, whether its jobs are still claimed. Only where the process stood still: else
@@ -93,12 +96,16 @@ impl State {
             !self.losses.ends.iter().any(|at| (began..=ended).contains(at))
         });
         if let Some(attempt) = unexplained {
-            return Some(format!("job {}: attempt {} was lost, and no process died", job.id, attempt.number));
+            return Some(format!("job {}: no process died, and {attempt:?} was lost", job.id));
+        }
+        // One that was called off between two attempts may have begun to count anew behind the last.
+        let is_after = |last: &Attempt| job.state == JobState::Cancelled && last.end != AttemptEnd::Cancelled;
+        if attempts.last().is_some_and(is_after) {
+            return None;
         }
         let before = attempts.iter().rev().skip(1).take_while(|attempt| lost(attempt)).count();
         let counted = usize::try_from(job.attempts).unwrap_or(usize::MAX);
-        (before > 0 && counted <= before).then(|| {
-            format!("job {}: {counted} attempts are counted, {before} were lost before the last", job.id)
-        })
+        (before > 0 && counted <= before)
+            .then(|| format!("job {}: {counted} attempts are counted, of {attempts:?}", job.id))
     }
 }

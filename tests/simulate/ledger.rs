@@ -34,7 +34,7 @@ pub struct Event {
     /// What its author could see.
     past: BTreeSet<(usize, Facet)>,
     /// Our write went over it, knowing it or within the moment between look and write of a system that
-    /// can't compare: it does not have to keep the record alive any more.
+    /// can't compare, or it says nothing of its own: it does not have to keep the record alive any more.
     settled: bool,
     /// It was made between the look and the write of a system that can't compare.
     pub raced: bool,
@@ -167,12 +167,15 @@ impl Ledger {
     }
 
     pub fn edit(&mut self, side: Side, field: u8, value: &Value, now: i64) -> usize {
-        if !is_token(value) || self.find(usize::from(field), value).is_some() {
-            self.fuzzy = true;
-        }
+        let says_no_more = is_token(value) && self.is_known(usize::from(field), value);
+        self.fuzzy |= !is_token(value) || says_no_more;
         let mut values = [const { None }; FIELDS.len()];
         values[usize::from(field)] = Some(value.clone());
-        self.push(side, now, What::Edit(field), values)
+        let made = self.push(side, now, What::Edit(field), values);
+        if says_no_more {
+            self.shows_no_more(made);
+        }
+        made
     }
 
     pub fn delete(&mut self, side: Side, now: i64) -> usize {
@@ -223,6 +226,11 @@ impl Ledger {
         self.known[at(side)].extend(shown);
     }
 
+    /// What was written shows nothing of its own: it does not have to keep the record alive.
+    pub fn shows_no_more(&mut self, made: usize) {
+        self.events[made].settled = true;
+    }
+
     /// We deleted the record at `side`; false where nobody had deleted it at the other.
     pub fn deleted(&mut self, side: Side) -> bool {
         let graves: Vec<usize> = (0..self.events.len())
@@ -247,7 +255,12 @@ impl Ledger {
 
     /// Tells whether somebody deleted the record at `side`.
     pub fn was_deleted(&self, side: Side) -> bool {
-        self.events.iter().any(|event| event.what == What::Delete && event.side == Some(side))
+        self.was_deleted_since(side, 0)
+    }
+
+    /// Tells whether somebody deleted the record at `side` from this moment on.
+    pub fn was_deleted_since(&self, side: Side, since: i64) -> bool {
+        self.done_at(side, since).any(|what| what == What::Delete)
     }
 
     /// What was done at `side` after this moment was done between our look and our write.

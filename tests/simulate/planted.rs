@@ -37,7 +37,7 @@ pub fn plant_named() {
 /// Tells whether only a history with pushes, and with processes that stand still, can meet it.
 fn is_of_pushes(bug: Bug) -> bool {
     let name = format!("{bug:?}");
-    name.starts_with("Push") || matches!(bug, Bug::RescueUncounted | Bug::LeaseNotRenewed)
+    name.starts_with("Push") || matches!(bug, Bug::RescueUncounted | Bug::LeaseNotRenewed | Bug::PutOffLate)
 }
 
 /// Plants each bug and plays histories until one of them breaks a promise. `BUG` names one, `WITHIN` other

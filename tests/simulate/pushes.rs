@@ -102,7 +102,9 @@ pub async fn look(world: &Arc<World>, runtime: &Arc<Runtime>) {
             broken.push(format!("{name} is {:?}", job.origin));
             continue;
         }
-        if let Some(attempts) = attempts.remove(&id).filter(|_| !handed.again && !job.state.is_active()) {
+        // Whoever has it tried or done again, or asks for what stands, gives it all its attempts again.
+        let is_anew = handed.again || job.replay_of.is_some() || state.promises.concern(job);
+        if let Some(attempts) = attempts.remove(&id).filter(|_| !is_anew && !job.state.is_active()) {
             broken.extend(state.attempts_broken(job, &attempts));
         }
         let later = || state.pushes.handed.iter().skip(at + 1).filter(|later| later.is_for(handed));
@@ -133,6 +135,7 @@ pub async fn look(world: &Arc<World>, runtime: &Arc<Runtime>) {
         }
     }
     state.pushes.judged = state.pushes.handed.len();
+    state.promises.begin();
     for text in broken {
         state.violated("pushed", text);
     }
