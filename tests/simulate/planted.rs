@@ -2,13 +2,11 @@
 //! how fast.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use record_sync::planted::{Bug, plant};
 
 use crate::run::{self, Many, Wanted};
-use crate::steps::PUSHES;
 
 /// A bug that lives longer than that was not caught.
 const SECONDS: u64 = 60;
@@ -34,12 +32,6 @@ pub fn plant_named() {
     plant(Bug::ALL.iter().map(|(bug, _)| *bug).find(|bug| only == Some(format!("{bug:?}"))));
 }
 
-/// Tells whether only a history with pushes, and with processes that stand still, can meet it.
-fn is_of_pushes(bug: Bug) -> bool {
-    let name = format!("{bug:?}");
-    name.starts_with("Push") || matches!(bug, Bug::RescueUncounted | Bug::LeaseNotRenewed | Bug::PutOffLate)
-}
-
 /// Plants each bug and plays histories until one of them breaks a promise. `BUG` names one, `WITHIN` other
 /// seconds.
 pub fn bugs() {
@@ -57,13 +49,11 @@ pub fn bugs() {
     for (bug, about) in &bugs {
         let began = Instant::now();
         plant(Some(*bug));
-        PUSHES.store(is_of_pushes(*bug), Ordering::Relaxed);
         let met_by = MET_BY.iter().find(|(met, _)| met == bug).map(|(_, seed)| *seed);
         let first = met_by.map(|first| run::many(&Wanted { first, histories: 1, ..wanted }));
         let Many { histories, failed, .. } =
             first.filter(|first| !first.failed.is_empty()).unwrap_or_else(|| run::many(&wanted));
         plant(None);
-        PUSHES.store(false, Ordering::Relaxed);
         let seconds = began.elapsed().as_secs_f64();
         let name = format!("{bug:?}");
         let Some((seed, first)) = failed.first().and_then(|(seed, broken)| Some((seed, broken.first()?)))
