@@ -97,8 +97,6 @@ bugs! {
     PushSentAgain: "a push that has arrived is sent once more, with what came while it was under way",
     PushWritesAll: "a push writes all fields, not those that it names",
     PushIsEcho: "what was pushed is taken for a write of the planner, and goes no further",
-    PushRevives: "a push makes a record of what its source showed last, and nobody looks whether it is still there",
-    PushUnlooked: "a push goes out although the planner's last write of its record was not answered",
     PushesNotMerged: "a push takes the place of one that is still to be delivered, with all that it names",
     // Calling.
     WindowFromSending: "a slot is free a window after its call was sent",

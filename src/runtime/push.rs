@@ -109,7 +109,7 @@ fn action(ctx: &LinkContext, direction: Direction, job: &Job, pair: &Pair) -> Re
 /// has answered, that is found out first: else what the push does would be taken for it.
 pub(super) fn parcel(ctx: &LinkContext, mut job: Job, mut entry: Entry) -> Result<Parcel, Box<Ending>> {
     let direction = job.direction;
-    if ctx.unanswered.has(&job.key, direction) && !planted(Bug::PushUnlooked) {
+    if ctx.unanswered.has(&job.key, direction) {
         go_ahead(&mut job);
         let action = plan(ctx, direction, &mut entry);
         let made_from = entry.pair.side(direction.from()).now().cloned();

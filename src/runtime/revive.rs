@@ -24,10 +24,8 @@ pub(super) async fn check(
     settlements: &mut Vec<Ending>,
     call: &Call,
 ) -> Vec<Parcel> {
-    let (revived, mut kept): (Vec<Parcel>, Vec<Parcel>) = parcels.into_iter().partition(|parcel| {
-        let unlooked = planted(Bug::PushRevives) && parcel.job.origin == Origin::Push;
-        is_revival(&parcel.entry.pair, direction, &parcel.action) && !unlooked
-    });
+    let (revived, mut kept): (Vec<Parcel>, Vec<Parcel>) =
+        parcels.into_iter().partition(|parcel| is_revival(&parcel.entry.pair, direction, &parcel.action));
     if revived.is_empty() {
         return kept;
     }

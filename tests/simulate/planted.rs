@@ -15,14 +15,14 @@ const SECONDS: u64 = 60;
 /// need the whole minute. Where one of them has moved on, the search finds another.
 const MET_BY: &[(Bug, u64)] = &[
     (Bug::DoubtOneWay, 253),
-    (Bug::UnfinishedForgotten, 2651),
+    (Bug::UnfinishedForgotten, 819),
     (Bug::LostUnnoted, 7131),
     (Bug::WritesUnlooked, 479),
     (Bug::CreatesUnlooked, 479),
-    (Bug::ReplanUnmarked, 2813),
-    (Bug::PushSentAgain, 197),
-    (Bug::RevivesUnasked, 2215),
-    (Bug::SentUnlooked, 289),
+    (Bug::ReplanUnmarked, 1484),
+    (Bug::PushSentAgain, 700),
+    (Bug::RevivesUnasked, 131),
+    (Bug::SentUnlooked, 131),
     (Bug::ProbesUnbounded, 774),
 ];
 
