@@ -16,11 +16,12 @@ const SECONDS: u64 = 60;
 const MET_BY: &[(Bug, u64)] = &[
     (Bug::DoubtOneWay, 253),
     (Bug::UnfinishedForgotten, 819),
-    (Bug::LostUnnoted, 7131),
+    (Bug::LostUnnoted, 2908),
     (Bug::WritesUnlooked, 479),
     (Bug::CreatesUnlooked, 479),
     (Bug::ReplanUnmarked, 1484),
     (Bug::PushSentAgain, 700),
+    (Bug::PutOffLate, 603),
     (Bug::RevivesUnasked, 131),
     (Bug::SentUnlooked, 131),
     (Bug::ProbesUnbounded, 774),
