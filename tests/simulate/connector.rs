@@ -93,6 +93,7 @@ struct Sent<'l, T, F: FnOnce(&mut State, Option<Trouble>) -> T> {
     ticket: Option<u64>,
     number: u64,
     epoch: Option<u64>,
+    at: i64,
 }
 
 impl<T, F: FnOnce(&mut State, Option<Trouble>) -> T> Drop for Sent<'_, T, F> {
@@ -105,7 +106,7 @@ impl<T, F: FnOnce(&mut State, Option<Trouble>) -> T> Drop for Sent<'_, T, F> {
         let lands = state.lands(self.number);
         if let Some(act) = self.act.take().filter(|_| lands) {
             state.note(|| "    (a call that was on its way comes in)".to_owned());
-            if self.line.nature.remote {
+            if self.line.nature.remote && !state.losses.stood_still_since(self.at) {
                 self.line.arrive(&mut state);
             }
             if state.system(self.line.side).layout.answers(self.line.wants).is_ok() {
@@ -133,7 +134,7 @@ impl Line {
             let mut state = self.world.lock();
             (state.sends(), ticket.and_then(|_| state.leaves(self.side)), state.now())
         };
-        let mut sent = Sent { line: self, act: Some(act), ticket, number, epoch };
+        let mut sent = Sent { line: self, act: Some(act), ticket, number, epoch, at: sent_at };
         self.travel().await;
         let (result, trouble) = {
             let mut state = self.world.lock();

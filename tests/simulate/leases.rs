@@ -23,6 +23,8 @@ pub struct Losses {
     ends: Vec<i64>,
     /// It stood still, in this life.
     stood_still: Option<i64>,
+    /// Until when one stood still last, in whichever life.
+    last_stand: i64,
     /// Its jobs.
     store: Option<Arc<dyn Store>>,
 }
@@ -34,7 +36,7 @@ impl Losses {
 
     /// Tells whether the process stood still after this moment.
     pub fn stood_still_since(&self, since: i64) -> bool {
-        self.stood_still.is_some_and(|at| at > since)
+        self.last_stand > since
     }
 
     pub fn died(&mut self, now: i64) {
@@ -51,7 +53,7 @@ pub async fn stand_still(world: &Arc<World>, ms: u64) {
         state.note(|| format!("the process stands still for {ms} ms"));
         // Known before it wakes: others may wake first.
         let until = state.now() + i64::try_from(ms).expect("some seconds");
-        state.losses.stood_still = Some(until);
+        (state.losses.stood_still, state.losses.last_stand) = (Some(until), until);
         state.losses.ends.push(until);
     }
     tokio::time::advance(Duration::from_millis(ms)).await;
