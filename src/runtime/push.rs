@@ -107,18 +107,14 @@ fn action(ctx: &LinkContext, direction: Direction, job: &Job, pair: &Pair) -> Re
 
 /// Plans a claimed push from what is known of its pair. Where the planner has sent a write of the record and nobody
 /// has answered, that is found out first: else what the push does would be taken for it.
-pub(super) fn parcel(ctx: &LinkContext, mut job: Job, mut entry: Entry) -> Result<Parcel, Box<Ending>> {
+pub(super) fn parcel(ctx: &LinkContext, job: Job, mut entry: Entry) -> Result<Parcel, Box<Ending>> {
     let direction = job.direction;
     if ctx.unanswered.has(&job.key, direction) {
-        go_ahead(&mut job);
         let action = plan(ctx, direction, &mut entry);
-        let made_from = entry.pair.side(direction.from()).now().cloned();
-        return Ok(Parcel { job, entry, action, made_from });
+        return Ok(ahead(job, entry, action));
     }
     if let Some((entry, action)) = record_first(ctx, direction, &job, &entry) {
-        go_ahead(&mut job);
-        let made_from = entry.pair.side(direction.from()).now().cloned();
-        return Ok(Parcel { job, entry, action, made_from });
+        return Ok(ahead(job, entry, action));
     }
     match action(ctx, direction, &job, &entry.pair) {
         Ok(action) => Ok(Parcel { job, entry, action, made_from: None }),
@@ -168,8 +164,9 @@ fn record_first(
 }
 
 /// Lets the claimed job of a push be the planner's until this attempt has ended; it keeps its payload.
-fn go_ahead(job: &mut Job) {
-    job.origin = Origin::Sync;
+fn ahead(job: Job, entry: Entry, action: Action) -> Parcel {
+    let made_from = entry.pair.side(job.direction.from()).now().cloned();
+    Parcel { job: Job { origin: Origin::Sync, ..job }, entry, action, made_from }
 }
 
 /// Tells whether a claimed job makes the record that a push is to change, and has the push before it.

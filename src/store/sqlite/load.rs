@@ -41,26 +41,15 @@ pub(super) fn leave_void(db: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-/// Lists the loads of a link that have not ended.
-pub(super) fn of(db: &Connection, link: LinkId) -> Fallible<Vec<OpenLoad>> {
+/// Lists the loads that have not ended, oldest first: of one link, or of all.
+pub(super) fn open(db: &Connection, of: Option<LinkId>) -> Fallible<Vec<OpenLoad>> {
     let mut select =
-        db.prepare_cached("SELECT id, direction, mark FROM loads WHERE link = ?1 ORDER BY id")?;
-    let mut rows = select.query([link.0])?;
+        db.prepare_cached("SELECT id, direction, mark FROM loads WHERE ?1 IS NULL OR link = ?1 ORDER BY id")?;
+    let mut rows = select.query([of.map(|link| link.0)])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let direction = direction_of(row.get(1)?)?;
         found.push(OpenLoad { id: LoadId(row.get(0)?), direction, mark: row.get(2)? });
-    }
-    Ok(found)
-}
-
-/// Lists the loads of all links that have not ended.
-pub(super) fn open(db: &Connection) -> Fallible<Vec<(LoadId, Direction)>> {
-    let mut select = db.prepare_cached("SELECT id, direction FROM loads")?;
-    let mut rows = select.query([])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push((LoadId(row.get(0)?), direction_of(row.get(1)?)?));
     }
     Ok(found)
 }

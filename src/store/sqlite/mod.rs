@@ -339,7 +339,7 @@ impl Store for SqliteStore {
     }
 
     async fn loads(&self, link: LinkId) -> Result<Vec<OpenLoad>, StoreError> {
-        self.read(move |session| load::of(&session.db, link)).await
+        self.read(move |session| load::open(&session.db, Some(link))).await
     }
 
     async fn end_load(&self, load: LoadId) -> Result<(), StoreError> {

@@ -12,7 +12,7 @@ use crate::engine::plan::{Pair, Seen, SideState};
 use crate::engine::record::{Direction, Key, Side};
 use crate::planted::{Bug, planted};
 use crate::store::moves::{self, Mark};
-use crate::store::{LinkId, LoadId, Looks};
+use crate::store::{LinkId, LoadId, Looks, OpenLoad};
 
 /// What [`Reading::pair`] expects, in order.
 pub(super) const COLUMNS: &str =
@@ -174,14 +174,14 @@ pub(super) struct Reading<'db> {
     db: &'db Connection,
     shapes: &'db mut Shapes,
     /// Loads that have not ended: their pairs read as if they had not been staged.
-    open_loads: Vec<(LoadId, Direction)>,
+    open_loads: Vec<OpenLoad>,
     /// Finds one pair; made at the first that is asked for, and kept.
     find: Option<CachedStatement<'db>>,
 }
 
 impl<'db> Reading<'db> {
     pub fn new(db: &'db Connection, shapes: &'db mut Shapes) -> Fallible<Self> {
-        let open_loads = super::load::open(db)?;
+        let open_loads = super::load::open(db, None)?;
         Ok(Self { db, shapes, open_loads, find: None })
     }
 
@@ -258,7 +258,7 @@ impl<'db> Reading<'db> {
 
     /// Returns the direction of a load that has not ended.
     fn open_load(&self, load: u32) -> Option<Direction> {
-        self.open_loads.iter().find(|(open, _)| open.0 == load).map(|(_, direction)| *direction)
+        self.open_loads.iter().find(|open| open.id.0 == load).map(|open| open.direction)
     }
 }
 

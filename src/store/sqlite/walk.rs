@@ -53,10 +53,10 @@ pub(super) fn keys_by_id(
     side: Side,
     ids: &[RemoteId],
 ) -> Fallible<Vec<Option<Key>>> {
-    let staged: Vec<u32> = load::open(db)?
+    let staged: Vec<u32> = load::open(db, None)?
         .into_iter()
-        .filter(|(_, direction)| direction.to() == side)
-        .map(|(load, _)| load.0)
+        .filter(|load| load.direction.to() == side)
+        .map(|load| load.id.0)
         .collect();
     // Left to itself, the planner walks the whole link for the sake of the order.
     let mut select = db.prepare_cached(match side {
