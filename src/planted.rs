@@ -70,6 +70,7 @@ bugs! {
     SentUnrecognised: "what stands at the destination is not laid beside what was sent",
     LoadsUnread: "a bulk load begins with what stood there when it was read, whatever was written since then",
     LoadsUnmarked: "a bulk load that became visible just before the process died counts as one that never did",
+    LoadsLookAway: "what a source shows again of records that are being loaded in bulk is planned as if they were not",
     DoubtOneWay: "a write in doubt is looked for by jobs of its own direction only",
     SentUnlooked: "where a write was not answered, the next one goes out without a look",
     TransientIsFinal: "a fault that passes ends in a dead letter",

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::filling::{Behind, Filling};
 use super::inline;
 use super::link::{End, LinkContext, Phase, at, lock};
 use super::meter;
@@ -82,21 +83,14 @@ pub async fn matching(
 async fn load(
     ctx: &Arc<LinkContext>,
     direction: Direction,
-    mut load: Box<dyn Load>,
+    load: Box<dyn Load>,
     poller: &mut Poller,
 ) -> Result<Tally, Fault> {
     let quiet = inline::quiet_both(ctx).await;
     let id = ctx.store.begin_load(ctx.id, direction, load.mark()).await.map_err(storage)?;
-    let passed = poller.pass(&mut PassMode::Load(direction, id, &mut load)).await;
-    let loaded = match passed {
-        Ok(tally) => match load.finish().await {
-            Ok(()) => ctx.store.end_load(id).await.map_err(storage).map(|()| tally),
-            Err(fault) => Err(fault),
-        },
-        Err(fault) => Err(fault),
-    };
-    let mut tally = match loaded {
-        Ok(tally) => tally,
+    let filled = fill(ctx, poller, Filling::new(direction, id, load)).await;
+    let (mut tally, behind) = match filled {
+        Ok(filled) => filled,
         Err(fault) => {
             // What was staged may never have come to be; should that not be found out now, it is asked again.
             ctx.unsure.store(true, Ordering::Relaxed);
@@ -106,8 +100,21 @@ async fn load(
     };
     drop(quiet);
     meter::records(ctx, direction, Status::Synced, tally.delivered);
-    tally.add(poller.after_load().await?);
+    tally.add(poller.after_load(behind).await?);
     Ok(tally)
+}
+
+/// Reads the source through, and makes what is staged of it count.
+async fn fill(
+    ctx: &LinkContext,
+    poller: &mut Poller,
+    mut filling: Filling,
+) -> Result<(Tally, Behind), Fault> {
+    let id = filling.id;
+    let tally = poller.pass(&mut PassMode::Load(&mut filling)).await?;
+    let behind = filling.finish().await?;
+    ctx.store.end_load(id).await.map_err(storage)?;
+    Ok((tally, behind))
 }
 
 /// Ends the loads that have become visible although the word for it was never stored: of their records both sides

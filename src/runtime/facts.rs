@@ -1,10 +1,9 @@
 //! What a page says, and how far to go with it.
 
-use crate::connectors::Load;
+use super::filling::Filling;
 use crate::engine::history::Event;
 use crate::engine::plan::{Pick, Projected};
-use crate::engine::record::{Cursor, Direction, Key, Malformed, RemoteId, Side, Timestamp};
-use crate::store::LoadId;
+use crate::engine::record::{Cursor, Key, Malformed, RemoteId, Side, Timestamp};
 
 /// What a page says of one key.
 #[derive(Clone, Debug)]
@@ -38,8 +37,8 @@ pub enum Mode<'l> {
     Ask,
     /// Plan and deliver.
     Plan,
-    /// Plan, and stage what is new in a bulk load towards this direction.
-    Load(Direction, LoadId, &'l mut Box<dyn Load>),
+    /// Plan, and stage what is new in a bulk load.
+    Load(&'l mut Filling),
 }
 
 impl Mode<'_> {
@@ -54,7 +53,7 @@ impl Mode<'_> {
             Self::Note => Mode::Note,
             Self::Ask => Mode::Ask,
             Self::Plan => Mode::Plan,
-            Self::Load(direction, id, load) => Mode::Load(*direction, *id, load),
+            Self::Load(filling) => Mode::Load(filling),
         }
     }
 }

@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::filling::Filling;
 use super::link::{LinkContext, along, along_mut, lock};
 use super::meter;
 use super::page::{Entry, decide};
 use super::revive::is_revival;
 use super::tell::{self, Answer};
 use super::unanswered::OnItsWay;
-use crate::connectors::{Batch, Class, Delivery, Load, Outcome, Write};
+use crate::connectors::{Batch, Class, Delivery, Outcome, Write};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::plan::{
     Action, MadeFrom, Occasion, Pair, Projector, Status, Why, Written, delivered, observe, observe_deleted,
@@ -315,12 +316,8 @@ pub fn delivery(pair: &Pair, direction: Direction, action: Action) -> Option<Del
 }
 
 /// Stages creates in a bulk load; whatever is no create becomes a job.
-pub async fn stage(
-    ctx: &LinkContext,
-    direction: Direction,
-    entries: &mut [Entry],
-    load: &mut Box<dyn Load>,
-) -> Result<Inline, Fault> {
+pub async fn stage(ctx: &LinkContext, entries: &mut [Entry], filling: &mut Filling) -> Result<Inline, Fault> {
+    let direction = filling.direction;
     let mut inline = Inline::default();
     let places: Vec<usize> = places(ctx, entries, direction)
         .into_iter()
@@ -334,7 +331,7 @@ pub async fn stage(
     if deliveries.is_empty() {
         return Ok(inline);
     }
-    let outcomes = load.stage(&deliveries).await?;
+    let outcomes = filling.stage(&deliveries).await?;
     give_back(entries, &places, direction, deliveries);
     let mut projector = Projector::new(&ctx.rules, direction.to());
     for (&place, outcome) in places.iter().zip(outcomes) {

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod contact;
 mod doubt;
 mod facts;
+mod filling;
 pub mod fuse;
 pub mod gate;
 pub mod inline;

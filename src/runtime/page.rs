@@ -137,6 +137,9 @@ pub async fn plan(ctx: &LinkContext, facts: Facts, only_note: bool) -> Result<De
 /// Delivers what can be delivered at once.
 pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -> Result<Delivered, Fault> {
     let Decided { facts, mut entries } = decided;
+    if let Mode::Load(filling) = mode {
+        filling.put_off(&mut entries);
+    }
     let mut outcomes = Outcomes::default();
     let mut tally = Tally { facts: facts.list.len() as u64, ..Tally::default() };
     tally.changed = entries.iter().filter(|entry| entry.dirty).count() as u64;
@@ -145,7 +148,7 @@ pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -
     let delivered = match mode {
         Mode::Note | Mode::Ask => Inline::default(),
         Mode::Plan => inline::deliver(ctx, &mut entries).await,
-        Mode::Load(direction, _, load) => inline::stage(ctx, *direction, &mut entries, load).await?,
+        Mode::Load(filling) => inline::stage(ctx, &mut entries, filling).await?,
     };
     let moved = moved(&entries);
     let mut commit = match mode {
@@ -161,8 +164,8 @@ pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -
     tally.delivered = delivered.count;
     commit.epoch = Some((facts.side, ctx.epoch(facts.side)));
     commit.cursor = facts.cursor.clone().map(|cursor| (facts.side, cursor));
-    if let Mode::Load(_, load, _) = mode {
-        commit.load = Some(*load);
+    if let Mode::Load(filling) = mode {
+        commit.load = Some(filling.id);
     }
     Ok(Delivered { facts, commit, moved, outcomes, tally, sent: delivered.sent })
 }

@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::audit::Audits;
+use super::filling::{Behind, Filling};
 use super::fuse;
 use super::link::{LinkContext, at, lock};
 use super::mark;
 use super::meter;
 use super::page::{self, Facts, Mode, Tally, storage};
+use super::recheck;
 use super::relay::Relay;
 use super::scan;
 use super::shown::Shown;
@@ -60,15 +62,13 @@ pub struct Poller {
     /// What the frozen direction holds back is listed.
     pub(super) is_weighed: bool,
     pub(super) audits: Audits,
-    /// What a load has shown, with the number of its scan.
-    unswept: Option<(Shown, u32)>,
 }
 
 /// How far a pass goes with what it reads.
 pub enum PassMode<'m> {
     Note,
     Plan,
-    Load(crate::engine::record::Direction, crate::store::LoadId, &'m mut Box<dyn crate::connectors::Load>),
+    Load(&'m mut Filling),
 }
 
 impl PassMode<'_> {
@@ -76,7 +76,7 @@ impl PassMode<'_> {
         match self {
             Self::Note => Mode::Note,
             Self::Plan => Mode::Plan,
-            Self::Load(direction, id, load) => Mode::Load(*direction, *id, load),
+            Self::Load(filling) => Mode::Load(filling),
         }
     }
 }
@@ -99,7 +99,6 @@ impl Poller {
             begins_anew: false,
             is_weighed: false,
             audits: Audits::default(),
-            unswept: None,
         })
     }
 
@@ -303,7 +302,7 @@ impl Poller {
                         && let Some(shown) = shown.take()
                     {
                         match mode {
-                            PassMode::Load(..) => self.unswept = Some((shown, epoch)),
+                            PassMode::Load(filling) => filling.unswept = Some((shown, epoch)),
                             PassMode::Plan => total.add(self.sweep(shown, epoch, Mode::Plan).await?),
                             PassMode::Note => total.add(self.sweep(shown, epoch, Mode::Note).await?),
                         }
@@ -342,10 +341,20 @@ impl Poller {
         Ok(())
     }
 
-    /// Finds what is gone after a load: only when that has ended do its pairs count.
-    pub async fn after_load(&mut self) -> Result<Tally, Fault> {
+    /// Takes in what had to wait for the end of a load, and finds what is gone.
+    pub(super) async fn after_load(&mut self, behind: Behind) -> Result<Tally, Fault> {
+        let Some(moved) = behind.moved else {
+            *lock(at(&self.ctx.cursors, self.side)) = None;
+            return self.pass(&mut PassMode::Plan).await;
+        };
         let mut total = Tally::default();
-        if let Some((shown, epoch)) = self.unswept.take() {
+        for chunk in moved.chunks(PAGE_LOCAL) {
+            let looked_at = self.ctx.now();
+            let found = recheck::look_again(&self.ctx, self.side, chunk).await?;
+            let list = chunk.iter().map(|wanted| wanted.key.clone()).zip(found).collect();
+            total.add(page::take(&self.ctx, Facts::of(self.side, list, looked_at), Mode::Plan).await?);
+        }
+        if let Some((shown, epoch)) = behind.unswept {
             total.add(self.sweep(shown, epoch, Mode::Plan).await?);
         }
         if self.ctx.end(self.side).features.deletes == Deletes::Listed {
