@@ -31,6 +31,7 @@ pub mod pass;
 pub mod poller;
 mod presence;
 pub mod push;
+mod reading;
 mod recheck;
 mod relay;
 pub mod reload;

@@ -13,6 +13,7 @@ use super::link::{LinkContext, at, lock};
 use super::mark;
 use super::meter;
 use super::page::{self, Facts, Mode, Tally, storage};
+use super::reading::{self, PAGE_LOCAL, unless_stopped};
 use super::recheck;
 use super::relay::Relay;
 use super::scan;
@@ -25,9 +26,6 @@ use crate::engine::record::{Cursor, Side, Timestamp};
 use crate::planted::{Bug, planted};
 use crate::store::Commit;
 
-/// Records of a page: enough for one cheap commit, few enough for flat memory.
-pub(super) const PAGE_LOCAL: usize = 1000;
-pub(super) const PAGE_REMOTE: usize = 2000;
 /// Waits between the looks after a bell.
 const SECOND_LOOKS: [Duration; 4] = [
     Duration::from_millis(2),
@@ -51,6 +49,8 @@ pub struct Poller {
     pub(super) polls_since_listing: u32,
     /// The last pass did not come to its end.
     unfinished: bool,
+    /// It has stored a cursor.
+    has_moved: bool,
     /// Polls since a frozen direction was last looked at.
     pub(super) frozen_polls: u32,
     /// Polls since the stream last showed something.
@@ -93,6 +93,7 @@ impl Poller {
             listing_calls: 1,
             polls_since_listing: 0,
             unfinished: false,
+            has_moved: false,
             frozen_polls: 0,
             quiet_polls: 0,
             is_vouched: false,
@@ -110,6 +111,7 @@ impl Poller {
         loop {
             let wanted = at(&ctx.view.wanted, self.side).load(Ordering::Acquire);
             let began = tokio::time::Instant::now();
+            self.has_moved = false;
             // A pass that is under way when the link stops ends behind its page.
             let ended = self.poll().await;
             if ctx.stop.is_cancelled() {
@@ -158,6 +160,8 @@ impl Poller {
     fn report(&self, ended: Result<Tally, Fault>, took: Duration, troubles: u32) -> u32 {
         let ctx = &self.ctx;
         let now = ctx.now();
+        // Who has come some way counts anew.
+        let more = if self.has_moved { 1 } else { (troubles + 1).min(TROUBLES_MAX) };
         match ended {
             Ok(tally) => {
                 at(&ctx.view.polled_at, self.side).store(now.0, Ordering::Relaxed);
@@ -171,7 +175,7 @@ impl Poller {
                 }
                 0
             }
-            Err(fault) if fault.is_stopping() => (troubles + 1).min(TROUBLES_MAX),
+            Err(fault) if fault.is_stopping() => more,
             Err(fault) => {
                 ctx.view.last_failure.store(now.0, Ordering::Relaxed);
                 ctx.trouble_reading(self.side, Some(fault.to_string()));
@@ -179,7 +183,7 @@ impl Poller {
                 tracing::warn!(event = "poll.failed", customer = %ctx.customer, link = %ctx.name,
                     side = self.side.as_str(), duration_ms = meter::millis(took), error = %fault, throttled,
                     "a poll failed");
-                (troubles + 1).min(TROUBLES_MAX)
+                more
             }
         }
     }
@@ -255,7 +259,7 @@ impl Poller {
             let next = async {
                 match end {
                     End::More => {
-                        read_page(&ctx, self.side, &mut self.source, cursor.as_ref()).await.map(Some)
+                        reading::next_page(&ctx, self.side, &mut self.source, cursor.as_ref()).await.map(Some)
                     }
                     _ => Ok(None),
                 }
@@ -265,12 +269,13 @@ impl Poller {
                 ctx.store.commit(ctx.id, early, ctx.now()).await.map_err(storage)?;
             }
             let (taken, next) = tokio::join!(relay.take(facts, mode.page()), next);
+            let is_taken = taken.is_ok() || planted(Bug::CursorMovesOnFault);
+            if let Some(stored) = stored.filter(|_| is_taken) {
+                self.move_on(stored).await?;
+            }
             let (taken, next) = match (taken, next) {
                 (Ok(taken), Ok(next)) => (taken, next),
                 (Err(fault), _) | (_, Err(fault)) => {
-                    if let Some(stored) = stored.filter(|_| planted(Bug::CursorMovesOnFault)) {
-                        *lock(at(&ctx.cursors, self.side)) = stored;
-                    }
                     // What was delivered already is stored if that can be.
                     relay.finish(mode.page()).await?;
                     return Err(fault);
@@ -280,12 +285,6 @@ impl Poller {
             is_filling |= taken.queued > 0;
             // A scan may show everything as it was when it began.
             read_at = if scanned { began } else { next_at };
-            if let Some(stored) = stored {
-                if let Some(through) = &stored {
-                    self.source.ack(through).await?;
-                }
-                *lock(at(&ctx.cursors, self.side)) = stored;
-            }
             match next {
                 Some(next) => {
                     page = next;
@@ -334,10 +333,16 @@ impl Poller {
         let ctx = Arc::clone(&self.ctx);
         let commit = Commit { cursor: Some((self.side, cursor.clone())), ..Commit::default() };
         ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(storage)?;
+        self.move_on(cursor).await
+    }
+
+    /// Goes on behind a cursor that is stored.
+    async fn move_on(&mut self, cursor: Option<Cursor>) -> Result<(), Fault> {
+        self.has_moved = true;
         if let Some(through) = &cursor {
             self.source.ack(through).await?;
         }
-        *lock(at(&ctx.cursors, self.side)) = cursor;
+        *lock(at(&self.ctx.cursors, self.side)) = cursor;
         Ok(())
     }
 
@@ -372,7 +377,7 @@ impl Poller {
 
     pub(super) async fn read(&mut self, after: Option<&Cursor>) -> Result<Page, Fault> {
         let ctx = Arc::clone(&self.ctx);
-        read_page(&ctx, self.side, &mut self.source, after).await
+        reading::page(&ctx, self.side, &mut self.source, after).await
     }
 
     /// Enumerates the keys where that is due, and finds what is gone.
@@ -429,27 +434,5 @@ impl Poller {
             total.add(page::take(ctx, Facts::of(self.side, chunk.to_vec(), looked_at), mode).await?);
         }
         Ok(total)
-    }
-}
-
-async fn read_page(
-    ctx: &LinkContext,
-    side: Side,
-    source: &mut Box<dyn Source>,
-    after: Option<&Cursor>,
-) -> Result<Page, Fault> {
-    let limit = if ctx.end(side).remote { PAGE_REMOTE } else { PAGE_LOCAL };
-    unless_stopped(ctx, source.read(after, limit, &ctx.call(Class::Backfill))).await
-}
-
-/// Gives up waiting for what only reads when the link stops.
-pub(super) async fn unless_stopped<T>(
-    ctx: &LinkContext,
-    reading: impl Future<Output = Result<T, Fault>>,
-) -> Result<T, Fault> {
-    tokio::select! {
-        biased;
-        () = ctx.stop.cancelled() => Err(Fault::stopping()),
-        read = reading => read,
     }
 }

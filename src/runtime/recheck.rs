@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use super::link::LinkContext;
 use super::look;
 use super::page::Fact;
-use super::poller::unless_stopped;
+use super::reading::unless_stopped;
 use crate::connectors::{Class, Wanted};
 use crate::engine::fault::Fault;
 use crate::engine::plan::Projector;

@@ -163,6 +163,9 @@ impl Ledger {
     }
 
     pub fn insert(&mut self, side: Side, values: &[Value; FIELDS.len()], now: i64) -> usize {
+        // Made again by a push whose reply was lost, its values don't say which time they come from.
+        self.fuzzy |=
+            values.iter().enumerate().any(|(field, value)| is_token(value) && self.is_known(field, value));
         self.push(side, now, What::Insert, values.clone().map(Some))
     }
 

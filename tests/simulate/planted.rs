@@ -2,13 +2,11 @@
 //! how fast.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use record_sync::planted::{Bug, plant};
 
 use crate::run::{self, Many, Wanted};
-use crate::steps::PUSHES;
 
 /// A bug that lives longer than that was not caught.
 const SECONDS: u64 = 60;
@@ -38,7 +36,6 @@ pub fn plant_named() {
 /// Plants each bug and plays histories until one of them breaks a promise. `BUG` names one, `WITHIN` other
 /// seconds.
 pub fn bugs() {
-    PUSHES.store(true, Ordering::Relaxed);
     let only = std::env::var("BUG").ok().filter(|name| !name.is_empty());
     let read = Wanted::read();
     let seconds = if read.seconds == u64::MAX { SECONDS } else { read.seconds };

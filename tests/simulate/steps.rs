@@ -1,8 +1,6 @@
 //! The steps of a history. They are drawn before it begins, so that one that fails can be played
 //! again with fewer of them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use record_sync::engine::record::{Direction, Side};
 
 use crate::asks::{ANOTHER_DAY_MS, Wish};
@@ -216,13 +214,11 @@ fn at_the_filling(setup: &Setup) -> Vec<Step> {
     let edits = (0..3).map(|_| {
         let side = chance.weighted(&[(3, Side::A), (1, Side::B)]);
         let key = chance.below(u64::from(setup.filled[0])) as u8;
-        Step::Edit(side, key, chance.below(FIELDS.len() as u64) as u8, Fill::Token)
+        let edit = Step::Edit(side, key, chance.below(FIELDS.len() as u64) as u8, Fill::Token);
+        if chance.percent(20) { Step::Delete(side, key) } else { edit }
     });
     std::iter::once(Step::Wait(4_000)).chain(edits).collect()
 }
-
-/// Histories hold pushes where bugs are planted and where `PUSHES` is set: one of some thousand still breaks a promise.
-pub static PUSHES: AtomicBool = AtomicBool::new(false);
 
 /// What applications hand in: drawn from numbers of its own, so that a history without pushes is what it
 /// would be if there were none.
@@ -236,8 +232,7 @@ struct Pushing {
 impl Pushing {
     fn new(seed: u64, hot: u8) -> Self {
         let mut chance = Chance::new(seed.wrapping_mul(0x9E6C_63D0_876A_9A47) ^ 0x9054);
-        let wanted = PUSHES.load(Ordering::Relaxed) || std::env::var_os("PUSHES").is_some();
-        let share = if wanted { chance.weighted(&[(70, 0), (15, 4), (15, 20)]) } else { 0 };
+        let share = chance.weighted(&[(70, 0), (15, 4), (15, 20)]);
         Self { chance, share, hot: u64::from(hot) }
     }
 

@@ -123,3 +123,41 @@ async fn a_days_limit_holds_from_the_next_call_on_and_over_a_kill() {
     };
     daemon.until(STATUS, "the file's limits", |answer| as_filed(&answer.body)).await;
 }
+
+const COPY: &str = r#"
+[default.systems.copy]
+connector = "sqlite"
+path = "data/copy.sqlite"
+
+[default.links.copies]
+a = { system = "copy", stream = "users", key = "record_id" }
+b = { system = "salesforce", stream = "Contact", key = "record_id" }
+direction = "b_to_a"
+poll_interval = 0.2
+"#;
+
+/// A first read takes many calls: it goes on where one of them failed, and does not begin anew.
+#[tokio::test]
+async fn a_first_read_goes_on_where_a_call_failed() {
+    let home = Home::new(SETTINGS, RULES);
+    home.users("data/copy.sqlite");
+    let all = 12_100;
+    add_people(&mut home.app(), 1..=all);
+    let daemon = Daemon::start(&home);
+    daemon.pass("people").await;
+    assert_eq!(daemon.records("default", "salesforce", "Contact").await.len() as i64, all);
+    assert_eq!(daemon.post("/v1/links/people/pause", json!({})).await.status, 200);
+    daemon.misbehave("default", "salesforce", json!({"rate_503": 0.2})).await;
+    daemon.forget_arrivals("default", "salesforce").await;
+    home.write("customer_settings.toml", &format!("{SETTINGS}{COPY}"));
+    let count = "SELECT count(*) FROM users";
+    let copied = async || home.open("data/copy.sqlite").query_row(count, [], |row| row.get(0)).unwrap();
+    until("all of them", copied, |count: &i64| *count == all).await;
+
+    let arrivals = daemon.arrivals("default", "salesforce").await;
+    // Behind the last page it asks what was deleted.
+    let path = |arrival: &Value| arrival["path"].as_str().unwrap().to_owned();
+    let read: Vec<&Value> = arrivals.iter().take_while(|arrival| !path(arrival).ends_with("All")).collect();
+    let pages = read.iter().filter(|arrival| path(arrival).ends_with("/query") && arrival["status"] == 200);
+    assert_eq!(pages.count(), 7, "each page once: {read:?}");
+}
