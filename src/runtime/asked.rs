@@ -57,36 +57,33 @@ pub(super) async fn look(
     let began = ctx.now();
     let mut facts = Vec::with_capacity(asked.len());
     let mut alive = Vec::with_capacity(asked.len());
-    let fault = match look::up(ctx, side, &wanted, call).await {
-        Err(fault) => {
-            alive = asked;
-            Some(fault)
-        }
-        Ok(found) => {
-            let mut projector = Projector::new(&ctx.rules, side);
-            for (leased, found) in asked.into_iter().zip(found) {
-                let fact = match found.map(|record| projector.project(record)) {
-                    Some(Ok(projected)) if projected.key == leased.job.key => Fact::Seen(projected),
-                    Some(Err(malformed)) => {
-                        let before = entry(&leased).before;
-                        let error = JobError { code: FaultCode::Validation, message: malformed.reason };
-                        endings.push(dead(ctx, &leased.job, before, error));
-                        continue;
-                    }
-                    Some(Ok(_)) | None => Fact::Gone(None, None),
-                };
-                facts.push((leased.job.key.clone(), fact));
-                alive.push(leased);
+    let mut projector = Projector::new(&ctx.rules, side);
+    for (leased, found) in asked.into_iter().zip(look::each(ctx, side, &wanted, call).await) {
+        let found = match found {
+            Ok(found) => found.map(|record| projector.project(record)),
+            Err(fault) => {
+                endings.push(source_away(ctx, &leased.job, entry(&leased), &fault, began));
+                continue;
             }
-            page::take(ctx, Facts::of(side, facts, began), Mode::Ask).await.err()
-        }
-    };
-    let Some(fault) = fault else {
-        kept.append(&mut alive);
-        return kept;
-    };
-    for leased in alive {
-        endings.push(source_away(ctx, &leased.job, entry(&leased), &fault, began));
+        };
+        let fact = match found {
+            Some(Ok(projected)) if projected.key == leased.job.key => Fact::Seen(projected),
+            Some(Err(malformed)) => {
+                let before = entry(&leased).before;
+                let error = JobError { code: FaultCode::Validation, message: malformed.reason };
+                endings.push(dead(ctx, &leased.job, before, error));
+                continue;
+            }
+            Some(Ok(_)) | None => Fact::Gone(None, None),
+        };
+        facts.push((leased.job.key.clone(), fact));
+        alive.push(leased);
+    }
+    match page::take(ctx, Facts::of(side, facts, began), Mode::Ask).await {
+        Ok(_) => kept.append(&mut alive),
+        Err(fault) => endings.extend(
+            alive.into_iter().map(|leased| source_away(ctx, &leased.job, entry(&leased), &fault, began)),
+        ),
     }
     kept
 }

@@ -5,7 +5,7 @@
 use super::link::LinkContext;
 use super::verdict::{Ending, Parcel, source_away};
 use crate::connectors::{Call, Wanted};
-use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::job::JobError;
 use crate::engine::plan::{Pair, Projector};
 use crate::engine::record::{Record, Side};
@@ -41,16 +41,40 @@ pub(super) async fn up(
     wanted: &[Wanted],
     call: &Call,
 ) -> Result<Vec<Option<Record>>, Fault> {
+    each(ctx, side, wanted, call).await.into_iter().collect()
+}
+
+/// The same, as far as it goes: a call that fails says nothing of the others' records.
+pub(super) async fn each(
+    ctx: &LinkContext,
+    side: Side,
+    wanted: &[Wanted],
+    call: &Call,
+) -> Vec<Result<Option<Record>, Fault>> {
     let end = ctx.end(side);
     let mut found = Vec::with_capacity(wanted.len());
+    let mut stopped: Option<Fault> = None;
     for chunk in wanted.chunks(end.call_limits(wanted.len()).1) {
-        let answers = end.destination.look_up(chunk, call).await?;
-        if answers.len() != chunk.len() {
-            return Err(Fault::transient(FaultCode::Protocol, "the look-up gave another number of records"));
+        let answers = match &stopped {
+            Some(fault) => Err(fault.clone()),
+            None => end.destination.look_up(chunk, call).await,
+        };
+        let answers = answers.and_then(|answers| match answers.len() == chunk.len() {
+            true => Ok(answers),
+            false => Err(Fault::transient(FaultCode::Protocol, "the look-up gave another number of records")),
+        });
+        match answers {
+            Ok(answers) => found.extend(answers.into_iter().map(Ok)),
+            Err(fault) => {
+                // Who asks for patience, or does not know us, need not be asked again.
+                if matches!(fault.kind, FaultKind::Throttled { .. } | FaultKind::Fatal) {
+                    stopped = Some(fault.clone());
+                }
+                found.extend(chunk.iter().map(|_| Err(fault.clone())));
+            }
         }
-        found.extend(answers);
     }
-    Ok(found)
+    found
 }
 
 /// Asks for the record of a pair at a side.
@@ -58,8 +82,8 @@ pub(super) fn wanted(pair: &Pair, side: Side) -> Wanted {
     Wanted { key: pair.key.clone(), id: pair.side(side).id.clone() }
 }
 
-/// Looks at the sources of jobs, each with what stands there; another key's record is not theirs. Where a source
-/// can't be looked at, they have ended and none comes back.
+/// Looks at the sources of jobs, each with what stands there; another key's record is not theirs. Those whose source
+/// can't be looked at have ended.
 pub(super) async fn sources(
     ctx: &LinkContext,
     parcels: Vec<Parcel>,
@@ -70,24 +94,18 @@ pub(super) async fn sources(
     let Some(side) = parcels.first().map(|parcel| parcel.job.direction.from()) else { return Vec::new() };
     let began = ctx.now();
     let asked: Vec<Wanted> = parcels.iter().map(|parcel| wanted(&parcel.entry.pair, side)).collect();
-    match up(ctx, side, &asked, call).await {
-        Ok(found) => {
-            let mut is_its = |record: &Record, parcel: &Parcel| {
-                projector
-                    .project(record.clone())
-                    .is_ok_and(|projected| projected.key == parcel.entry.pair.key)
-            };
-            let found: Vec<Option<Record>> = found
-                .into_iter()
-                .zip(&parcels)
-                .map(|(found, of)| found.filter(|it| is_its(it, of)))
-                .collect();
-            parcels.into_iter().zip(found).collect()
-        }
-        Err(fault) => {
-            let away = parcels.into_iter().map(|it| source_away(ctx, &it.job, it.entry, &fault, began));
-            settlements.extend(away);
-            Vec::new()
+    let mut looked = Vec::with_capacity(parcels.len());
+    for (parcel, found) in parcels.into_iter().zip(each(ctx, side, &asked, call).await) {
+        match found {
+            Ok(found) => {
+                let key = &parcel.entry.pair.key;
+                let mut is_its =
+                    |record: &Record| projector.project(record.clone()).is_ok_and(|there| there.key == *key);
+                let found = found.filter(|record| is_its(record));
+                looked.push((parcel, found));
+            }
+            Err(fault) => settlements.push(source_away(ctx, &parcel.job, parcel.entry, &fault, began)),
         }
     }
+    looked
 }

@@ -273,13 +273,7 @@ async fn deliver_once(
     settlements: &mut Vec<Ending>,
     call: &Call,
 ) -> Vec<Tried> {
-    let parcels = match look_first(ctx, direction, parcels, settlements, call).await {
-        Ok(parcels) => parcels,
-        Err((fault, parcels)) => {
-            let failed = |parcel| Tried { parcel, outcome: Outcome::Failed(fault.clone()), went_out: false };
-            return parcels.into_iter().map(failed).collect();
-        }
-    };
+    let (parcels, mut tried) = look_first(ctx, direction, parcels, settlements, call).await;
     let parcels = doubt::resolve(ctx, direction, parcels, settlements, call).await;
     let parcels = revive::check(ctx, direction, parcels, settlements, call).await;
     let parcels = claims.held(ctx, parcels).await;
@@ -296,12 +290,13 @@ async fn deliver_once(
             ctx.trouble_writing(direction, Some(fault.to_string()));
             let back = parcels.into_iter().map(|parcel| handed_back(ctx, &parcel.job, parcel.entry));
             settlements.extend(back);
-            return Vec::new();
+            return tried;
         }
     }
     let outcomes = send(ctx, direction, &parcels, claims, call).await;
     let sent = parcels.into_iter().zip(outcomes);
-    sent.map(|(parcel, outcome)| Tried { parcel, outcome, went_out: true }).collect()
+    tried.extend(sent.map(|(parcel, outcome)| Tried { parcel, outcome, went_out: true }));
+    tried
 }
 
 /// Plans a claimed job anew from its pair.
@@ -329,15 +324,15 @@ fn pack(ctx: &LinkContext, direction: Direction, leased: Leased) -> Result<Parce
     Err(Box::new(no_write(ctx, &job, entry, &action)))
 }
 
-/// Reads the destination just before the write, one call for the batch, where it can't compare for
-/// itself or where nothing seems to be left to write: what moved there meanwhile is planned again.
+/// Reads the destination just before the write where it can't compare for itself or where nothing seems to be left to
+/// write: what moved there meanwhile is planned again. Gives what is to be sent, and what could not be looked at.
 async fn look_first(
     ctx: &LinkContext,
     direction: Direction,
     parcels: Vec<Parcel>,
     settlements: &mut Vec<Ending>,
     call: &Call,
-) -> Result<Vec<Parcel>, (Fault, Vec<Parcel>)> {
+) -> (Vec<Parcel>, Vec<Tried>) {
     let end = ctx.end(direction.to());
     let compares = end.features.compare_and_set;
     let (mut kept, parcels): (Vec<Parcel>, Vec<Parcel>) = parcels.into_iter().partition(|parcel| {
@@ -346,20 +341,19 @@ async fn look_first(
         let in_doubt = is_in_doubt(ctx, &parcel.job);
         (compares && !in_doubt || unlooked) && parcel.action.is_write()
     });
-    if parcels.is_empty() {
-        return Ok(kept);
-    }
+    let mut failed = Vec::new();
     let wanted: Vec<Wanted> =
         parcels.iter().map(|parcel| look::wanted(&parcel.entry.pair, direction.to())).collect();
-    let found = match look::up(ctx, direction.to(), &wanted, call).await {
-        Ok(found) => found,
-        Err(fault) => {
-            kept.extend(parcels);
-            return Err((fault, kept));
-        }
-    };
+    let found = look::each(ctx, direction.to(), &wanted, call).await;
     let mut projector = Projector::new(&ctx.rules, direction.to());
     for ((mut parcel, found), wanted) in parcels.into_iter().zip(found).zip(wanted) {
+        let found = match found {
+            Ok(found) => found,
+            Err(fault) => {
+                failed.push(Tried { parcel, outcome: Outcome::Failed(fault), went_out: false });
+                continue;
+            }
+        };
         if parcel.action != Action::Delete
             && let Some(error) = look::taken(&wanted, found.as_ref(), &mut projector, &end.system_name)
         {
@@ -382,5 +376,5 @@ async fn look_first(
             settlements.push(no_write(ctx, &parcel.job, parcel.entry, &parcel.action));
         }
     }
-    Ok(kept)
+    (kept, failed)
 }
