@@ -154,6 +154,8 @@ async fn look_at(runtime: &Arc<Runtime>, customer: &Customer, findings: &mut Fin
                     .problems
                     .push(format!("{} (for {name})", error.in_file(&path.display().to_string()))),
                 Ok(rules) => {
+                    let barred = rules.barred(&facts).into_iter().map(|why| format!("{name}: {why}"));
+                    findings.problems.extend(barred);
                     let own = rules.flows(&facts);
                     findings.problems.extend(restless(&own, &flows).map(|ring| format!("{name}: {ring}")));
                     flows.extend(own);

@@ -14,6 +14,7 @@ pub mod servicenow;
 pub mod sqlite;
 mod vault;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,6 +187,8 @@ pub struct StreamInfo {
     pub fields: Vec<String>,
     /// Fields that are not listed may come up later or are made on first write.
     pub open: bool,
+    /// Fields that can't be written here, with the reason and what helps; a key by which no record can be made, too.
+    pub barred: BTreeMap<String, String>,
 }
 
 /// How deletions of a stream become known.

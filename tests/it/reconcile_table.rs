@@ -81,6 +81,7 @@ fn compile(case: &Case, entry: &str, version: u32) -> LinkRules {
         key: vec!["id".into()],
         fields: ["id", "x", "y", "z"].map(str::to_owned).to_vec(),
         open: false,
+        barred: Default::default(),
     };
     let direction = case.direction.as_deref().unwrap_or("both");
     let first_contact = match case.first_contact.as_deref() {

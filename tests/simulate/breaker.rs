@@ -71,7 +71,8 @@ impl Breaker {
                 }
                 let bad = self.results.iter().filter(|failed| **failed).count();
                 let often = self.results.len() >= CALLS_MIN && bad > 0 && 2 * bad >= self.results.len();
-                if self.in_a_row >= FAILURES || often {
+                // A call that went well opens nothing, also where it is the first that makes a rate of the others.
+                if self.in_a_row >= FAILURES || failed && often {
                     self.enter(State::Open { until: now + OPEN_MS });
                 }
             }

@@ -242,7 +242,11 @@ impl System for Simulated {
         let fields = |state: &mut State, _: Option<Trouble>| -> Vec<String> {
             state.system(line.side).layout.schema.names().map(str::to_owned).collect()
         };
-        Ok(StreamInfo { fields: line.call(Kind::Look, call.class, fields).await?, open: false })
+        Ok(StreamInfo {
+            fields: line.call(Kind::Look, call.class, fields).await?,
+            open: false,
+            ..StreamInfo::default()
+        })
     }
 
     fn source(&self, stream: &StreamSpec) -> Result<Box<dyn Source>, Fault> {

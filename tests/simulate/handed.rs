@@ -198,8 +198,11 @@ impl State {
         let mut broken = None;
         let (mut is_pushed, mut is_unsure) = (false, false);
         let crashed = self.crashed;
-        // What is made anew shows what the other side does: that may once have been handed in.
-        let is_back = before.is_none() && self.shows(side.other(), key, field, &stored);
+        // What is made anew shows what the other side does, or did when it was last read: that may once have been
+        // handed in.
+        let is_back = before.is_none()
+            && (self.shows(side.other(), key, field, &stored)
+                || self.ledger(key).has_shown(side.other(), field, &stored));
         for handed in self.pushes.in_delivery(side, key, names) {
             if !handed.carries(field, &value) || is_back && handed.arrived[field] {
                 continue;

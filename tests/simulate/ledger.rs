@@ -229,6 +229,12 @@ impl Ledger {
         self.known[at(side)].extend(shown);
     }
 
+    /// Tells whether a side has shown this value, as somebody's work there or as what we wrote.
+    pub fn has_shown(&self, side: Side, field: usize, value: &Value) -> bool {
+        let id = self.find(field, value);
+        id.is_some_and(|id| self.known[at(side)].contains(&(id, field as Facet)))
+    }
+
     /// What was written shows nothing of its own: it does not have to keep the record alive.
     pub fn shows_no_more(&mut self, made: usize) {
         self.events[made].settled = true;

@@ -239,7 +239,7 @@ impl System for Api {
         }
         let mut known = std::collections::BTreeSet::new();
         fields.retain(|name| known.insert(name.clone()));
-        Ok(StreamInfo { fields, open: stream.fields.is_empty() })
+        Ok(StreamInfo { fields, open: stream.fields.is_empty(), ..StreamInfo::default() })
     }
 
     fn source(&self, spec: &StreamSpec) -> Result<Box<dyn Source>, Fault> {

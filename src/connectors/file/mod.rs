@@ -122,7 +122,7 @@ impl System for FileSystem {
 fn describe(plan: &Plan) -> Result<StreamInfo, Broken> {
     let place = Place::find(&plan.target.path)?;
     let Some(snapshot) = Snapshot::open(&plan.target, &place)? else {
-        return Ok(StreamInfo { fields: Vec::new(), open: true });
+        return Ok(StreamInfo { fields: Vec::new(), open: true, ..StreamInfo::default() });
     };
     let (format, delimiter) = (plan.target.format, plan.target.delimiter);
     let mut reader = Reader::open(snapshot.reader()?, format, delimiter, &plan.key, None)?;
@@ -134,5 +134,9 @@ fn describe(plan: &Plan) -> Result<StreamInfo, Broken> {
     if let Some(key) = plan.key.iter().find(|key| seen > 0 && schema.position(key).is_none()) {
         return Err(Broken::Key(key.clone()));
     }
-    Ok(StreamInfo { fields: schema.names().map(str::to_owned).collect(), open: true })
+    Ok(StreamInfo {
+        fields: schema.names().map(str::to_owned).collect(),
+        open: true,
+        ..StreamInfo::default()
+    })
 }

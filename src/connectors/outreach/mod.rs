@@ -142,7 +142,7 @@ impl System for Outreach {
         // A key that the schema lacks and the service yet filters by says it all.
         let plain_key = stream.key.iter().all(|name| name == "id" || known.contains(name));
         let open = known.is_empty() || !plain_key || self.takes_any_field(&resource, call).await?;
-        Ok(StreamInfo { fields, open })
+        Ok(StreamInfo { fields, open, ..StreamInfo::default() })
     }
 
     fn source(&self, stream: &StreamSpec) -> Result<Box<dyn Source>, Fault> {

@@ -27,6 +27,7 @@ mod settings;
 mod source;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -91,7 +92,14 @@ impl System for Salesforce {
             }
         }
         let fields = described.fields.iter().map(|field| field.name.clone()).collect();
-        Ok(StreamInfo { fields, open: described.open })
+        let barred = match stream.key.as_slice() {
+            [key] => {
+                let external = self.org.settings.external_id_field.as_deref().unwrap_or(key);
+                rights::barred(&described, &stream.stream, key, external)
+            }
+            _ => BTreeMap::new(),
+        };
+        Ok(StreamInfo { fields, open: described.open, barred })
     }
 
     fn source(&self, stream: &StreamSpec) -> Result<Box<dyn Source>, Fault> {

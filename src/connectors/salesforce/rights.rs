@@ -1,20 +1,15 @@
 //! Whether saves can succeed at all, by what describe says: what no record can mend is said once, and not of
 //! every record.
 
+use std::collections::BTreeMap;
+
 use super::wire::Described;
 use crate::connectors::{Delivery, Write};
 use crate::engine::fault::{Fault, FaultCode};
 
 /// Refuses to upsert by a field that the object does not take for that.
 pub fn check_upsert(described: &Described, object: &str, field: &str) -> Result<(), Fault> {
-    if described.open || described.field(field).is_none_or(|field| field.external_id) {
-        return Ok(());
-    }
-    Err(Fault::fatal(
-        FaultCode::Configuration,
-        format!("Salesforce can't upsert {object} by {field}: it is no external id"),
-        "tick External ID and Unique at this field in the Object Manager, or name another field as external_id_field",
-    ))
+    no_upsert(described, object, field).map_or(Ok(()), |bar| Err(bar.into_fault()))
 }
 
 /// Refuses to send values for a field that our user may not write. `names` are those of the values' places.
@@ -26,9 +21,7 @@ pub fn check_fields(
     is_of_key: impl Fn(&str) -> bool,
 ) -> Result<(), Fault> {
     for (place, name) in names.iter().enumerate() {
-        if is_of_key(name) || described.open || described.field(name).is_none_or(|field| field.writable) {
-            continue;
-        }
+        let Some(bar) = no_write(described, object, name).filter(|_| !is_of_key(name)) else { continue };
         let sets = |delivery: &&&Delivery| match &delivery.write {
             Write::Create(values) | Write::Update(values) => {
                 values.get(place).is_some_and(|value| !value.is_missing())
@@ -36,14 +29,58 @@ pub fn check_fields(
             Write::Delete => false,
         };
         if deliveries.iter().any(|delivery| sets(&delivery)) {
-            return Err(Fault::fatal(
-                FaultCode::Configuration,
-                format!("our user can't write the field {name} of the Salesforce object {object}"),
-                "take it out of the mapping of this direction, or give the user edit access to the field",
-            ));
+            return Err(bar.into_fault());
         }
     }
     Ok(())
+}
+
+/// Lists what can't be written, for the check before the first run: by the names of the object's fields, and that of
+/// the link's key where no record can be made by `external`, the field that is used for that.
+pub fn barred(described: &Described, object: &str, key: &str, external: &str) -> BTreeMap<String, String> {
+    let fields = described.fields.iter().filter(|field| !field.name.eq_ignore_ascii_case(external));
+    let mut barred: BTreeMap<String, String> = fields
+        .filter_map(|field| {
+            Some((field.name.clone(), no_write(described, object, &field.name)?.into_words()))
+        })
+        .collect();
+    if let Some(bar) = no_upsert(described, object, external) {
+        barred.insert(key.to_owned(), bar.into_words());
+    }
+    barred
+}
+
+/// Why something can't be written, and what helps.
+struct Bar {
+    why: String,
+    remedy: &'static str,
+}
+
+impl Bar {
+    fn into_fault(self) -> Fault {
+        Fault::fatal(FaultCode::Configuration, self.why, self.remedy)
+    }
+
+    fn into_words(self) -> String {
+        format!("{}; {}", self.why, self.remedy)
+    }
+}
+
+fn no_upsert(described: &Described, object: &str, field: &str) -> Option<Bar> {
+    let refused = !described.open && described.field(field).is_some_and(|field| !field.external_id);
+    refused.then(|| Bar {
+        why: format!("Salesforce can't upsert {object} by {field}: it is no external id"),
+        remedy: "tick External ID and Unique at this field in the Object Manager, or name another field as \
+                 external_id_field",
+    })
+}
+
+fn no_write(described: &Described, object: &str, field: &str) -> Option<Bar> {
+    let refused = !described.open && described.field(field).is_some_and(|field| !field.writable);
+    refused.then(|| Bar {
+        why: format!("our user can't write the field {field} of the Salesforce object {object}"),
+        remedy: "take it out of the mapping of this direction, or give the user edit access to the field",
+    })
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ impl System for ServiceNow {
             self.check_graveyard(stream, call).await?;
         }
         let fields = known.names().map(str::to_owned).collect();
-        Ok(StreamInfo { fields, open: known.open || known.is_empty() })
+        Ok(StreamInfo { fields, open: known.open || known.is_empty(), ..StreamInfo::default() })
     }
 
     fn source(&self, stream: &StreamSpec) -> Result<Box<dyn Source>, Fault> {

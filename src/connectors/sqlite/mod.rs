@@ -178,7 +178,7 @@ impl System for Sqlite {
             let (conn, _) = db.get()?;
             let stream = Stream::load(conn, &spec, &options)?;
             let fields = stream.table.columns.into_iter().map(|column| column.name).collect();
-            Ok(StreamInfo { fields, open: false })
+            Ok(StreamInfo { fields, open: false, ..StreamInfo::default() })
         })
         .await
     }

@@ -1,5 +1,6 @@
 //! The one meaning that all three forms compile to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::way::Way;
@@ -29,6 +30,8 @@ pub struct EndFacts {
     pub fields: Vec<String>,
     /// Other fields may come up or be made on first write.
     pub open: bool,
+    /// Fields that can't be written there, with the reason and what helps.
+    pub barred: BTreeMap<String, String>,
 }
 
 /// Who wins a field that both sides changed.

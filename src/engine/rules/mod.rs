@@ -1,5 +1,6 @@
 //! `rules.json`: parsed and checked as a whole, compiled once a link, evaluated by position.
 
+mod barred;
 mod compile;
 mod compile_way;
 mod compiled;

@@ -127,7 +127,7 @@ async fn a_stream_shows_its_fields() {
         content.iter().for_each(|content| files.put(content));
         let info = files.system().describe(&files.spec_with_key("id"), &call()).await.expect("a description");
         let fields = fields.into_iter().map(str::to_owned).collect();
-        assert_eq!(info, StreamInfo { fields, open: true }, "{name}");
+        assert_eq!(info, StreamInfo { fields, open: true, ..StreamInfo::default() }, "{name}");
     }
     for (name, content) in [("a.csv", "n\n1\n"), ("a.json", r#"[{"n":1}]"#)] {
         let files = Files::with(name, content);

@@ -1,6 +1,7 @@
 //! `record-sync check`, and the commands that say no.
 
 use super::home::{Home, RULES, TRIANGLE};
+use super::outside::Outside;
 
 #[test]
 fn a_good_folder_is_fine() {
@@ -83,5 +84,68 @@ fn paths_start_at_the_folder_of_the_settings() {
         [("inner/data/state.sqlite", true), ("inner/logs", true), ("data", false), ("logs", false)]
     {
         assert_eq!(home.path(path).exists(), here, "{path}");
+    }
+}
+
+/// What a strict Salesforce says of its fields is held against the rules before anything is written.
+#[test]
+fn fields_that_can_not_be_written_are_told_before_the_first_run() {
+    let home = Home::new("", RULES);
+    let mock = Outside::start(&home, "salesforce", &["--strict"]);
+    // (fields, direction, key at Salesforce, what is said; nothing where the rules are fine)
+    let cases = [
+        (r#""name": "LastName""#, "both", "External_Id__c", None),
+        (
+            r#""name": "LastName", "email": "Name""#,
+            "both",
+            "External_Id__c",
+            Some("a_to_b writes Name of Contact in crm"),
+        ),
+        (r#""name": "LastName", "email": "Name""#, "b_to_a", "External_Id__c", None),
+        (
+            r#""name": "LastName""#,
+            "a_to_b",
+            "Email",
+            Some("a_to_b writes Email of Contact in crm: Salesforce can't upsert Contact by Email"),
+        ),
+    ];
+    for (fields, direction, key, expected) in cases {
+        let url = mock.url();
+        home.write(
+            "customer_settings.toml",
+            &format!(
+                r#"
+[default.systems.app]
+connector = "sqlite"
+path = "data/demo.sqlite"
+
+[default.systems.crm]
+connector = "salesforce"
+base_url = "{url}"
+client_id = "client-id"
+client_secret = "client-secret"
+
+[default.links.people]
+a = {{ system = "app", stream = "users", key = "record_id" }}
+b = {{ system = "crm", stream = "Contact", key = "{key}" }}
+direction = "{direction}"
+"#
+            ),
+        );
+        let rules = format!(r#"{{"links": {{"people": {{"fields": {{"record_id": "{key}", {fields}}}}}}}}}"#);
+        home.write("rules.json", &rules);
+        let checked = home.run(&["check", "--json"]);
+        let said: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
+        let problems: Vec<&str> =
+            said["problems"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+        match expected {
+            None => assert!(problems.is_empty(), "{fields} {direction}: {problems:?}"),
+            Some(expected) => {
+                assert_eq!(problems.len(), 1, "{fields} {direction}: {problems:?}");
+                let start = format!("default/people: {expected}");
+                assert!(problems[0].starts_with(&start) && problems[0].contains("; "), "{problems:?}");
+                assert_eq!(checked.status.code(), Some(1));
+            }
+        }
     }
 }
