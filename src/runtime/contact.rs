@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::filling::{Behind, Filling};
+use super::filling::{Filling, Rest};
 use super::inline;
 use super::link::{End, LinkContext, Phase, at, lock};
 use super::meter;
@@ -89,7 +89,7 @@ async fn load(
     let quiet = inline::quiet_both(ctx).await;
     let id = ctx.store.begin_load(ctx.id, direction, load.mark()).await.map_err(storage)?;
     let filled = fill(ctx, poller, Filling::new(direction, id, load)).await;
-    let (mut tally, behind) = match filled {
+    let (mut tally, rest) = match filled {
         Ok(filled) => filled,
         Err(fault) => {
             // What was staged may never have come to be; should that not be found out now, it is asked again.
@@ -100,21 +100,17 @@ async fn load(
     };
     drop(quiet);
     meter::records(ctx, direction, Status::Synced, tally.delivered);
-    tally.add(poller.after_load(behind).await?);
+    tally.add(poller.after_load(rest).await?);
     Ok(tally)
 }
 
 /// Reads the source through, and makes what is staged of it count.
-async fn fill(
-    ctx: &LinkContext,
-    poller: &mut Poller,
-    mut filling: Filling,
-) -> Result<(Tally, Behind), Fault> {
+async fn fill(ctx: &LinkContext, poller: &mut Poller, mut filling: Filling) -> Result<(Tally, Rest), Fault> {
     let id = filling.id;
     let tally = poller.pass(&mut PassMode::Load(&mut filling)).await?;
-    let behind = filling.finish().await?;
+    let rest = filling.finish().await?;
     ctx.store.end_load(id).await.map_err(storage)?;
-    Ok((tally, behind))
+    Ok((tally, rest))
 }
 
 /// Ends the loads that have become visible although the word for it was never stored: of their records both sides

@@ -1,20 +1,15 @@
-//! A bulk load under way, and what waits for its end.
+//! A bulk load under way.
 //!
-//! Invariant: a record is staged once. Where its source shows it otherwise later in the same read, it is looked up when
-//! the load has ended: only then does its pair say what stands at the destination.
-
-use std::collections::BTreeMap;
+//! Invariant: a record is staged once. What its source shows of it later in the same read is left alone, since its pair
+//! does not say yet what will stand at the destination; when the load has ended the source is read once more.
 
 use super::page::Entry;
 use super::shown::Shown;
-use crate::connectors::{Delivery, Load, Outcome, Wanted};
+use crate::connectors::{Delivery, Load, Outcome};
 use crate::engine::fault::Fault;
-use crate::engine::record::{Direction, Key, RemoteId};
+use crate::engine::record::Direction;
 use crate::planted::{Bug, planted};
 use crate::store::LoadId;
-
-/// Records that are looked up one by one at most; beyond that the source is read once more instead.
-const MOVED_MAX: usize = 10_000;
 
 /// An empty destination that is being filled.
 pub struct Filling {
@@ -22,24 +17,22 @@ pub struct Filling {
     pub id: LoadId,
     load: Box<dyn Load>,
     staged: Shown,
-    /// Staged records that look otherwise by now, with their ids at the source.
-    moved: BTreeMap<Key, Option<RemoteId>>,
+    /// Something was left alone.
+    is_outdated: bool,
     /// What the read has shown, with the number of its scan.
     pub(super) unswept: Option<(Shown, u32)>,
 }
 
-/// What is to be done behind a load.
-pub(super) struct Behind {
-    /// Records to be looked up at the source; `None` where that is to be read again.
-    pub moved: Option<Vec<Wanted>>,
-    /// What the read has shown, with the number of its scan.
-    pub unswept: Option<(Shown, u32)>,
+/// What is left to be done for the source when a load has ended.
+pub(super) enum Rest {
+    /// To find what is gone: what the read has shown, with the number of its scan, where it came to its end.
+    Sweep(Option<(Shown, u32)>),
+    ReadAgain,
 }
 
 impl Filling {
     pub fn new(direction: Direction, id: LoadId, load: Box<dyn Load>) -> Self {
-        let (staged, moved) = (Shown::default(), BTreeMap::new());
-        Self { direction, id, load, staged, moved, unswept: None }
+        Self { direction, id, load, staged: Shown::default(), is_outdated: false, unswept: None }
     }
 
     /// Stages creates, keys of which were not staged before.
@@ -54,25 +47,19 @@ impl Filling {
     }
 
     /// Takes those out of a page that are staged and look otherwise by now.
-    pub(super) fn put_off(&mut self, entries: &mut Vec<Entry>) {
+    pub(super) fn leave_alone(&mut self, entries: &mut Vec<Entry>) {
         if planted(Bug::LoadsLookAway) {
             return;
         }
-        let is_moved = |entry: &mut Entry| entry.dirty && self.staged.has(&entry.pair.key);
-        for entry in entries.extract_if(.., is_moved) {
-            if self.moved.len() <= MOVED_MAX {
-                let id = entry.pair.side(self.direction.from()).id.clone();
-                self.moved.insert(entry.pair.key, id);
-            }
-        }
+        let before = entries.len();
+        entries.retain(|entry| !(entry.dirty && self.staged.has(&entry.pair.key)));
+        self.is_outdated |= entries.len() < before;
     }
 
     /// Makes all that is staged durable and visible.
-    pub(super) async fn finish(self) -> Result<Behind, Fault> {
-        let Self { load, moved, unswept, .. } = self;
+    pub(super) async fn finish(self) -> Result<Rest, Fault> {
+        let Self { load, is_outdated, unswept, .. } = self;
         load.finish().await?;
-        let moved = (moved.len() <= MOVED_MAX)
-            .then(|| moved.into_iter().map(|(key, id)| Wanted { key, id }).collect());
-        Ok(Behind { moved, unswept })
+        Ok(if is_outdated { Rest::ReadAgain } else { Rest::Sweep(unswept) })
     }
 }

@@ -41,40 +41,58 @@ pub(super) async fn up(
     wanted: &[Wanted],
     call: &Call,
 ) -> Result<Vec<Option<Record>>, Fault> {
-    each(ctx, side, wanted, call).await.into_iter().collect()
+    let mut found = Vec::with_capacity(wanted.len());
+    for chunk in chunks(ctx, side, wanted) {
+        found.extend(ask(ctx, side, chunk, call).await?);
+    }
+    Ok(found)
 }
 
-/// The same, as far as it goes: a call that fails says nothing of the others' records.
+/// The same, as far as it goes: a call that fails says nothing of the records of the others.
 pub(super) async fn each(
     ctx: &LinkContext,
     side: Side,
     wanted: &[Wanted],
     call: &Call,
 ) -> Vec<Result<Option<Record>, Fault>> {
-    let end = ctx.end(side);
     let mut found = Vec::with_capacity(wanted.len());
     let mut stopped: Option<Fault> = None;
-    for chunk in wanted.chunks(end.call_limits(wanted.len()).1) {
+    for chunk in chunks(ctx, side, wanted) {
         let answers = match &stopped {
             Some(fault) => Err(fault.clone()),
-            None => end.destination.look_up(chunk, call).await,
+            None => ask(ctx, side, chunk, call).await,
         };
-        let answers = answers.and_then(|answers| match answers.len() == chunk.len() {
-            true => Ok(answers),
-            false => Err(Fault::transient(FaultCode::Protocol, "the look-up gave another number of records")),
-        });
         match answers {
             Ok(answers) => found.extend(answers.into_iter().map(Ok)),
             Err(fault) => {
+                found.extend(chunk.iter().map(|_| Err(fault.clone())));
                 // Who asks for patience, or does not know us, need not be asked again.
                 if matches!(fault.kind, FaultKind::Throttled { .. } | FaultKind::Fatal) {
-                    stopped = Some(fault.clone());
+                    stopped = Some(fault);
                 }
-                found.extend(chunk.iter().map(|_| Err(fault.clone())));
             }
         }
     }
     found
+}
+
+/// Cuts what is to be looked up into calls.
+fn chunks<'w>(ctx: &LinkContext, side: Side, wanted: &'w [Wanted]) -> impl Iterator<Item = &'w [Wanted]> {
+    wanted.chunks(ctx.end(side).call_limits(wanted.len()).1)
+}
+
+/// Makes one call.
+async fn ask(
+    ctx: &LinkContext,
+    side: Side,
+    wanted: &[Wanted],
+    call: &Call,
+) -> Result<Vec<Option<Record>>, Fault> {
+    let answers = ctx.end(side).destination.look_up(wanted, call).await?;
+    match answers.len() == wanted.len() {
+        true => Ok(answers),
+        false => Err(Fault::transient(FaultCode::Protocol, "the look-up gave another number of records")),
+    }
 }
 
 /// Asks for the record of a pair at a side.

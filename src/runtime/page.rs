@@ -138,7 +138,7 @@ pub async fn plan(ctx: &LinkContext, facts: Facts, only_note: bool) -> Result<De
 pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -> Result<Delivered, Fault> {
     let Decided { facts, mut entries } = decided;
     if let Mode::Load(filling) = mode {
-        filling.put_off(&mut entries);
+        filling.leave_alone(&mut entries);
     }
     let mut outcomes = Outcomes::default();
     let mut tally = Tally { facts: facts.list.len() as u64, ..Tally::default() };

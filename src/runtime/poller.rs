@@ -7,14 +7,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::audit::Audits;
-use super::filling::{Behind, Filling};
+use super::filling::{Filling, Rest};
 use super::fuse;
 use super::link::{LinkContext, at, lock};
 use super::mark;
 use super::meter;
 use super::page::{self, Facts, Mode, Tally, storage};
-use super::reading::{self, PAGE_LOCAL, unless_stopped};
-use super::recheck;
+use super::reading::{self, PAGE_LOCAL, Patience, unless_stopped};
 use super::relay::Relay;
 use super::scan;
 use super::shown::Shown;
@@ -49,7 +48,7 @@ pub struct Poller {
     pub(super) polls_since_listing: u32,
     /// The last pass did not come to its end.
     unfinished: bool,
-    /// It has stored a cursor.
+    /// It broke off behind pages that are taken in, and the next one goes on there.
     has_moved: bool,
     /// Polls since a frozen direction was last looked at.
     pub(super) frozen_polls: u32,
@@ -259,7 +258,7 @@ impl Poller {
             let next = async {
                 match end {
                     End::More => {
-                        reading::next_page(&ctx, self.side, &mut self.source, cursor.as_ref()).await.map(Some)
+                        reading::page(&ctx, self.side, &mut self.source, cursor.as_ref()).await.map(Some)
                     }
                     _ => Ok(None),
                 }
@@ -275,10 +274,15 @@ impl Poller {
             }
             let (taken, next) = match (taken, next) {
                 (Ok(taken), Ok(next)) => (taken, next),
-                (Err(fault), _) | (_, Err(fault)) => {
+                (Err(fault), _) => {
                     // What was delivered already is stored if that can be.
                     relay.finish(mode.page()).await?;
                     return Err(fault);
+                }
+                (Ok(mut taken), Err(fault)) => {
+                    // Nobody waits for us while we wait.
+                    taken.add(relay.finish(mode.page()).await?);
+                    (taken, Some(self.read_on(fault, cursor.as_ref()).await?))
                 }
             };
             total.add(taken);
@@ -338,29 +342,23 @@ impl Poller {
 
     /// Goes on behind a cursor that is stored.
     async fn move_on(&mut self, cursor: Option<Cursor>) -> Result<(), Fault> {
-        self.has_moved = true;
-        if let Some(through) = &cursor {
-            self.source.ack(through).await?;
+        *lock(at(&self.ctx.cursors, self.side)) = cursor.clone();
+        match &cursor {
+            Some(through) => self.source.ack(through).await,
+            None => Ok(()),
         }
-        *lock(at(&self.ctx.cursors, self.side)) = cursor;
-        Ok(())
     }
 
-    /// Takes in what had to wait for the end of a load, and finds what is gone.
-    pub(super) async fn after_load(&mut self, behind: Behind) -> Result<Tally, Fault> {
-        let Some(moved) = behind.moved else {
-            *lock(at(&self.ctx.cursors, self.side)) = None;
-            return self.pass(&mut PassMode::Plan).await;
-        };
+    /// Finds what a load has not: its pairs count only now that it has ended.
+    pub(super) async fn after_load(&mut self, rest: Rest) -> Result<Tally, Fault> {
         let mut total = Tally::default();
-        for chunk in moved.chunks(PAGE_LOCAL) {
-            let looked_at = self.ctx.now();
-            let found = recheck::look_again(&self.ctx, self.side, chunk).await?;
-            let list = chunk.iter().map(|wanted| wanted.key.clone()).zip(found).collect();
-            total.add(page::take(&self.ctx, Facts::of(self.side, list, looked_at), Mode::Plan).await?);
-        }
-        if let Some((shown, epoch)) = behind.unswept {
-            total.add(self.sweep(shown, epoch, Mode::Plan).await?);
+        match rest {
+            Rest::ReadAgain => {
+                *lock(at(&self.ctx.cursors, self.side)) = None;
+                return self.pass(&mut PassMode::Plan).await;
+            }
+            Rest::Sweep(Some((shown, epoch))) => total.add(self.sweep(shown, epoch, Mode::Plan).await?),
+            Rest::Sweep(None) => {}
         }
         if self.ctx.end(self.side).features.deletes == Deletes::Listed {
             total.add(self.list(Mode::Plan).await?);
@@ -372,6 +370,27 @@ impl Poller {
     fn complete(&self, to: Timestamp) {
         if self.ctx.rules.way(self.side.outward()).is_some() {
             at(&self.ctx.view.complete_to, self.side).store(to.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks again for a page behind others of the same pass.
+    pub(super) async fn read_on(&mut self, fault: Fault, after: Option<&Cursor>) -> Result<Page, Fault> {
+        let ctx = Arc::clone(&self.ctx);
+        let mut patience = Patience::new(&ctx, self.side);
+        let mut failed = fault;
+        loop {
+            if let Err(fault) = patience.wait(failed).await {
+                // The next pass goes on from here, if there is a cursor.
+                self.has_moved = after.is_some() && lock(at(&ctx.cursors, self.side)).as_ref() == after;
+                return Err(fault);
+            }
+            match self.read(after).await {
+                Ok(page) => {
+                    patience.renew();
+                    return Ok(page);
+                }
+                Err(fault) => failed = fault,
+            }
         }
     }
 
@@ -400,9 +419,18 @@ impl Poller {
         ctx.next_epoch(self.side);
         let mut shown = Shown::default();
         let (mut cursor, mut calls) = (None, 0);
+        let mut patience = Patience::new(&ctx, self.side);
         loop {
             let call = ctx.call(Class::Backfill);
-            let listing = unless_stopped(&ctx, self.source.list(cursor.as_ref(), LIST_PAGE, &call)).await?;
+            let listed = unless_stopped(&ctx, self.source.list(cursor.as_ref(), LIST_PAGE, &call)).await;
+            let listing = match listed {
+                Ok(listing) => listing,
+                Err(fault) => {
+                    patience.wait(fault).await?;
+                    continue;
+                }
+            };
+            patience.renew();
             calls += 1;
             for key in &listing.keys {
                 shown.note(key);

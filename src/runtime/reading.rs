@@ -1,7 +1,7 @@
-//! Pages of a source, one call each.
+//! Reading from a source, a call at a time.
 //!
-//! Invariant: a pass that has come some way is not given up for one call that failed: what reads a whole stream would
-//! begin from nothing each time.
+//! Invariant: what has come some way at a remote system is not given up for one call that failed: what reads a whole
+//! stream, or lists its keys, would begin from nothing each time.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::engine::record::{Cursor, Side};
 pub(super) const PAGE_LOCAL: usize = 1000;
 pub(super) const PAGE_REMOTE: usize = 2000;
 
-/// The waits before a page is asked for again, where nobody says how long to wait.
+/// The waits before a call is made again, where nobody says how long to wait.
 const PAUSES: [Duration; 5] = [
     Duration::from_millis(500),
     Duration::from_secs(1),
@@ -36,40 +36,50 @@ pub(super) async fn page(
     unless_stopped(ctx, source.read(after, limit, &ctx.call(Class::Backfill))).await
 }
 
-/// Reads a page behind others of the same pass: a remote system that fails is asked again, and the status says so
-/// meanwhile.
-pub(super) async fn next_page(
-    ctx: &LinkContext,
+/// How patient a reader still is with a remote system.
+pub(super) struct Patience<'l> {
+    ctx: &'l LinkContext,
     side: Side,
-    source: &mut Box<dyn Source>,
-    after: Option<&Cursor>,
-) -> Result<Page, Fault> {
-    let mut pauses = PAUSES.iter().filter(|_| ctx.end(side).remote);
-    let mut asked_again = false;
-    loop {
-        let fault = match page(ctx, side, source, after).await {
-            Err(fault) if !fault.is_stopping() => fault,
-            read => {
-                if asked_again {
-                    ctx.trouble_reading(side, None);
-                }
-                return read;
-            }
-        };
-        let Some(wait) = pauses.next().and_then(|pause| wait(&fault, *pause)) else { return Err(fault) };
+    pauses: std::slice::Iter<'static, Duration>,
+    /// The status shows a call that failed.
+    is_told: bool,
+}
+
+impl<'l> Patience<'l> {
+    pub fn new(ctx: &'l LinkContext, side: Side) -> Self {
+        let pauses: &[Duration] = if ctx.end(side).remote { &PAUSES } else { &[] };
+        Self { ctx, side, pauses: pauses.iter(), is_told: false }
+    }
+
+    /// Waits until a call that failed may be made again; gives the fault back where that does not help, or was done
+    /// often enough.
+    pub async fn wait(&mut self, fault: Fault) -> Result<(), Fault> {
+        let (ctx, side) = (self.ctx, self.side);
+        if fault.is_stopping() {
+            return Err(fault);
+        }
+        let Some(wait) = self.pauses.next().and_then(|pause| wait(&fault, *pause)) else { return Err(fault) };
         tracing::info!(event = "poll.again", customer = %ctx.customer, link = %ctx.name, side = side.as_str(),
-            error = %fault, "a page is asked for again in {} ms", wait.as_millis());
+            error = %fault, "a call is made again in {} ms", wait.as_millis());
         ctx.trouble_reading(side, Some(fault.to_string()));
-        asked_again = true;
+        self.is_told = true;
         let waiting = async {
             tokio::time::sleep(wait).await;
             Ok(())
         };
-        unless_stopped(ctx, waiting).await?;
+        unless_stopped(ctx, waiting).await
+    }
+
+    /// The call went well: the next one is met with all the patience again.
+    pub fn renew(&mut self) {
+        if self.is_told {
+            self.ctx.trouble_reading(self.side, None);
+            *self = Self::new(self.ctx, self.side);
+        }
     }
 }
 
-/// Says how long to wait before a page is asked for again; `None` where that does not help.
+/// Says how long to wait before a call is made again; `None` where that does not help.
 fn wait(fault: &Fault, pause: Duration) -> Option<Duration> {
     let wait = match fault.kind {
         FaultKind::Transient => pause,

@@ -14,7 +14,7 @@ use super::reading::unless_stopped;
 use crate::connectors::{Class, Wanted};
 use crate::engine::fault::Fault;
 use crate::engine::plan::Projector;
-use crate::engine::record::{Key, Record, Side, Timestamp};
+use crate::engine::record::{Key, Side, Timestamp};
 use crate::planted::{Bug, planted};
 use crate::store::Known;
 
@@ -41,20 +41,16 @@ pub async fn renew(
         return Ok(renewed);
     }
     let (places, wanted): (Vec<usize>, Vec<Wanted>) = doubtful.into_iter().unzip();
-    renewed.extend(places.into_iter().zip(look_again(ctx, side, &wanted).await?));
-    Ok(renewed)
-}
-
-/// Looks records up at their side, and says what is to be taken in of each.
-pub(super) async fn look_again(ctx: &LinkContext, side: Side, wanted: &[Wanted]) -> Result<Vec<Fact>, Fault> {
-    let found = unless_stopped(ctx, look::up(ctx, side, wanted, &ctx.call(Class::Live))).await?;
+    let found = unless_stopped(ctx, look::up(ctx, side, &wanted, &ctx.call(Class::Live))).await?;
     let mut projector = Projector::new(&ctx.rules, side);
-    let fact = |(wanted, found): (&Wanted, Option<Record>)| match found.map(|found| projector.project(found))
-    {
-        Some(Ok(projected)) if projected.key == wanted.key => Fact::Seen(projected),
-        Some(_) | None => Fact::Gone(None, None),
-    };
-    Ok(wanted.iter().zip(found).map(fact).collect())
+    for ((at, wanted), found) in places.into_iter().zip(wanted).zip(found) {
+        let fact = match found.map(|record| projector.project(record)) {
+            Some(Ok(projected)) if projected.key == wanted.key => Fact::Seen(projected),
+            Some(_) | None => Fact::Gone(None, None),
+        };
+        renewed.insert(at, fact);
+    }
+    Ok(renewed)
 }
 
 /// The page says something else than we know, and we learnt what we know after it was read.

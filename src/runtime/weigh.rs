@@ -188,7 +188,10 @@ impl Poller {
         let (mut read, mut complete) = (0, false);
         loop {
             let read_at = ctx.now();
-            let page = self.read(cursor.as_ref()).await?;
+            let page = match self.read(cursor.as_ref()).await {
+                Err(fault) if read > 0 => self.read_on(fault, cursor.as_ref()).await?,
+                page => page?,
+            };
             cursor = page.cursor.or(cursor);
             let Sights { list, ids, is_again } = self.facts(page.changes, shown.as_mut()).await?;
             read += list.len();

@@ -332,7 +332,7 @@ struct SimDestination {
 impl Destination for SimDestination {
     async fn write(&self, batch: &Batch, call: &Call) -> Result<Vec<Outcome>, Fault> {
         let line = &self.line;
-        assert!(batch.deliveries.len() <= line.nature.batch_max, "a batch is too long");
+        assert!(batch.deliveries.len() <= line.nature.call_max(), "a batch is too long");
         // A page delivers to a local system without a job.
         if line.nature.remote {
             leases::look(&line.world, line.side, &batch.deliveries, call.class).await;

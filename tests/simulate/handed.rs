@@ -200,11 +200,11 @@ impl State {
         let crashed = self.crashed;
         // What is made anew shows what the other side does, or did when it was last read: that may once have been
         // handed in.
-        let is_back = before.is_none()
-            && (self.shows(side.other(), key, field, &stored)
-                || self.ledger(key).has_shown(side.other(), field, &stored));
+        let is_back = before.is_none() && self.shows(side.other(), key, field, &stored);
+        let was_back = before.is_none() && self.ledger(key).has_shown(side.other(), field, &stored);
         for handed in self.pushes.in_delivery(side, key, names) {
-            if !handed.carries(field, &value) || is_back && handed.arrived[field] {
+            let is_again = is_back || was_back && !handed.again;
+            if !handed.carries(field, &value) || is_again && handed.arrived[field] {
                 continue;
             }
             is_pushed = true;

@@ -1,6 +1,6 @@
 //! What a history is played on: two systems with their habits, the settings, and the rules.
 
-use record_sync::connectors::{Deletes, Features};
+use record_sync::connectors::{Bulk, Deletes, Features};
 
 use crate::breaker::{FAILURES, OPEN_MS};
 use crate::chance::Chance;
@@ -127,8 +127,18 @@ impl Nature {
             batch_max: self.batch_max,
             in_flight_max: 256,
             loads: self.loads,
-            bulk: None,
+            bulk: self.bulk(),
         }
+    }
+
+    /// Some systems take a backlog in one call that stands for a job, and are looked at in many.
+    fn bulk(&self) -> Option<Bulk> {
+        (self.remote && self.batch_max == 3).then_some(Bulk { from: 4, max: 50, look_max: 2 })
+    }
+
+    /// Records that a call takes at most.
+    pub fn call_max(&self) -> usize {
+        self.bulk().map_or(self.batch_max, |bulk| bulk.max)
     }
 
     pub fn connector(&self) -> &'static str {

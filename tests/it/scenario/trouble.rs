@@ -147,17 +147,22 @@ async fn a_first_read_goes_on_where_a_call_failed() {
     daemon.pass("people").await;
     assert_eq!(daemon.records("default", "salesforce", "Contact").await.len() as i64, all);
     assert_eq!(daemon.post("/v1/links/people/pause", json!({})).await.status, 200);
-    daemon.misbehave("default", "salesforce", json!({"rate_503": 0.2})).await;
     daemon.forget_arrivals("default", "salesforce").await;
+    let pages = async |status: u64| {
+        let arrivals = daemon.arrivals("default", "salesforce").await;
+        let ends = |it: &Value, end: &str| it["path"].as_str().unwrap().ends_with(end);
+        // The new link describes first; behind the last page it asks what was deleted.
+        let own = arrivals.iter().skip_while(|it| !ends(it, "/describe")).take_while(|it| !ends(it, "All"));
+        own.filter(|it| ends(it, "/query") && it["status"] == status).count()
+    };
+    daemon.misbehave("default", "salesforce", json!({"latency_ms": 300})).await;
     home.write("customer_settings.toml", &format!("{SETTINGS}{COPY}"));
+    until("two pages", async || pages(200).await, |count| *count >= 2).await;
+    daemon.misbehave("default", "salesforce", json!({"rate_503": 1.0})).await;
+    until("a page that fails", async || pages(503).await, |count| *count >= 1).await;
+    daemon.misbehave("default", "salesforce", json!({})).await;
     let count = "SELECT count(*) FROM users";
     let copied = async || home.open("data/copy.sqlite").query_row(count, [], |row| row.get(0)).unwrap();
     until("all of them", copied, |count: &i64| *count == all).await;
-
-    let arrivals = daemon.arrivals("default", "salesforce").await;
-    // Behind the last page it asks what was deleted.
-    let path = |arrival: &Value| arrival["path"].as_str().unwrap().to_owned();
-    let read: Vec<&Value> = arrivals.iter().take_while(|arrival| !path(arrival).ends_with("All")).collect();
-    let pages = read.iter().filter(|arrival| path(arrival).ends_with("/query") && arrival["status"] == 200);
-    assert_eq!(pages.count(), 7, "each page once: {read:?}");
+    assert_eq!(pages(200).await, 7, "each page once");
 }
