@@ -201,10 +201,9 @@ impl State {
         // What is made anew shows what the other side does, or did when it was last read: that may once have been
         // handed in.
         let is_back = before.is_none() && self.shows(side.other(), key, field, &stored);
-        let was_back = before.is_none() && self.ledger(key).has_shown(side.other(), field, &stored);
+        let was_there = before.is_none() && self.ledger(key).has_shown(side.other(), field, &stored);
         for handed in self.pushes.in_delivery(side, key, names) {
-            let is_again = is_back || was_back && !handed.again;
-            if !handed.carries(field, &value) || is_again && handed.arrived[field] {
+            if !handed.carries(field, &value) || is_back && handed.arrived[field] {
                 continue;
             }
             is_pushed = true;
@@ -214,6 +213,7 @@ impl State {
             } else if twice && !handed.again {
                 match handed.in_doubt {
                     true => is_unsure = true,
+                    false if was_there => {}
                     false => {
                         broken.get_or_insert(format!("{} arrives twice: {}", handed.name, word(&value)));
                     }
