@@ -23,6 +23,10 @@ pub trait Service: Send + Sync {
     fn stream_name(&self, asked: &str) -> String {
         asked.to_owned()
     }
+    /// Answers at the test's own door what only this service can do; `None` where there is no such thing.
+    fn door(&self, _method: &str, _path: &[&str], _table: &mut Table, _now: Timestamp) -> Option<Reply> {
+        None
+    }
     /// Tells whether an object counts as deleted and is not shown by the test's own door.
     fn is_deleted(&self, _object: &Object) -> bool {
         false
@@ -167,7 +171,7 @@ impl Desk {
     /// Answers one request: the test's own door, or the service as far as fate lets it.
     pub fn handle(&self, service: &dyn Service, request: &Request, now: Timestamp) -> Reply {
         if let Some(path) = request.path.strip_prefix("/__admin/") {
-            return self.admin(service, path, request);
+            return self.admin(service, path, request, self.clock(now));
         }
         let now = self.clock(now);
         let faults = self.faults();
@@ -211,7 +215,7 @@ impl Desk {
         reply
     }
 
-    fn admin(&self, service: &dyn Service, path: &str, request: &Request) -> Reply {
+    fn admin(&self, service: &dyn Service, path: &str, request: &Request, now: Timestamp) -> Reply {
         match (request.method.as_str(), path.trim_end_matches('/')) {
             ("GET", "faults") => json_reply(&self.faults()),
             ("PUT", "faults") => match serde_json::from_slice::<Faults>(&request.body) {
@@ -232,7 +236,16 @@ impl Desk {
                     admin_error(404, "there is /__admin/faults, /__admin/arrivals, /__admin/records/{stream}")
                 }
             },
-            _ => admin_error(405, "GET faults, arrivals or records, PUT faults, DELETE arrivals"),
+            (method, path) => {
+                let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+                match self.with_table(|table| service.door(method, &parts, table, now)) {
+                    Ok(Some(reply)) => reply,
+                    Ok(None) => {
+                        admin_error(405, "GET faults, arrivals or records, PUT faults, DELETE arrivals")
+                    }
+                    Err(reason) => admin_error(500, &reason),
+                }
+            }
         }
     }
 

@@ -145,7 +145,8 @@ pub struct Arrival {
 /// A built-in mock.
 pub trait Mock: Send + Sync {
     /// Answers one request. `/__admin/faults` (GET, PUT), `/__admin/arrivals` (GET, DELETE) and
-    /// `/__admin/records/{stream}` (GET) are the test's own door and are not logged as arrivals.
+    /// `/__admin/records/{stream}` (GET) are the test's own door, which a service may widen; it is not
+    /// logged as arrivals.
     fn handle(&self, request: &Request, now: Timestamp) -> Reply;
 
     /// Puts a record straight in, as if someone had edited it there. An existing record with the

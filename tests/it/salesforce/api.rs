@@ -303,6 +303,26 @@ async fn what_went_and_what_changed_is_listed_by_time() {
 }
 
 #[tokio::test]
+async fn the_log_outlives_the_bin_for_fifteen_days() {
+    let world = open_org().await;
+    world.insert(&[Row::numbered(1), Row::numbered(2), Row::numbered(3)]).await;
+    let ids = world.ids();
+    world.delete(&[Row::numbered(1).key, Row::numbered(2).key]).await;
+    let restored =
+        world.ask("POST", &format!("/__admin/bin/Contact/{}", ids[&Row::numbered(2).key]), &[], "");
+    assert_eq!(restored.status, 204);
+    assert_eq!(world.ask("DELETE", "/__admin/bin/Contact", &[], "").status, 204);
+    let all = body(&world.api("GET", "queryAll?q=SELECT+COUNT()+FROM+Contact", ""));
+    assert_eq!(all["totalSize"], 2, "the bin is empty, and what was taken out of it lives");
+    let span = "start=2026-01-31T09:00:00Z&end=2026-02-28T09:00:00Z";
+    for (days, told) in [(0, 1), (14, 1), (2, 0)] {
+        world.advance(days * 86_400);
+        let log = body(&world.api("GET", &format!("sobjects/Contact/deleted/?{span}"), ""));
+        assert_eq!(log["deletedRecords"].as_array().unwrap().len(), told, "{days} days on: {log}");
+    }
+}
+
+#[tokio::test]
 async fn the_door_is_shut_to_strangers_and_old_versions() {
     let world = open_org().await;
     let stranger = world.ask("GET", "/services/data/v61.0/limits", &[("authorization", "Bearer x")], "");

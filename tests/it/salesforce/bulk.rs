@@ -177,6 +177,9 @@ async fn the_other_operations_do_what_they_are_called() {
         .collect();
     assert_eq!(left[0], (ids["a"].as_str(), true));
     assert!(left.iter().all(|(id, _)| *id != ids["b"]), "{left:?}");
+    let span = "start=2026-01-31T09:00:00Z&end=2026-01-31T12:00:00Z";
+    let log = text(&org.api("GET", &format!("sobjects/Contact/deleted/?{span}"), ""));
+    assert!(log.contains(&ids["a"]) && log.contains(&ids["b"]), "the log of deletions tells of both: {log}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! `objects.rs`, and nothing else.
 
 mod auth;
+mod bin;
 mod bulk;
 mod collections;
 mod composite;
@@ -138,6 +139,27 @@ impl Service for Org {
                 ApiError::new(503, "SERVER_UNAVAILABLE", "The server is temporarily unavailable").reply()
             }
         }
+    }
+
+    /// The bin as an administrator handles it: `DELETE …/bin/{object}` empties it,
+    /// `POST …/bin/{object}/{id}` takes a record out of it again.
+    fn door(&self, method: &str, path: &[&str], table: &mut Table, now: Timestamp) -> Option<Reply> {
+        let (name, id) = match (method, path) {
+            ("DELETE", ["bin", name]) => (name, None),
+            ("POST", ["bin", name, id]) => (name, Some(id)),
+            _ => return None,
+        };
+        let Some(object) = ObjectType::find(table, self.strict, name) else {
+            return Some(ApiError::unknown_object(name).reply());
+        };
+        let Some(id) = id else {
+            bin::empty(table, &object.name, now);
+            return Some(Reply::empty(204));
+        };
+        let restored = ids::long(id).ok_or_else(ApiError::not_found);
+        let restored =
+            restored.and_then(|id| bin::restore(table, &object.name, &id, &User::Person.id(), now));
+        Some(restored.map_or_else(|error| error.reply(), |()| Reply::empty(204)))
     }
 
     fn is_deleted(&self, object: &Object) -> bool {

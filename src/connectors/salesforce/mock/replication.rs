@@ -4,26 +4,31 @@ use serde_json::json;
 
 use super::errors::ApiError;
 use super::objects::ObjectType;
-use super::{Visit, rows};
+use super::{Visit, bin, rows};
 use crate::connectors::mock::{Object, Reply};
 use crate::connectors::salesforce::wire::{format_datetime, parse_datetime};
 use crate::engine::record::{Timestamp, Value};
 
 const MINUTE_MS: i64 = 60_000;
 /// How far back deletions are known.
-const REACH_MS: i64 = 15 * 24 * 60 * MINUTE_MS;
+pub const REACH_MS: i64 = 15 * 24 * 60 * MINUTE_MS;
 
 impl Visit<'_> {
-    pub(super) fn deleted(&self, object: &ObjectType) -> Result<Reply, ApiError> {
+    pub(super) fn deleted(&mut self, object: &ObjectType) -> Result<Reply, ApiError> {
         let (start, end) = self.span()?;
-        let records: Vec<_> = self
-            .between(object, "SystemModstamp", start, end)
-            .filter(|(_, row)| rows::is_deleted(row))
+        bin::forget(self.table, &object.name, self.now);
+        let earliest = Timestamp(self.now.0.saturating_sub(REACH_MS));
+        let start = start.max(earliest);
+        let binned =
+            self.between(&object.name, "SystemModstamp", start, end).filter(|(_, row)| rows::is_deleted(row));
+        let purged = bin::purged(&object.name);
+        let records: Vec<_> = binned
+            .chain(self.between(&purged, "SystemModstamp", start, end))
             .map(|(id, row)| json!({ "id": id, "deletedDate": text(row, "SystemModstamp") }))
             .collect();
         let answer = json!({
             "deletedRecords": records,
-            "earliestDateAvailable": format_datetime(Timestamp(self.now.0.saturating_sub(REACH_MS))),
+            "earliestDateAvailable": format_datetime(earliest),
             "latestDateCovered": format_datetime(end.min(self.now)),
         });
         Ok(Reply::json(200, answer.to_string()))
@@ -32,7 +37,7 @@ impl Visit<'_> {
     pub(super) fn updated(&self, object: &ObjectType) -> Result<Reply, ApiError> {
         let (start, end) = self.span()?;
         let ids: Vec<&str> = self
-            .between(object, "LastModifiedDate", start, end)
+            .between(&object.name, "LastModifiedDate", start, end)
             .filter(|(_, row)| !rows::is_deleted(row))
             .map(|(id, _)| id)
             .collect();
@@ -60,14 +65,14 @@ impl Visit<'_> {
 
     fn between<'r>(
         &'r self,
-        object: &ObjectType,
+        stream: &str,
         field: &'static str,
         start: Timestamp,
         end: Timestamp,
     ) -> impl Iterator<Item = (&'r str, &'r Object)> {
         // The stored form sorts as text.
         let (start, end) = (format_datetime(start), format_datetime(end));
-        self.table.rows(&object.name).filter(move |(_, row)| {
+        self.table.rows(stream).filter(move |(_, row)| {
             let stamp = text(row, field);
             start.as_str() <= stamp && stamp < end.as_str()
         })

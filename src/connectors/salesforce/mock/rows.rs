@@ -178,7 +178,7 @@ fn live(table: &Table, object: &ObjectType, id: &str) -> Result<Object, ApiError
     }
 }
 
-fn touch(row: &mut Object, stamp: Value, user: Value) {
+pub fn touch(row: &mut Object, stamp: Value, user: Value) {
     row.insert("LastModifiedDate".into(), stamp.clone());
     row.insert("SystemModstamp".into(), stamp);
     row.insert("LastModifiedById".into(), user);

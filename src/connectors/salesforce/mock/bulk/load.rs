@@ -11,7 +11,7 @@ use crate::connectors::salesforce::mock::errors::ApiError;
 use crate::connectors::salesforce::mock::objects::{Kind, ObjectType, is_name};
 use crate::connectors::salesforce::mock::relations::by_name;
 use crate::connectors::salesforce::mock::rows::{self, Actor, Saved};
-use crate::connectors::salesforce::mock::{Visit, ids, lock};
+use crate::connectors::salesforce::mock::{Visit, bin, ids, lock};
 use crate::engine::record::{Number, Value};
 
 /// Rows that the real service saves together; within them an external id may stand only once.
@@ -167,7 +167,7 @@ impl Visit<'_> {
             }
             "hardDelete" => {
                 let id = known(&row, "a delete")?;
-                match self.table.remove(&object.name, &id) {
+                match bin::purge(self.table, &object.name, &id, self.now) {
                     true => Ok(old(id)),
                     false => Err(gone(ApiError::not_found())),
                 }
