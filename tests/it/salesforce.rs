@@ -7,6 +7,7 @@ mod composite;
 mod cursors;
 mod door;
 mod faults;
+mod graves;
 mod jobs;
 mod logins;
 mod soap;
@@ -181,6 +182,12 @@ impl World {
 
     pub fn set_faults(&self, faults: &str) {
         assert_eq!(self.ask("PUT", "/__admin/faults", &[], faults).status, 200);
+    }
+
+    /// Deletes records and empties the bin.
+    pub async fn purge(&self, keys: &[String]) {
+        self.delete(keys).await;
+        assert_eq!(self.ask("DELETE", "/__admin/bin/Contact", &[], "").status, 204);
     }
 
     fn push(&self, row: &Row) {

@@ -23,6 +23,7 @@ mod metrics;
 #[allow(dead_code, reason = "shared by test binaries, none of which uses all of it")]
 #[path = "../common/outside.rs"]
 pub mod outside;
+mod purged;
 mod push;
 mod restored;
 mod rings;

@@ -2,7 +2,8 @@
 //!
 //! - [`wire`] is what is sent, what comes back and what a refusal means, pure;
 //! - [`org`] sends it, with a token;
-//! - [`source`] reads by a keyset over (SystemModstamp, Id), deletions included, a long first read by [`extract`];
+//! - [`source`] reads by a keyset over (SystemModstamp, Id), the bin included, a long first read by [`extract`];
+//! - [`graves`] are the deletions that the bin shows no more;
 //! - [`destination`] upserts by external id, up to 200 records a call, a backlog by [`ingest`];
 //! - [`jobs`] are what both of the latter work with; [`at_work`] remembers those that may be writing;
 //! - [`mock`] is an org that the project ships.
@@ -14,6 +15,7 @@ mod destination;
 mod extract;
 mod footprints;
 mod forecast;
+mod graves;
 mod ingest;
 mod jobs;
 mod keys;

@@ -113,6 +113,25 @@ impl Org {
         }
     }
 
+    /// The same for what may be no question to this org: `Err` within where `unheard` knows the refusal for one.
+    pub async fn ask_whether<T>(
+        &self,
+        ask: Ask<'_>,
+        unheard: fn(&RawReply, &Fault) -> Option<T>,
+        call: &Call,
+    ) -> Result<Result<RawReply, (T, Fault)>, Fault> {
+        let (operation, write) = (ask.operation, ask.write);
+        let refused = match self.send(ask, call).await? {
+            Ok(reply) => return Ok(Ok(reply)),
+            Err(refused) => refused,
+        };
+        let fault = wire::classify(operation, &refused, write, self.rest.now());
+        match unheard(&refused, &fault) {
+            Some(why) => Ok(Err((why, fault))),
+            None => Err(fault),
+        }
+    }
+
     /// Gives the reply, or else the refusal as it came.
     async fn send(&self, ask: Ask<'_>, call: &Call) -> Result<Result<RawReply, RawReply>, Fault> {
         let mut held = self.tokens.get(call).await?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::extract::Extract;
+use super::graves::Graves;
 use super::org::{Ask, CLOCK_SKEW, Org, key_text, protocol};
 use super::wire::{self, Columns, Row};
 use crate::connectors::rest::{Keyset, Phase, Shown, malformed, server_time};
@@ -28,6 +29,7 @@ pub struct SalesforceSource {
     pub(super) extract: Option<Extract>,
     /// No bulk job for this read: it is short, or one did not work.
     pub(super) left_for_pages: bool,
+    pub(super) graves: Graves,
 }
 
 /// A page as it came.
@@ -41,7 +43,15 @@ pub(super) struct Fetched {
 
 impl SalesforceSource {
     pub fn new(org: Arc<Org>, stream: StreamSpec) -> Self {
-        Self { org, stream, columns: None, shown: Shown::default(), extract: None, left_for_pages: false }
+        Self {
+            org,
+            stream,
+            columns: None,
+            shown: Shown::default(),
+            extract: None,
+            left_for_pages: false,
+            graves: Graves::default(),
+        }
     }
 
     /// Asks for the rows that the end of a query names.
@@ -169,11 +179,14 @@ impl Source for SalesforceSource {
         let seconds = |at: Timestamp| at.0.div_euclid(1000);
         let now = fetched.server_time.map(seconds);
         let mut here = position.unwrap_or_else(|| Keyset::first(now, CLOCK_SKEW));
+        // Before the rows: one that lives again has the last word.
+        let mut changes = Vec::new();
         // The first page of a pass tells when it began.
         if here.id.is_none() {
             here.began = now;
             here.follow_clock(self.org.settings.overlap);
             self.check_restored(&mut here, &fetched, call).await?;
+            changes = self.purged(&here, &fetched, limit, call).await?;
         }
         for row in fetched.rows.iter().flatten() {
             here.witnesses.see(seconds(row.stamp), &row.id);
@@ -182,7 +195,10 @@ impl Source for SalesforceSource {
             // Nothing moves, unless the service's clock stands behind what was read.
             let cursor = after.map(|_| here.at_rest(self.org.settings.overlap).encode());
             let end = if after.is_some() { here.end_of_pass() } else { End::CaughtUp };
-            let (changes, _) = self.changes(fetched.rows, None, &user);
+            if let Some(cursor) = &cursor {
+                self.graves.stage(cursor);
+            }
+            changes.extend(self.changes(fetched.rows, None, &user).0);
             return Ok(Page { changes, cursor, end });
         };
         let behind = here.behind(*stamp, id);
@@ -190,8 +206,10 @@ impl Source for SalesforceSource {
             true => (behind.at_rest(self.org.settings.overlap), here.end_of_pass()),
             false => (behind, End::More),
         };
-        let (changes, shown) = self.changes(fetched.rows, here.deleted_since, &user);
+        let (shown_now, shown) = self.changes(fetched.rows, here.deleted_since, &user);
+        changes.extend(shown_now);
         let cursor = next.encode();
+        self.graves.stage(&cursor);
         self.shown.stage(cursor.clone(), shown);
         Ok(Page { changes, cursor: Some(cursor), end })
     }
@@ -240,6 +258,7 @@ impl Source for SalesforceSource {
 
     async fn ack(&mut self, through: &Cursor) -> Result<(), Fault> {
         let position = Keyset::decode(through)?;
+        self.graves.ack(through);
         let at_rest = position.phase == Phase::Rest;
         // Older rows are out of the next pass's reach.
         let from = if at_rest { position.stamp } else { position.at_rest(self.org.settings.overlap).stamp };

@@ -11,7 +11,7 @@ use super::{World, open_org, world};
 use crate::conformance::{Follower, Harness, Row, call};
 
 /// Reads one pass, as far as it goes.
-async fn pass(
+pub(super) async fn pass(
     source: &mut dyn Source,
     mut cursor: Option<Cursor>,
 ) -> Result<(Vec<Change>, Option<Cursor>), Fault> {
@@ -29,7 +29,7 @@ async fn pass(
     }
 }
 
-fn names(changes: &[Change]) -> Vec<String> {
+pub(super) fn names(changes: &[Change]) -> Vec<String> {
     let name = |change: &Change| match change {
         Change::Upsert(record) => record.get("name").to_plain().map(String::from).unwrap_or_default(),
         other => format!("{other:?}"),

@@ -16,6 +16,8 @@ pub enum Deed {
     DoAndSay(u16, &'static str),
     /// It is not done, and refused.
     Refuse(u16, &'static str),
+    /// It is done, and one text of the reply is put in place of another.
+    Rewrite(&'static str, &'static str),
 }
 
 /// How often which request is spoiled: method, a part of path and body.
@@ -64,6 +66,11 @@ impl Mock for Door {
             None | Some(Deed::Pass) => self.mock.handle(request, now),
             Some(Deed::Refuse(status, code)) => refusal(status, code),
             Some(Deed::LoseReply) => Reply { cut: true, ..self.mock.handle(request, now) },
+            Some(Deed::Rewrite(from, to)) => {
+                let reply = self.mock.handle(request, now);
+                let body = String::from_utf8_lossy(&reply.body).replace(from, to).into_bytes();
+                Reply { body, ..reply }
+            }
             Some(Deed::DoAndSay(status, code)) => {
                 self.mock.handle(request, now);
                 refusal(status, code)

@@ -73,6 +73,10 @@ async fn a_second_of_any_length_is_read_whole_and_rests() {
     let (changes, cursor, _) = pass(&mut *source, cursor, 100).await;
     assert_eq!(changes.len(), 1, "{changes:?}");
     world.advance(3600);
+    // Now and then a pass asks for what was purged, too.
+    let (changes, cursor, _) = pass(&mut *source, cursor, 1000).await;
+    assert_eq!(changes.len(), 0);
+    world.advance(300);
     world.forget_arrivals();
     let (changes, cursor, _) = pass(&mut *source, cursor, 1000).await;
     assert_eq!(changes.len(), 0);

@@ -169,7 +169,7 @@ fn auth(said: String) -> Fault {
 }
 
 /// Reads an error body: an array, the flat object of OAuth, or nothing that can be read.
-fn refusals(body: &[u8]) -> Vec<Refusal> {
+pub(super) fn refusals(body: &[u8]) -> Vec<Refusal> {
     #[derive(Deserialize)]
     struct OAuth {
         error: String,

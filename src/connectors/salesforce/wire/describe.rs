@@ -34,6 +34,8 @@ pub struct Described {
     pub fields: Vec<FieldInfo>,
     /// Fields come into being when first used; only the built-in mock says so.
     pub open: bool,
+    /// The service keeps a log of what was deleted.
+    pub replicateable: bool,
 }
 
 impl Described {
@@ -48,7 +50,11 @@ impl Described {
             external_id: field.external_id || field.id_lookup,
             writable: field.createable || field.updateable,
         });
-        Ok(Self { fields: fields.collect(), open: answer.own.is_some_and(|own| own.open) })
+        Ok(Self {
+            fields: fields.collect(),
+            open: answer.own.is_some_and(|own| own.open),
+            replicateable: answer.replicateable,
+        })
     }
 
     /// Finds a field by its name, case ignored.
@@ -68,6 +74,9 @@ impl Described {
 #[derive(Deserialize)]
 struct Answer {
     fields: Vec<AnswerField>,
+    // Whoever leaves it out is asked, and may refuse.
+    #[serde(default = "yes")]
+    replicateable: bool,
     #[serde(rename = "recordSync")]
     own: Option<Own>,
 }
@@ -126,10 +135,13 @@ mod tests {
         let body = br#"{"name":"Contact","fields":[{"name":"LastName","type":"string","length":80},
             {"name":"Amount__c","type":"currency"}],"childRelationships":[]}"#;
         let described = Described::decode(body).expect("a description");
-        assert!(!described.open);
+        assert!(!described.open && described.replicateable);
         assert_eq!(described.spelling("lastname").as_deref(), Some("LastName"));
         assert_eq!(described.field("amount__C").map(|field| field.kind), Some(Kind::Number));
         assert_eq!(described.spelling("nope"), None);
+        let unlogged =
+            Described::decode(br#"{"fields":[],"replicateable":false}"#).expect("one without a log");
+        assert!(!unlogged.replicateable);
         let open = Described::decode(br#"{"fields":[],"recordSync":{"open":true}}"#).expect("an open one");
         assert_eq!(open.spelling("any_thing").as_deref(), Some("any_thing"));
         assert_eq!(open.spelling("x FROM User"), None, "not a name");
