@@ -247,3 +247,54 @@ impl SalesforceSource {
 fn seconds(at: Timestamp) -> i64 {
     at.0.div_euclid(1000)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A whole minute.
+    const NOW: i64 = 1_769_853_600;
+    const DAY: i64 = 24 * 3600;
+
+    #[test]
+    fn a_question_reaches_back_far_enough_and_no_further_than_is_told() {
+        // (told until, cursor, first read, start, why): all of them seconds before now, and now is 30 s into a minute.
+        let cases = [
+            (Some(600), 0, None, 1200, "a margin into the last span"),
+            (None, 3600, None, 4800, "after a start: what an earlier process may not have asked for"),
+            (None, 40 * DAY, None, 15 * DAY - 3600, "no further than the service tells"),
+            (None, 3600, Some(4000), 4020, "nothing from before the first read"),
+            (Some(-5000), 0, None, 600, "a clock that was set back"),
+            (Some(0), 0, Some(0), 120, "two minutes at least"),
+        ];
+        for (until, stamp, since, start, why) in cases {
+            let graves = Graves { until: until.map(|ago| NOW - ago), ..Graves::default() };
+            let mut here = Keyset::first(since.map(|ago| NOW - ago), Duration::ZERO);
+            here.stamp = NOW - stamp;
+            let (from, to) = graves.span(&here, NOW + 30);
+            assert_eq!((NOW - from, to), (start, NOW), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_is_decided_is_no_news_until_it_is_deleted_again() {
+        let gone = |id: &str, at: i64| Gone { id: id.to_owned(), at: Timestamp(at * 1000) };
+        let mut graves = Graves::default();
+        let ids = |graves: &Graves| graves.waiting.iter().map(|gone| gone.id.clone()).collect::<Vec<_>>();
+        graves.take(vec![gone("b", 7), gone("a", 7), gone("c", 3)], None, 60, Some(5));
+        assert_eq!(ids(&graves), ["a", "b"], "in order, and none from before the first read");
+        let cursor = Cursor("one".to_owned());
+        graves.page = Some(Portion { cursor: None, taken: 1, decided: vec![gone("a", 7)] });
+        graves.stage(&cursor);
+        graves.ack(&Cursor("another".to_owned()));
+        assert_eq!(ids(&graves), ["a", "b"], "another page's cursor decides nothing");
+        graves.ack(&cursor);
+        assert_eq!(ids(&graves), ["b"]);
+        graves.take(vec![gone("a", 7), gone("b", 7)], None, 120, None);
+        assert_eq!(ids(&graves), ["b"]);
+        graves.take(vec![gone("a", 90)], Some(Timestamp(100_000)), 180, None);
+        assert_eq!((ids(&graves), graves.until), (vec!["a".to_owned()], Some(100)), "deleted anew");
+    }
+}
