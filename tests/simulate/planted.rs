@@ -20,11 +20,15 @@ const MET_BY: &[(Bug, u64)] = &[
     (Bug::WritesUnlooked, 479),
     (Bug::CreatesUnlooked, 479),
     (Bug::ReplanUnmarked, 1484),
-    (Bug::PushSentAgain, 700),
-    (Bug::PutOffLate, 603),
-    (Bug::RevivesUnasked, 131),
-    (Bug::SentUnlooked, 131),
+    (Bug::PushSentAgain, 1250),
+    (Bug::PutOffLate, 180),
+    (Bug::RevivesUnasked, 762),
+    (Bug::SentUnlooked, 234),
     (Bug::ProbesUnbounded, 774),
+    (Bug::LoadsLookAway, 33_675),
+    (Bug::ForgottenForgotten, 1234),
+    (Bug::RevisionIsProof, 595),
+    (Bug::OvertakenDropped, 463),
 ];
 
 /// Plants the bug that `BUG` names, for one history that is told with its trace.
