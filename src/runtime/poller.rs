@@ -332,7 +332,8 @@ impl Poller {
     }
 
     /// Stores where a whole read ended, once everything is taken in that it has not shown, too: whoever is
-    /// stopped before that reads the whole again.
+    /// stopped before that reads the whole again. A bulk load stores it behind records that it left alone, too: until
+    /// first contact is through, whoever is stopped matches everything anew.
     pub(super) async fn store_cursor(&mut self, cursor: Option<Cursor>) -> Result<(), Fault> {
         let ctx = Arc::clone(&self.ctx);
         let commit = Commit { cursor: Some((self.side, cursor.clone())), ..Commit::default() };
