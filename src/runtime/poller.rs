@@ -35,6 +35,8 @@ const SECOND_LOOKS: [Duration; 4] = [
 const LIST_PAGE: usize = 1000;
 /// Failures in a row beyond which no more are told apart.
 const TROUBLES_MAX: u32 = 16;
+/// What the pause after a failure starts from; each one in a row doubles it.
+const TROUBLE_DELAY_MIN: Duration = Duration::from_secs(1);
 const TROUBLE_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// One side's reading end at work.
@@ -118,16 +120,19 @@ impl Poller {
             }
             let took = began.elapsed();
             meter::polled(&ctx, self.side, took);
+            let asked_to_wait = ended.as_ref().err().and_then(asked_to_wait);
             troubles = self.report(ended, took, troubles);
             // Whoever waits for a pass waits for one that came to its end.
             if troubles == 0 {
                 at(&ctx.view.passes, self.side).fetch_max(wanted, Ordering::Release);
             }
             ctx.view.passed.notify_waiters();
-            let delay = match troubles {
-                0 => ctx.poll_interval,
-                // Doubles from a second on.
-                count => Duration::from_secs(1 << count.min(6)).min(TROUBLE_DELAY_MAX),
+            let delay = match (troubles, asked_to_wait) {
+                (0, _) => ctx.poll_interval,
+                (_, Some(wait)) => wait.clamp(TROUBLE_DELAY_MIN, TROUBLE_DELAY_MAX),
+                (count, None) => {
+                    (TROUBLE_DELAY_MIN * 2_u32.saturating_pow(count.min(6))).min(TROUBLE_DELAY_MAX)
+                }
             };
             if at(&ctx.view.wanted, self.side).load(Ordering::Acquire) > wanted {
                 continue;
@@ -159,8 +164,12 @@ impl Poller {
     fn report(&self, ended: Result<Tally, Fault>, took: Duration, troubles: u32) -> u32 {
         let ctx = &self.ctx;
         let now = ctx.now();
-        // Who has come some way counts anew.
-        let more = if self.has_moved { 1 } else { (troubles + 1).min(TROUBLES_MAX) };
+        // Who has come some way counts anew; who was told when to come back has not failed on its own.
+        let more = match &ended {
+            _ if self.has_moved => 1,
+            Err(fault) if asked_to_wait(fault).is_some() => troubles.max(1),
+            _ => (troubles + 1).min(TROUBLES_MAX),
+        };
         match ended {
             Ok(tally) => {
                 at(&ctx.view.polled_at, self.side).store(now.0, Ordering::Relaxed);
@@ -463,5 +472,13 @@ impl Poller {
             total.add(page::take(ctx, Facts::of(self.side, chunk.to_vec(), looked_at), mode).await?);
         }
         Ok(total)
+    }
+}
+
+/// Says when to come back, where a system, or the gate for it, has said so: it backs off by itself.
+fn asked_to_wait(fault: &Fault) -> Option<Duration> {
+    match fault.kind {
+        FaultKind::Throttled { retry_after } => retry_after,
+        _ => None,
     }
 }
