@@ -29,6 +29,25 @@ impl Outside {
         &self.url
     }
 
+    /// The systems of a link between the demo table and this mock of Salesforce, `app` and `crm`; what follows in
+    /// the settings belongs to `crm` until a table of its own begins.
+    pub fn systems(&self) -> String {
+        let url = self.url();
+        format!(
+            r#"
+[default.systems.app]
+connector = "sqlite"
+path = "data/demo.sqlite"
+
+[default.systems.crm]
+connector = "salesforce"
+base_url = "{url}"
+client_id = "client-id"
+client_secret = "client-secret"
+"#
+        )
+    }
+
     /// Reads from the test's own door.
     pub async fn get(&self, path: &str) -> Vec<Value> {
         serde_json::from_str(&self.text(path).await).unwrap()

@@ -11,9 +11,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use reqwest::Method;
-
-use super::destination::miscounted;
+use super::lookup::rows;
 use super::org::{Ask, protocol};
 use super::source::{Fetched, SalesforceSource, defect};
 use super::wire::{self, Gone, Unheard};
@@ -227,15 +225,9 @@ impl SalesforceSource {
         let operation = format!("look for {}", self.stream.stream);
         let ids: Vec<&str> = all.iter().map(|gone| gone.id.as_str()).collect();
         let wanted = |name: &&String| matches!(name.as_str(), "Id" | "SystemModstamp" | "IsDeleted");
-        let fields: Vec<&String> = columns.names.iter().filter(wanted).collect();
-        let body = serde_json::json!({ "ids": ids, "fields": fields }).to_string();
-        let path = format!("composite/sobjects/{}", self.stream.stream);
-        let ask = Ask { method: Method::POST, body: Some(&body), ..Ask::get(&operation, &path) };
-        let reply = self.org.ask(ask, call).await?;
-        let rows = wire::decode_rows(&reply.body).map_err(|error| protocol(&operation, &error))?;
-        if rows.len() != ids.len() {
-            return Err(miscounted(&operation, ids.len(), rows.len()));
-        }
+        let fields: Vec<String> = columns.names.iter().filter(wanted).cloned().collect();
+        let reply = self.org.retrieve(&operation, &self.stream.stream, &ids, &fields, call).await?;
+        let rows = rows(&operation, &reply, ids.len())?;
         // A row that can't be read is there.
         let is_there =
             |raw: &serde_json::value::RawValue| columns.decode(raw).map_or(true, |row| !row.deleted);

@@ -3,16 +3,48 @@
 use std::collections::HashMap;
 
 use reqwest::Method;
+use serde_json::value::RawValue;
 
 use super::destination::{SalesforceDestination, key_text, kind, miscounted};
-use super::org::{Ask, no_field, protocol, unreadable};
+use super::org::{Ask, Org, no_field, protocol, unreadable};
 use super::wire::{self, Columns, Kind};
+use crate::connectors::rest::RawReply;
 use crate::connectors::{Call, Wanted};
 use crate::engine::fault::Fault;
 use crate::engine::record::{Key, Record};
 
 /// Bytes of an `IN` list in a URL; the service takes 16,384 for the whole.
 const IN_BYTES_MAX: usize = 12_000;
+
+impl Org {
+    /// Asks for these fields of records by their ids, by one call; [`rows`] reads the reply.
+    pub(super) async fn retrieve(
+        &self,
+        operation: &str,
+        object: &str,
+        ids: &[&str],
+        fields: &[String],
+        call: &Call,
+    ) -> Result<RawReply, Fault> {
+        let body = serde_json::json!({ "ids": ids, "fields": fields }).to_string();
+        let path = format!("composite/sobjects/{object}");
+        let ask = Ask { method: Method::POST, body: Some(&body), ..Ask::get(operation, &path) };
+        self.ask(ask, call).await
+    }
+}
+
+/// Reads the reply to [`Org::retrieve`]: a row for each id, in order; `None` where there is no such record.
+pub(super) fn rows<'r>(
+    operation: &str,
+    reply: &'r RawReply,
+    count: usize,
+) -> Result<Vec<Option<&'r RawValue>>, Fault> {
+    let rows = wire::decode_rows(&reply.body).map_err(|error| protocol(operation, &error))?;
+    match rows.len() == count {
+        true => Ok(rows),
+        false => Err(miscounted(operation, count, rows.len())),
+    }
+}
 
 impl SalesforceDestination {
     /// Looks records up as they are now, by id where it is known, else by key.
@@ -63,14 +95,8 @@ impl SalesforceDestination {
         call: &Call,
     ) -> Result<Vec<Option<Record>>, Fault> {
         let operation = format!("read {}", self.stream.stream);
-        let body = serde_json::json!({ "ids": ids, "fields": columns.names }).to_string();
-        let path = format!("composite/sobjects/{}", self.stream.stream);
-        let ask = Ask { method: Method::POST, body: Some(&body), ..Ask::get(&operation, &path) };
-        let reply = self.org.ask(ask, call).await?;
-        let rows = wire::decode_rows(&reply.body).map_err(|error| protocol(&operation, &error))?;
-        if rows.len() != ids.len() {
-            return Err(miscounted(&operation, ids.len(), rows.len()));
-        }
+        let reply = self.org.retrieve(&operation, &self.stream.stream, ids, &columns.names, call).await?;
+        let rows = rows(&operation, &reply, ids.len())?;
         let read = |row| columns.decode(row).map_err(|reason| unreadable(&operation, &reason));
         let rows = rows.into_iter().map(|row| row.map(read).transpose());
         rows.map(|row| Ok(row?.filter(|row| !row.deleted).map(|row| row.record))).collect()

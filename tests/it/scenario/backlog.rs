@@ -18,7 +18,7 @@ fn count() -> i64 {
 }
 
 fn settings(mock: &Outside) -> String {
-    let url = mock.url();
+    let systems = mock.systems();
     format!(
         r#"
 [service]
@@ -30,17 +30,7 @@ window_size = 1
 flush_interval = 0.05
 retry = {{ base = 0.05, max = 0.2, attempts_max = 20 }}
 breaker = {{ failures = 1000, failure_rate = 1.0 }}
-
-[default.systems.app]
-connector = "sqlite"
-path = "data/demo.sqlite"
-
-[default.systems.crm]
-connector = "salesforce"
-base_url = "{url}"
-client_id = "client-id"
-client_secret = "client-secret"
-overlap_seconds = 1
+{systems}overlap_seconds = 1
 
 [default.links.people]
 a = {{ system = "app", stream = "users", key = "record_id" }}

@@ -110,21 +110,11 @@ fn fields_that_can_not_be_written_are_told_before_the_first_run() {
         ),
     ];
     for (fields, direction, key, expected) in cases {
-        let url = mock.url();
+        let systems = mock.systems();
         home.write(
             "customer_settings.toml",
             &format!(
-                r#"
-[default.systems.app]
-connector = "sqlite"
-path = "data/demo.sqlite"
-
-[default.systems.crm]
-connector = "salesforce"
-base_url = "{url}"
-client_id = "client-id"
-client_secret = "client-secret"
-
+                r#"{systems}
 [default.links.people]
 a = {{ system = "app", stream = "users", key = "record_id" }}
 b = {{ system = "crm", stream = "Contact", key = "{key}" }}

@@ -4,24 +4,15 @@ use super::home::{Home, RULES, add_people, people, person};
 use super::outside::Outside;
 use serde_json::Value;
 
-fn settings(url: &str) -> String {
+fn settings(mock: &Outside) -> String {
+    let systems = mock.systems();
     format!(
         r#"
 [default]
 max_requests = 100000
 window_size = 1
 flush_interval = 0.05
-
-[default.systems.app]
-connector = "sqlite"
-path = "data/demo.sqlite"
-
-[default.systems.crm]
-connector = "salesforce"
-base_url = "{url}"
-client_id = "client-id"
-client_secret = "client-secret"
-
+{systems}
 [default.links.people]
 a = {{ system = "app", stream = "users", key = "record_id" }}
 b = {{ system = "crm", stream = "Contact", key = "record_id" }}
@@ -44,7 +35,7 @@ async fn ask(mock: &Outside, method: &str, path: &str, token: &str, body: &str) 
 async fn a_purged_contact_is_deleted_without_an_audit() {
     let home = Home::new("", RULES);
     let mock = Outside::start(&home, "salesforce", &[]);
-    home.write("customer_settings.toml", &settings(mock.url()));
+    home.write("customer_settings.toml", &settings(&mock));
     add_people(&mut home.app(), 1..=40);
     home.once("people");
     home.once("people");
