@@ -56,6 +56,7 @@ bugs! {
     RevisionIsProof: "a revision counts as ours where another edit may have slipped into it",
     OtherWayForgotten: "what a look brought up for the other direction makes no job",
     // Writing.
+    LookNotCut: "a look-up that is refused as a whole fails for all of its records",
     BatchNotCut: "a batch that is refused as a whole becomes dead letters as a whole",
     WritesUnlooked: "a destination that can't compare is overwritten without a look",
     CreatesUnlooked: "a record is made without a look whether it is there",

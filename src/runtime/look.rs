@@ -2,16 +2,25 @@
 //!
 //! Invariant: as many answers as questions, in order; a system that answers otherwise is not believed.
 
+use std::time::Duration;
+
 use super::link::LinkContext;
+use super::reading::unless_stopped;
 use super::verdict::{Ending, Parcel, source_away};
 use crate::connectors::{Call, Wanted};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::job::JobError;
 use crate::engine::plan::{Pair, Projector};
 use crate::engine::record::{Record, Side};
+use crate::planted::{Bug, planted};
 
 /// Asked for in one call at most, whatever the system would take.
 pub(super) const CHUNK_MAX: usize = 500;
+/// So many calls in a row fail because of the system: more than it takes to find one record in any call.
+const IN_A_ROW_MAX: u32 = 16;
+/// The wait after a call that failed; doubles with each in a row.
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Says that a look for one record has found another one: the system does not tell their keys apart, and a
 /// write under this key would change that other record.
@@ -41,14 +50,12 @@ pub(super) async fn up(
     wanted: &[Wanted],
     call: &Call,
 ) -> Result<Vec<Option<Record>>, Fault> {
-    let mut found = Vec::with_capacity(wanted.len());
-    for chunk in chunks(ctx, side, wanted) {
-        found.extend(ask(ctx, side, chunk, call).await?);
-    }
-    Ok(found)
+    each(ctx, side, wanted, call).await.into_iter().collect()
 }
 
-/// The same, as far as it goes: a call that fails says nothing of the records of the others.
+/// The same, as far as it goes: a call that fails says nothing of the records of the others, and is made again in
+/// halves until a record that spoils it is asked for alone. Only such a record has failed; where call after call
+/// fails it is the system, and the others are put off at no cost.
 pub(super) async fn each(
     ctx: &LinkContext,
     side: Side,
@@ -56,24 +63,53 @@ pub(super) async fn each(
     call: &Call,
 ) -> Vec<Result<Option<Record>, Fault>> {
     let mut found = Vec::with_capacity(wanted.len());
+    let mut left: Vec<&[Wanted]> = chunks(ctx, side, wanted).collect();
+    // The first part is the last to be pushed.
+    left.reverse();
+    let mut in_a_row = 0;
     let mut stopped: Option<Fault> = None;
-    for chunk in chunks(ctx, side, wanted) {
+    while let Some(part) = left.pop() {
         let answers = match &stopped {
             Some(fault) => Err(fault.clone()),
-            None => ask(ctx, side, chunk, call).await,
+            None => ask(ctx, side, part, call).await,
         };
-        match answers {
-            Ok(answers) => found.extend(answers.into_iter().map(Ok)),
-            Err(fault) => {
-                found.extend(chunk.iter().map(|_| Err(fault.clone())));
-                // Who asks for patience, or does not know us, need not be asked again.
-                if matches!(fault.kind, FaultKind::Throttled { .. } | FaultKind::Fatal) {
-                    stopped = Some(fault);
-                }
+        let fault = match answers {
+            Ok(answers) => {
+                in_a_row = 0;
+                found.extend(answers.into_iter().map(Ok));
+                continue;
             }
+            Err(fault) => fault,
+        };
+        in_a_row += 1;
+        if matches!(fault.kind, FaultKind::Throttled { .. } | FaultKind::Fatal) {
+            // Who asks for patience, or does not know us, need not be asked again.
+            stopped = Some(fault.clone());
+        } else if in_a_row >= IN_A_ROW_MAX {
+            stopped = Some(Fault { kind: FaultKind::Throttled { retry_after: None }, ..fault.clone() });
+        } else if part.len() > 1 && !planted(Bug::LookNotCut) {
+            let (first, second) = part.split_at(part.len() / 2);
+            left.extend([second, first]);
+            if fault.kind == FaultKind::Transient {
+                stopped = moment(ctx, in_a_row).await.err();
+            }
+            continue;
         }
+        // Who was asked for alone has failed.
+        let fault = stopped.as_ref().filter(|_| part.len() > 1).unwrap_or(&fault);
+        found.extend(part.iter().map(|_| Err(fault.clone())));
     }
     found
+}
+
+/// Waits a moment after a call that failed: what is the matter may be over soon.
+async fn moment(ctx: &LinkContext, in_a_row: u32) -> Result<(), Fault> {
+    let pause = PAUSE.saturating_mul(1 << in_a_row.saturating_sub(1).min(8)).min(PAUSE_MAX);
+    let waiting = async {
+        tokio::time::sleep(pause).await;
+        Ok(())
+    };
+    unless_stopped(ctx, waiting).await
 }
 
 /// Cuts what is to be looked up into calls.

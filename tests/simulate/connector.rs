@@ -15,7 +15,7 @@ use record_sync::engine::record::{Change, Cursor, Record, Schema, Side, Timestam
 use crate::layout::Wants;
 use crate::leases;
 use crate::reading;
-use crate::setup::Nature;
+use crate::setup::{KEYS, Nature};
 use crate::steps::Trouble;
 use crate::system::key_in;
 use crate::world::{State, World, is_poison};
@@ -366,9 +366,14 @@ impl Destination for SimDestination {
     async fn look_up(&self, wanted: &[Wanted], call: &Call) -> Result<Vec<Option<Record>>, Fault> {
         let line = &self.line;
         let is_poller = matches!(call.class, Class::Backfill);
+        let refusal = refusal(&line.nature, wanted);
         let act = |state: &mut State, _: Option<Trouble>| {
+            if let Some(fault) = refusal {
+                state.note(|| format!("    {} does not take this look-up: {fault}", line.side.as_str()));
+                return Err(fault);
+            }
             let now = state.now();
-            wanted
+            let found = wanted
                 .iter()
                 .map(|wanted| {
                     let key = key_in(&wanted.key)?;
@@ -385,9 +390,10 @@ impl Destination for SimDestination {
                         by_id.and_then(|id: u64| system.rows.get(&id)).or_else(|| system.by_key(key))?;
                     Some(system.record(row))
                 })
-                .collect()
+                .collect();
+            Ok(found)
         };
-        line.call(Kind::Look, call.class, act).await
+        line.call(Kind::Look, call.class, act).await?
     }
 
     async fn open_load(&self, shape: &Arc<Schema>) -> Result<Box<dyn Load>, Fault> {
@@ -442,6 +448,16 @@ impl Load for SimLoad {
             }
         };
         line.call(Kind::Write, Class::Live, act).await?
+    }
+}
+
+/// Some systems don't take every look-up of several records: two of their keys only by themselves.
+fn refusal(nature: &Nature, wanted: &[Wanted]) -> Option<Fault> {
+    let names = |key: u8| wanted.iter().any(|wanted| key_in(&wanted.key) == Some(key));
+    match nature.chokes && wanted.len() > 1 {
+        true if names(KEYS / 2) => Some(Fault::rejected(FaultCode::Validation, "no such question")),
+        true if names(KEYS / 3) => Some(Fault::transient(FaultCode::Protocol, "too long a question")),
+        _ => None,
     }
 }
 

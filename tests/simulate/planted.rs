@@ -15,7 +15,7 @@ const SECONDS: u64 = 60;
 /// need the whole minute. Where one of them has moved on, the search finds another.
 const MET_BY: &[(Bug, u64)] = &[
     (Bug::DoubtOneWay, 253),
-    (Bug::UnfinishedForgotten, 819),
+    (Bug::UnfinishedForgotten, 2610),
     (Bug::LostUnnoted, 2908),
     (Bug::WritesUnlooked, 479),
     (Bug::CreatesUnlooked, 479),
@@ -26,7 +26,7 @@ const MET_BY: &[(Bug, u64)] = &[
     (Bug::SentUnlooked, 234),
     (Bug::ProbesUnbounded, 774),
     (Bug::LoadsLookAway, 33_675),
-    (Bug::ForgottenForgotten, 1234),
+    (Bug::ForgottenForgotten, 1637),
     (Bug::RevisionIsProof, 595),
     (Bug::OvertakenDropped, 463),
 ];

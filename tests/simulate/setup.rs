@@ -57,7 +57,7 @@ pub struct Nature {
     /// Its clock is so far off.
     pub skew_ms: i64,
     pub latency_ms: (u64, u64),
-    /// It refuses a whole call that carries what it can't stomach.
+    /// It refuses a whole call that carries what it can't stomach, and some questions.
     pub chokes: bool,
     /// The window that it keeps us to.
     pub max_requests: u32,

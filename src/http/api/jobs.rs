@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::push::RecordId;
 use super::with;
 use crate::engine::fault::FaultCode;
-use crate::engine::job::{Attempt, AttemptEnd, JobError, JobState, Origin};
+use crate::engine::job::{self, Attempt, AttemptEnd, JobError, JobState, Origin};
 use crate::engine::record::{Direction, Timestamp};
 use crate::http::input::{Body, Correlation, CustomerQuery, Query};
 use crate::http::once::Named;
@@ -297,10 +297,10 @@ pub fn shown(listed: &Listed) -> Value {
 
 /// The same with the payload, as JSON where it is some.
 pub fn with_payload(listed: &Listed) -> Value {
-    let payload = listed.job.payload.as_deref();
-    let payload = payload.map_or(Value::Null, |text| {
-        serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
-    });
+    // How much of it is under way is the store's own matter.
+    let payload = listed.job.payload.clone().map(job::whole);
+    let payload = payload
+        .map_or(Value::Null, |text| serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text)));
     with(shown(listed), "payload", payload)
 }
 

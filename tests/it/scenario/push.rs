@@ -110,6 +110,34 @@ async fn an_idempotency_key_is_honoured() {
 }
 
 #[tokio::test]
+async fn what_meets_a_push_under_way_is_one_with_it_for_who_asks() {
+    let home = Home::new(TRIANGLE, RULES);
+    let daemon = Daemon::start(&home);
+    daemon.pass("sqlite-to-salesforce").await;
+    daemon.misbehave("default", "salesforce", json!({"latency_ms": 1_000})).await;
+    let push = async |data: serde_json::Value| {
+        let body = json!({"operation": "update", "record_id": 8, "data": data, "crm": "salesforce"});
+        let answer = daemon.post("/v1/sync/", body).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.body["job_id"].as_i64().unwrap()
+    };
+    let first = push(json!({"name": "Met", "status": "active"})).await;
+    super::jobs::state(&daemon, first, "leased").await;
+    assert_eq!(push(json!({"email": "met@example.test"})).await, first);
+    let told = daemon.get(&format!("/v1/jobs/{first}")).await;
+    assert_eq!(told.body["state"], "leased", "the first is still under way: {told:?}");
+    let both = json!({"operation": "update", "data": {"name": "Met", "status": "active", "email": "met@example.test"}});
+    assert_eq!(told.body["payload"], both);
+    daemon.misbehave("default", "salesforce", json!({})).await;
+    let arrived = |found: &Option<serde_json::Value>| {
+        found
+            .as_ref()
+            .is_some_and(|found| found["full_name"] == "Met" && found["email_address"] == "met@example.test")
+    };
+    until("both of them", async || contact(&daemon, 8).await, arrived).await;
+}
+
+#[tokio::test]
 async fn a_dead_letter_is_shown_and_tried_again() {
     let settings = TRIANGLE.replace(
         "connector = \"salesforce\"",
