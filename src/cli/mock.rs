@@ -65,6 +65,9 @@ struct FaultFlags {
     /// How long every answer takes
     #[arg(long, value_name = "MS", default_value_t = 0)]
     latency_ms: u64,
+    /// Answer as late as the real service does, by published figures
+    #[arg(long)]
+    lifelike: bool,
     /// Answer list reads with an empty page
     #[arg(long)]
     empty_pages: bool,
@@ -91,6 +94,7 @@ impl From<&FaultFlags> for Faults {
             rate_lost_reply: flags.rate_lost_reply,
             rate_record_failure: flags.rate_record_failure,
             latency_ms: flags.latency_ms,
+            lifelike: flags.lifelike,
             empty_pages: flags.empty_pages,
             normalise_text: flags.normalise_text,
             single_use_tokens: flags.single_use_tokens,

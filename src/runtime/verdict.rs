@@ -1,5 +1,6 @@
 //! What became of one job: the pair as it stands after it, and where the job goes from here.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -132,6 +133,19 @@ pub(super) fn log_born_dead(ctx: &LinkContext, id: i64, job: &NewJob) {
         direction = job.direction.as_str(), key = %job.key, job_id = id,
         correlation_id = %job.correlation_id, rules_version = job.rules_version,
         error = job.error.as_ref().map(|error| error.message.as_str()), "a dead letter");
+}
+
+/// Tells of what is put off because its system asks for patience or needs a person: a line for each reason.
+pub(super) fn log_put_off(ctx: &LinkContext, direction: Direction, endings: &[Ending], correlation_id: &str) {
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    for reason in endings.iter().filter_map(|ending| ending.settlement.reason.as_ref()) {
+        *reasons.entry(&reason.message).or_default() += 1;
+    }
+    for (reason, records) in reasons {
+        tracing::warn!(event = "job.put_off", customer = %ctx.customer, link = %ctx.name,
+            direction = direction.as_str(), records, correlation_id, rules_version = ctx.rules.version,
+            error = reason, "deliveries are put off");
+    }
 }
 
 pub(super) fn fence(job: &Job) -> u64 {
@@ -390,32 +404,35 @@ pub(super) fn failed(
     let mut reason = None;
     let (transition, status, event) = match next {
         JobNext::Retrying { due_at, error } => {
-            (Transition::Retrying { due_at, error }, Status::Retrying, "job.retrying")
+            (Transition::Retrying { due_at, error }, Status::Retrying, Some("job.retrying"))
         }
         JobNext::Snoozed { due_at } => {
             // The whole destination asks for patience: the other jobs wait as well.
             *rest = Some(due_at.since(now).min(REST_MAX).max(rest.unwrap_or_default()));
             reason = Some(JobError { code: fault.code, message: fault.to_string() });
-            (Transition::Snoozed { due_at }, Status::Queued, "job.snoozed")
+            (Transition::Snoozed { due_at }, Status::Queued, None)
         }
         JobNext::Dead { error } => {
             let image = entry.pair.side(direction.from()).now();
             let payload = job.payload.clone().or_else(|| image.map(image_text));
-            (Transition::Dead { error, payload }, Status::Dead, "job.dead")
+            (Transition::Dead { error, payload }, Status::Dead, Some("job.dead"))
         }
         JobNext::PauseStream { due_at, .. } => {
             *rest = Some(FATAL_REST);
             reason = Some(JobError { code: fault.code, message: fault.to_string() });
-            (Transition::Snoozed { due_at: due_at.min(now.plus(FATAL_REST)) }, Status::Queued, "job.paused")
+            (Transition::Snoozed { due_at: due_at.min(now.plus(FATAL_REST)) }, Status::Queued, None)
         }
         // Planning again is what the next lease does anyway.
         JobNext::Replan | JobNext::Synced => {
-            (Transition::Snoozed { due_at: now }, Status::Queued, "job.planned_again")
+            (Transition::Snoozed { due_at: now }, Status::Queued, Some("job.planned_again"))
         }
     };
-    tracing::warn!(event, customer = %ctx.customer, link = %ctx.name, direction = direction.as_str(),
-        key = %job.key, job_id = job.id, attempt = job.attempts, correlation_id = %job.correlation_id,
-        rules_version = ctx.rules.version, duration_ms = millis(took), error = %fault, "a delivery failed");
+    // What is the system's trouble is told once for all that meet it.
+    if let Some(event) = event {
+        tracing::warn!(event, customer = %ctx.customer, link = %ctx.name, direction = direction.as_str(),
+            key = %job.key, job_id = job.id, attempt = job.attempts, correlation_id = %job.correlation_id,
+            rules_version = ctx.rules.version, duration_ms = millis(took), error = %fault, "a delivery failed");
+    }
     let way = entry.pair.way_mut(direction);
     way.status = status;
     way.attempts = job.attempts;

@@ -19,7 +19,7 @@ use super::revive;
 use super::send::send;
 use super::settle::settle;
 use super::verdict::{
-    Ending, FATAL_REST, Parcel, conclude, dead, exhausted, fence, handed_back, no_write, plan,
+    Ending, FATAL_REST, Parcel, conclude, dead, exhausted, fence, handed_back, log_put_off, no_write, plan,
 };
 use crate::connectors::{Call, Class, Outcome, Wanted};
 use crate::engine::fault::Fault;
@@ -181,6 +181,7 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         retold.push(again);
         settlements.push(ending);
     }
+    log_put_off(ctx, direction, &settlements, &call.correlation_id);
     settle(ctx, direction, settlements, retold).await?;
     drop(hold);
     drop(guard);

@@ -144,7 +144,12 @@ impl Home {
 
     /// Runs `once` for a link; its summary.
     pub fn once(&self, link: &str) -> serde_json::Value {
-        let done = self.run(&["once", "--link", link, "--json", "--timeout", "40"]);
+        self.once_within(link, 40)
+    }
+
+    /// The same, within so many seconds.
+    pub fn once_within(&self, link: &str, seconds: u64) -> serde_json::Value {
+        let done = self.run(&["once", "--link", link, "--json", "--timeout", &seconds.to_string()]);
         assert!(done.status.success(), "{done:?}");
         let summary: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
         assert_eq!(summary["complete"], true, "{summary}");

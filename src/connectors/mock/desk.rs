@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Arrival, Faults, MockSettings, Object, Reply, Request, Table, object_json};
+use super::{Arrival, Faults, MockSettings, Object, Pace, Reply, Request, Table, object_json};
 use crate::engine::record::{Timestamp, Value};
 
 /// Arrivals that are kept; older ones are forgotten.
@@ -27,6 +27,8 @@ pub trait Service: Send + Sync {
     fn door(&self, _method: &str, _path: &[&str], _table: &mut Table, _now: Timestamp) -> Option<Reply> {
         None
     }
+    /// Says how long the real service takes.
+    fn pace(&self) -> Pace;
     /// Tells whether an object counts as deleted and is not shown by the test's own door.
     fn is_deleted(&self, _object: &Object) -> bool {
         false
@@ -179,6 +181,10 @@ impl Desk {
         let mut luck = Luck { seed: self.seed, number, drawn: 0, faults, records: 0 };
         let mut reply = self.fated(service, request, &mut luck, now);
         reply.delay = Duration::from_millis(luck.faults.latency_ms);
+        if luck.faults.lifelike {
+            let bytes = request.body.len() + reply.body.len();
+            reply.delay += service.pace().takes(drawn(self.seed, number, 4), bytes);
+        }
         let arrival = Arrival {
             at: now,
             method: request.method.clone(),
@@ -281,16 +287,17 @@ fn admin_error(status: u16, message: &str) -> Reply {
 
 /// Draws one event of a given rate.
 fn hits(rate: f64, seed: u64, number: u64, kind: u64) -> bool {
-    if rate <= 0.0 {
-        return false;
-    }
+    rate > 0.0 && drawn(seed, number, kind) < rate
+}
+
+/// Draws from [0, 1).
+fn drawn(seed: u64, number: u64, kind: u64) -> f64 {
     let mut bytes = [0_u8; 24];
     for (place, part) in bytes.chunks_exact_mut(8).zip([seed, number, kind]) {
         place.copy_from_slice(&part.to_le_bytes());
     }
-    // The top 53 bits make an even draw from [0, 1).
-    let draw = (xxhash_rust::xxh3::xxh3_64(&bytes) >> 11) as f64 / (1_u64 << 53) as f64;
-    draw < rate
+    // The top 53 bits make an even draw.
+    (xxhash_rust::xxh3::xxh3_64(&bytes) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// Locks; a panic elsewhere leaves plain data behind, so its mark is ignored.
@@ -308,6 +315,9 @@ mod tests {
         fn answer(&self, _: &Request, _: &mut Table, luck: &mut Luck, _: Timestamp) -> Reply {
             luck.records = 1;
             Reply::json(200, if luck.record_fails() { "bad" } else { "good" })
+        }
+        fn pace(&self) -> Pace {
+            Pace { call_ms: (50, 200), kib_us: 1_000 }
         }
         fn refuse(&self, refusal: Refusal) -> Reply {
             Reply::empty(if refusal == Refusal::Unavailable { 503 } else { 429 })

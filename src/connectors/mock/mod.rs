@@ -6,12 +6,14 @@
 
 mod desk;
 mod disk;
+mod pace;
 mod table;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use desk::{Desk, Luck, Refusal, Service, query_pairs};
+pub use pace::Pace;
 pub use table::{Object, Table, object_from_json, object_json};
 
 use crate::engine::record::{Record, Timestamp};
@@ -42,6 +44,8 @@ pub struct Faults {
     pub rate_record_failure: f64,
     /// Every reply takes this long.
     pub latency_ms: u64,
+    /// Every reply takes as long as the real service's does, besides.
+    pub lifelike: bool,
     /// Answers list reads with an empty page.
     pub empty_pages: bool,
     /// Stores text trimmed and in lower case.

@@ -35,9 +35,14 @@ fn gate(status: &Value) -> &Value {
 
 /// The breaker's turns as the log tells them.
 fn turns(home: &Home) -> Vec<Value> {
+    lines_of(home, "breaker.")
+}
+
+/// The lines of the log whose events begin so.
+fn lines_of(home: &Home, event: &str) -> Vec<Value> {
     let log = home.read("logs/record_sync.log");
     let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines.filter(|line| line["event"].as_str().is_some_and(|event| event.starts_with("breaker."))).collect()
+    lines.filter(|line| line["event"].as_str().is_some_and(|told| told.starts_with(event))).collect()
 }
 
 #[tokio::test]
@@ -54,6 +59,8 @@ async fn an_open_breaker_says_why_since_when_and_what_comes_next() {
     let answer = daemon
         .until(STATUS, "an open breaker", |answer| is_open(&answer.body) && sent_home(&answer.body))
         .await;
+    let told = lines_of(&home, "job.put_off");
+    assert!(told.iter().any(|line| line["records"] == 5), "one line for all that wait: {told:?}");
     let breaker = &gate(&answer.body)["breaker"];
     assert_eq!(breaker["reason"], "3 calls in a row failed", "{breaker}");
     let (since, next) = (breaker["since"].as_str().unwrap(), breaker["next_try_at"].as_str().unwrap());

@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::super::mock::{
-    Desk, Luck, Mock, MockSettings, Object, Refusal, Reply, Request, Service, Table, http_date, object_json,
+    Desk, Luck, Mock, MockSettings, Object, Pace, Refusal, Reply, Request, Service, Table, http_date,
+    object_json,
 };
 use super::settings::{Settings, Stream};
 use super::wire::truthy;
@@ -103,6 +104,11 @@ impl Service for ApiMock {
                 .unwrap_or_else(|refused| refused.reply(&described.settings)),
             Err(reason) => Refused::new(500, format!("The description can't be played: {reason}")).plain(),
         }
+    }
+
+    fn pace(&self) -> Pace {
+        // Nobody knows; as a small service nearby.
+        Pace { call_ms: (20, 100), kib_us: 1_000 }
     }
 
     fn refuse(&self, refusal: Refusal) -> Reply {

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::super::mock::{
-    Desk, Luck, Mock, MockSettings, Object, Refusal, Reply, Request, Service, Table, http_date,
+    Desk, Luck, Mock, MockSettings, Object, Pace, Refusal, Reply, Request, Service, Table, http_date,
 };
 use super::service::MEDIA_TYPE;
 use super::wire::{Kind, Resource, kind_of};
@@ -133,6 +133,11 @@ impl OutreachMock {
 impl Service for OutreachMock {
     fn answer(&self, request: &Request, table: &mut Table, luck: &mut Luck, now: Timestamp) -> Reply {
         self.route(request, table, luck, now).unwrap_or_else(|refused| refused.reply())
+    }
+
+    fn pace(&self) -> Pace {
+        // Nothing is published; as a service of its kind.
+        Pace { call_ms: (100, 500), kib_us: 3_000 }
     }
 
     fn refuse(&self, refusal: Refusal) -> Reply {

@@ -23,7 +23,7 @@ use self::order::Orders;
 use self::refusal::Refused;
 use self::write::Hand;
 use crate::connectors::mock::{
-    Desk, Luck, Mock, MockSettings, Object, Refusal, Reply, Request, Service, Table, http_date,
+    Desk, Luck, Mock, MockSettings, Object, Pace, Refusal, Reply, Request, Service, Table, http_date,
 };
 use crate::engine::record::{Record, Timestamp, Value};
 
@@ -244,6 +244,12 @@ impl Service for Instance {
             None => self.route(request, table, luck, now).unwrap_or_else(|refused| refused.reply()),
         };
         rule.told(reply, now)
+    }
+
+    fn pace(&self) -> Pace {
+        // Forum measurements: first byte after 50 to 200 ms. SnowMirror's documents: 7.5 million rows of seven columns in
+        // an hour over four connections, 1.9 ms a row of about 300 bytes.
+        Pace { call_ms: (50, 200), kib_us: 6_500 }
     }
 
     fn refuse(&self, refusal: Refusal) -> Reply {
