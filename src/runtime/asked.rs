@@ -54,11 +54,12 @@ pub(super) async fn look(
             id: pair.as_ref().and_then(|pair| pair.side(side).id.clone()),
         })
         .collect();
+    let attempts: Vec<u32> = asked.iter().map(|leased| leased.job.attempts).collect();
     let began = ctx.now();
     let mut facts = Vec::with_capacity(asked.len());
     let mut alive = Vec::with_capacity(asked.len());
     let mut projector = Projector::new(&ctx.rules, side);
-    for (leased, found) in asked.into_iter().zip(look::each(ctx, side, &wanted, call).await) {
+    for (leased, found) in asked.into_iter().zip(look::each(ctx, side, (&wanted, &attempts), call).await) {
         let found = match found {
             Ok(found) => found.map(|record| projector.project(record)),
             Err(fault) => {

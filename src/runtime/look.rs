@@ -2,6 +2,7 @@
 //!
 //! Invariant: as many answers as questions, in order; a system that answers otherwise is not believed.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::link::LinkContext;
@@ -9,15 +10,17 @@ use super::reading::unless_stopped;
 use super::verdict::{Ending, Parcel, source_away};
 use crate::connectors::{Call, Wanted};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
-use crate::engine::job::JobError;
+use crate::engine::job::{self, JobError};
 use crate::engine::plan::{Pair, Projector};
 use crate::engine::record::{Record, Side};
 use crate::planted::{Bug, planted};
 
 /// Asked for in one call at most, whatever the system would take.
 pub(super) const CHUNK_MAX: usize = 500;
-/// So many calls in a row fail because of the system: more than it takes to find one record in any call.
-const IN_A_ROW_MAX: u32 = 16;
+/// So many calls in a row fail because of the system; those that one record spoils are three at most.
+const IN_A_ROW_MAX: u32 = 8;
+/// Calls that fail are not made again for longer: others wait meanwhile.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The wait after a call that failed; doubles with each in a row.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -43,78 +46,157 @@ pub(super) fn taken(
     })
 }
 
-/// Looks records up at a side, in as many calls as it takes; `None` where there is none.
+/// Looks records up at a side, in as many calls as it takes; `None` where there is none. Gives up with the first one
+/// that can't be looked at.
 pub(super) async fn up(
     ctx: &LinkContext,
     side: Side,
     wanted: &[Wanted],
     call: &Call,
 ) -> Result<Vec<Option<Record>>, Fault> {
-    each(ctx, side, wanted, call).await.into_iter().collect()
+    search(ctx, side, (wanted, &vec![1; wanted.len()]), call, true).await.into_iter().collect()
 }
 
-/// The same, as far as it goes: a call that fails says nothing of the records of the others, and is made again in
-/// halves until a record that spoils it is asked for alone. Only such a record has failed; where call after call
-/// fails it is the system, and the others are put off at no cost.
+/// The same for jobs, as far as it goes; `attempts` says for each which one this is. What failed before is asked for
+/// with fewer others.
 pub(super) async fn each(
     ctx: &LinkContext,
     side: Side,
-    wanted: &[Wanted],
+    (wanted, attempts): (&[Wanted], &[u32]),
     call: &Call,
 ) -> Vec<Result<Option<Record>, Fault>> {
-    let mut found = Vec::with_capacity(wanted.len());
-    let mut left: Vec<&[Wanted]> = chunks(ctx, side, wanted).collect();
-    // The first part is the last to be pushed.
-    left.reverse();
-    let mut in_a_row = 0;
+    search(ctx, side, (wanted, attempts), call, false).await
+}
+
+/// Asks for all, part by part. A call that fails says nothing of the records that it asks for together: it is made once
+/// more, and then in parts of a quarter, after all others, so that calls that succeed stand between those that one
+/// record spoils, and no breaker opens because of it. Only who was asked for alone has failed; where call after call
+/// fails it is the system, and the rest is put off at no cost.
+async fn search(
+    ctx: &LinkContext,
+    side: Side,
+    (wanted, attempts): (&[Wanted], &[u32]),
+    call: &Call,
+    gives_up: bool,
+) -> Vec<Result<Option<Record>, Fault>> {
+    let limit = ctx.end(side).call_limits(wanted.len()).1;
+    let mut found: Vec<Option<Result<Option<Record>, Fault>>> = wanted.iter().map(|_| None).collect();
+    let mut left: VecDeque<Part> =
+        job::parts(attempts, limit).into_iter().map(|places| Part { places, again: false }).collect();
+    let mut row = Row::default();
     let mut stopped: Option<Fault> = None;
-    while let Some(part) = left.pop() {
+    while let Some(part) = left.pop_front() {
         let answers = match &stopped {
             Some(fault) => Err(fault.clone()),
-            None => ask(ctx, side, part, call).await,
+            None => ask(ctx, side, &part.of(wanted), call).await,
         };
         let fault = match answers {
             Ok(answers) => {
-                in_a_row = 0;
-                found.extend(answers.into_iter().map(Ok));
+                row = Row::default();
+                part.put(&mut found, answers.into_iter().map(Ok));
                 continue;
             }
             Err(fault) => fault,
         };
-        in_a_row += 1;
-        if matches!(fault.kind, FaultKind::Throttled { .. } | FaultKind::Fatal) {
-            // Who asks for patience, or does not know us, need not be asked again.
-            stopped = Some(fault.clone());
-        } else if in_a_row >= IN_A_ROW_MAX {
-            stopped = Some(Fault { kind: FaultKind::Throttled { retry_after: None }, ..fault.clone() });
-        } else if part.len() > 1 && !planted(Bug::LookNotCut) {
-            let (first, second) = part.split_at(part.len() / 2);
-            left.extend([second, first]);
-            if fault.kind == FaultKind::Transient {
-                stopped = moment(ctx, in_a_row).await.err();
+        let next =
+            if stopped.is_some() { Next::Stop(fault) } else { row.after(&part, fault, ctx.end(side).remote) };
+        let fault = match next {
+            Next::Parts(parts) => {
+                left.extend(parts);
+                stopped = moment(ctx, row.failed).await.err();
+                continue;
             }
-            continue;
+            Next::Stop(fault) => {
+                stopped = Some(fault.clone());
+                fault
+            }
+            Next::Failed(fault) => fault,
+        };
+        if gives_up {
+            stopped = Some(fault.clone());
         }
-        // Who was asked for alone has failed.
-        let fault = stopped.as_ref().filter(|_| part.len() > 1).unwrap_or(&fault);
-        found.extend(part.iter().map(|_| Err(fault.clone())));
+        let failed = std::iter::repeat_n(Err(fault), part.places.len());
+        part.put(&mut found, failed);
     }
-    found
+    let unasked = || Err(Fault::transient(FaultCode::Protocol, "the look-up was not made"));
+    found.into_iter().map(|found| found.unwrap_or_else(unasked)).collect()
+}
+
+/// What one call asks for.
+struct Part {
+    places: Vec<usize>,
+    /// It failed once.
+    again: bool,
+}
+
+impl Part {
+    fn of(&self, wanted: &[Wanted]) -> Vec<Wanted> {
+        self.places.iter().filter_map(|&place| wanted.get(place)).cloned().collect()
+    }
+
+    fn put<T>(&self, found: &mut [Option<T>], answers: impl Iterator<Item = T>) {
+        for (&place, answer) in self.places.iter().zip(answers) {
+            if let Some(slot) = found.get_mut(place) {
+                *slot = Some(answer);
+            }
+        }
+    }
+
+    fn quarters(&self) -> Vec<Self> {
+        let size = self.places.len().div_ceil(4).max(1);
+        self.places.chunks(size).map(|places| Self { places: places.to_vec(), again: false }).collect()
+    }
+}
+
+/// Calls that failed one after the other.
+#[derive(Default)]
+struct Row {
+    failed: u32,
+    since: Option<tokio::time::Instant>,
+}
+
+/// What a call that failed means for what it asked for.
+enum Next {
+    /// They are asked for again, after the others.
+    Parts(Vec<Part>),
+    Failed(Fault),
+    /// Nor is anything else asked for.
+    Stop(Fault),
+}
+
+impl Row {
+    fn after(&mut self, part: &Part, fault: Fault, is_remote: bool) -> Next {
+        // Who asks for patience, or does not know us, need not be asked again.
+        if matches!(fault.kind, FaultKind::Throttled { .. } | FaultKind::Fatal) {
+            return Next::Stop(fault);
+        }
+        self.failed += 1;
+        let since = *self.since.get_or_insert_with(tokio::time::Instant::now);
+        let is_alone = part.places.len() == 1;
+        let is_over = self.failed >= IN_A_ROW_MAX || since.elapsed() >= PATIENCE;
+        let is_worth_it = fault.kind == FaultKind::Transient && fault.code != FaultCode::Timeout;
+        if !is_remote || planted(Bug::LookNotCut) {
+            Next::Failed(fault)
+        } else if is_over && !is_alone {
+            Next::Stop(Fault { kind: FaultKind::Throttled { retry_after: None }, ..fault })
+        } else if is_worth_it && !part.again && !is_over {
+            Next::Parts(vec![Part { places: part.places.clone(), again: true }])
+        } else if !is_alone && fault.code != FaultCode::Timeout {
+            Next::Parts(part.quarters())
+        } else {
+            Next::Failed(fault)
+        }
+    }
 }
 
 /// Waits a moment after a call that failed: what is the matter may be over soon.
-async fn moment(ctx: &LinkContext, in_a_row: u32) -> Result<(), Fault> {
-    let pause = PAUSE.saturating_mul(1 << in_a_row.saturating_sub(1).min(8)).min(PAUSE_MAX);
+async fn moment(ctx: &LinkContext, failed: u32) -> Result<(), Fault> {
+    let pause = PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(8)).min(PAUSE_MAX);
     let waiting = async {
         tokio::time::sleep(pause).await;
         Ok(())
     };
     unless_stopped(ctx, waiting).await
-}
-
-/// Cuts what is to be looked up into calls.
-fn chunks<'w>(ctx: &LinkContext, side: Side, wanted: &'w [Wanted]) -> impl Iterator<Item = &'w [Wanted]> {
-    wanted.chunks(ctx.end(side).call_limits(wanted.len()).1)
 }
 
 /// Makes one call.
@@ -148,8 +230,9 @@ pub(super) async fn sources(
     let Some(side) = parcels.first().map(|parcel| parcel.job.direction.from()) else { return Vec::new() };
     let began = ctx.now();
     let asked: Vec<Wanted> = parcels.iter().map(|parcel| wanted(&parcel.entry.pair, side)).collect();
+    let attempts: Vec<u32> = parcels.iter().map(|parcel| parcel.job.attempts).collect();
     let mut looked = Vec::with_capacity(parcels.len());
-    for (parcel, found) in parcels.into_iter().zip(each(ctx, side, &asked, call).await) {
+    for (parcel, found) in parcels.into_iter().zip(each(ctx, side, (&asked, &attempts), call).await) {
         match found {
             Ok(found) => {
                 let key = &parcel.entry.pair.key;

@@ -13,7 +13,7 @@ use super::push;
 use super::tell::{self, Answer, image_text};
 use super::wanted::job_for;
 use crate::connectors::Outcome;
-use crate::engine::fault::{Fault, FaultCode, FaultKind};
+use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::history::{Event, What};
 use crate::engine::job::{self, Ended, Job, JobError, JobNext, JobState, Origin};
 use crate::engine::plan::{Action, MadeFrom, Occasion, Projector, Status, Written, delivered};
@@ -437,7 +437,7 @@ pub(super) fn failed(
     way.status = status;
     way.attempts = job.attempts;
     way.error = Some(fault.to_string());
-    if fault.kind == FaultKind::Fatal && side == direction.to() {
+    if reason.is_some() && side == direction.to() {
         ctx.trouble_writing(direction, Some(fault.to_string()));
     }
     let mut ending = ending_of(ctx, job, transition, entry);

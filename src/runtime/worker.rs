@@ -345,7 +345,8 @@ async fn look_first(
     let mut failed = Vec::new();
     let wanted: Vec<Wanted> =
         parcels.iter().map(|parcel| look::wanted(&parcel.entry.pair, direction.to())).collect();
-    let found = look::each(ctx, direction.to(), &wanted, call).await;
+    let attempts: Vec<u32> = parcels.iter().map(|parcel| parcel.job.attempts).collect();
+    let found = look::each(ctx, direction.to(), (&wanted, &attempts), call).await;
     let mut projector = Projector::new(&ctx.rules, direction.to());
     for ((mut parcel, found), wanted) in parcels.into_iter().zip(found).zip(wanted) {
         let found = match found {

@@ -20,7 +20,7 @@ const MET_BY: &[(Bug, u64)] = &[
     (Bug::WritesUnlooked, 479),
     (Bug::CreatesUnlooked, 479),
     (Bug::ReplanUnmarked, 1484),
-    (Bug::PushSentAgain, 1250),
+    (Bug::PushSentAgain, 1484),
     (Bug::PutOffLate, 180),
     (Bug::RevivesUnasked, 762),
     (Bug::SentUnlooked, 234),

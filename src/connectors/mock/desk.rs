@@ -209,7 +209,9 @@ impl Desk {
                 .refuse(Refusal::TooMany { retry_after_seconds })
                 .with_header("retry-after", retry_after_seconds.to_string());
         }
-        if draw(luck.faults.rate_503, 2) {
+        if draw(luck.faults.rate_503, 2)
+            || luck.faults.breaks_on.as_ref().is_some_and(|text| names(request, text))
+        {
             return service.refuse(Refusal::Unavailable);
         }
         let lost = draw(luck.faults.rate_lost_reply, 3);
@@ -267,6 +269,14 @@ impl Desk {
             Err(reason) => admin_error(500, &reason),
         }
     }
+}
+
+/// Tells whether a request has a text in its path, its query or its body.
+fn names(request: &Request, text: &str) -> bool {
+    let in_pairs = |pairs: &str| query_pairs(pairs).iter().any(|(_, value)| value.contains(text));
+    in_pairs(&request.query)
+        || request.segments().iter().any(|segment| segment.contains(text))
+        || String::from_utf8_lossy(&request.body).contains(text)
 }
 
 /// Splits and decodes a query or a form.

@@ -46,6 +46,8 @@ pub struct Faults {
     pub latency_ms: u64,
     /// Every reply takes as long as the real service's does, besides.
     pub lifelike: bool,
+    /// Breaks down over every request that names this text.
+    pub breaks_on: Option<String>,
     /// Answers list reads with an empty page.
     pub empty_pages: bool,
     /// Stores text trimmed and in lower case.

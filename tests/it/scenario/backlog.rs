@@ -1,7 +1,8 @@
 //! A backlog for each of the strict CRMs, by the real binary: a table goes in, an empty one takes it all out, and what
 //! it costs in calls. For Salesforce it goes by jobs.
 //!
-//! `RECORD_SYNC_BACKLOG=100000` makes it so long, and the mocks as late as the real services; shorter for every day.
+//! `RECORD_SYNC_BACKLOG=100000` makes it so long, and `RECORD_SYNC_LIFELIKE=1` the mocks as late as the real services;
+//! shorter and at once for every day.
 
 use std::collections::BTreeSet;
 
@@ -66,7 +67,9 @@ fn asked_for() -> Option<i64> {
 impl Crm {
     fn start(&self, home: &Home) -> Outside {
         let mut how = vec!["--strict"];
-        how.extend(asked_for().map(|_| "--lifelike"));
+        if std::env::vars().any(|(name, value)| name == "RECORD_SYNC_LIFELIKE" && value == "1") {
+            how.push("--lifelike");
+        }
         Outside::start(home, self.connector, &how)
     }
 
@@ -88,6 +91,8 @@ impl Crm {
     fn settings(&self, mock: &Outside) -> String {
         let Self { connector, settings, stream, fields: [key, ..], .. } = self;
         let url = mock.url();
+        // A long one is polled as by users: beside short ones polls would be most of what is counted.
+        let poll_interval = asked_for().map_or(0.2, |_| 5.0);
         format!(
             r#"
 [service]
@@ -112,7 +117,7 @@ base_url = "{url}"
 [default.links.people]
 a = {{ system = "app", stream = "users", key = "record_id" }}
 b = {{ system = "crm", stream = "{stream}", key = "{key}" }}
-poll_interval = 0.2
+poll_interval = {poll_interval}
 "#
         )
     }

@@ -92,6 +92,29 @@ async fn an_open_breaker_says_why_since_when_and_what_comes_next() {
     }
 }
 
+/// A server that breaks down over every question for one record: the others arrive, that one says why it does not, and
+/// the system is not taken for one that is down.
+#[tokio::test]
+async fn a_record_that_breaks_every_look_up_harms_no_other() {
+    let settings = SETTINGS
+        .replace("breaker = { failures = 3, open_for = 3, open_max = 6 }", "batch_size = 100")
+        .replace("attempts_max = 1000", "attempts_max = 4");
+    let home = Home::new(&settings, RULES);
+    let daemon = Daemon::start(&home);
+    daemon.pass("people").await;
+    daemon.misbehave("default", "salesforce", json!({"breaks_on": "'4077'"})).await;
+    add_people(&mut home.app(), 4001..=4100);
+    let there = async || daemon.records("default", "salesforce", "Contact").await.len();
+    until("all but one", there, |&count| count == 99).await;
+    let path = "/v1/sync/status/4077?link=people";
+    let dead = |answer: &super::daemon::Answer| answer.body["links"][0]["a_to_b"]["status"] == "dead";
+    let told = daemon.until(path, "a dead letter", dead).await;
+    assert!(told.body["links"][0]["a_to_b"]["error"].to_string().contains("503"), "{told:?}");
+    assert_eq!(turns(&home), Vec::<Value>::new(), "no breaker opens because of one record");
+    let dead = daemon.get("/v1/sync/status").await.body["stats"]["dead_letters"].clone();
+    assert_eq!(dead, 1, "nobody else pays for it");
+}
+
 #[tokio::test]
 async fn a_days_limit_holds_from_the_next_call_on_and_over_a_kill() {
     let home = Home::new(SETTINGS, RULES);
