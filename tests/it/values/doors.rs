@@ -81,7 +81,7 @@ impl Place<'_> {
                 self.open().execute_batch(&(sql + "COMMIT")).unwrap();
             }
             End::File(format) => self.replace(&text(format, entries, now)),
-            End::Salesforce | End::Outreach => {
+            End::Salesforce | End::Outreach | End::ServiceNow => {
                 for (key, sort) in entries {
                     self.push(&object(key, *sort, now)).await;
                 }
@@ -122,6 +122,10 @@ impl Place<'_> {
                 ))
             }
             End::Salesforce | End::Outreach => rows_of(&self.records().await),
+            End::ServiceNow => {
+                let rows = rows_of(&self.records().await).into_iter();
+                rows.map(|(key, (value, note))| (key, (value.or_null(), note))).collect()
+            }
         }
     }
 
@@ -171,20 +175,24 @@ impl Place<'_> {
                 let text = std::fs::read(self.file()).unwrap();
                 self.replace(&replaced(&text, b"before", note.as_bytes()));
             }
-            End::Salesforce | End::Outreach => self.patch(note).await,
+            End::Salesforce | End::Outreach | End::ServiceNow => self.patch(note).await,
         }
     }
 
     /// Edits through the service's own API.
     async fn patch(&self, note: &str) {
         let mount = format!("/mock/{}/{}", self.customer, self.system);
-        let (salesforce, stream) = (self.end == End::Salesforce, self.end.stream(self.system));
-        let (address, form) = match salesforce {
-            true => (
+        let stream = self.end.stream(self.system);
+        let (address, form) = match self.end {
+            End::Salesforce => (
                 "services/oauth2/token",
                 "grant_type=client_credentials&client_id=client-id&client_secret=client-secret",
             ),
-            false => (
+            End::ServiceNow => (
+                "oauth_token.do",
+                "grant_type=client_credentials&client_id=client-id&client_secret=client-secret",
+            ),
+            _ => (
                 "oauth/token",
                 "grant_type=refresh_token&client_id=client-id&client_secret=client-secret&refresh_token=or-refresh-1",
             ),
@@ -196,13 +204,18 @@ impl Place<'_> {
         let records: Vec<serde_json::Map<String, serde_json::Value>> =
             loosely(&self.records().await).into_iter().collect();
         for record in records {
-            let (path, kind, body) = match salesforce {
-                true => (
+            let (path, kind, body) = match self.end {
+                End::ServiceNow => (
+                    format!("api/now/table/{stream}/{}", record["sys_id"].as_str().unwrap()),
+                    "application/json",
+                    json!({ "note": note }),
+                ),
+                End::Salesforce => (
                     format!("services/data/v59.0/sobjects/{stream}/{}", record["Id"].as_str().unwrap()),
                     "application/json",
                     json!({ "note": note }),
                 ),
-                false => (
+                _ => (
                     format!("api/v2/{stream}/{}", record["id"]),
                     "application/vnd.api+json",
                     json!({ "data": { "type": stream.trim_end_matches('s'), "id": record["id"], "attributes": { "note": note } } }),
@@ -220,7 +233,8 @@ impl Place<'_> {
 fn loosely(text: &str) -> Vec<serde_json::Map<String, serde_json::Value>> {
     let objects: Vec<BTreeMap<String, Box<RawValue>>> = serde_json::from_str(text).unwrap();
     let ids = |object: BTreeMap<String, Box<RawValue>>| {
-        let ids = object.into_iter().filter(|(name, _)| name.eq_ignore_ascii_case("id"));
+        let ids =
+            object.into_iter().filter(|(name, _)| name.trim_start_matches("sys_").eq_ignore_ascii_case("id"));
         ids.map(|(name, raw)| (name, serde_json::from_str(raw.get()).unwrap())).collect()
     };
     objects.into_iter().map(ids).collect()
@@ -230,7 +244,8 @@ fn rows_of(text: &str) -> Rows {
     let objects: Vec<BTreeMap<String, Box<RawValue>>> = serde_json::from_str(text).unwrap();
     let row = |object: BTreeMap<String, Box<RawValue>>| {
         let text = |name: &str| serde_json::from_str::<String>(object[name].get()).unwrap();
-        (text("record_id"), (Meaning::of_json(&object["v"]), text("note")))
+        let value = object.get("v").map_or(Meaning::Null, |value| Meaning::of_json(value));
+        (text("record_id"), (value, text("note")))
     };
     objects.into_iter().map(row).collect()
 }

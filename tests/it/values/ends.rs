@@ -16,9 +16,10 @@ pub enum End {
     File(&'static str),
     Salesforce,
     Outreach,
+    ServiceNow,
 }
 
-pub const ENDS: [End; 10] = [
+pub const ENDS: [End; 11] = [
     End::Sqlite("TEXT"),
     End::Sqlite("INTEGER"),
     End::Sqlite("NUMERIC"),
@@ -29,6 +30,7 @@ pub const ENDS: [End; 10] = [
     End::File("jsonl"),
     End::Salesforce,
     End::Outreach,
+    End::ServiceNow,
 ];
 
 impl End {
@@ -43,11 +45,12 @@ impl End {
             Self::File(format) => format,
             Self::Salesforce => "salesforce",
             Self::Outreach => "outreach",
+            Self::ServiceNow => "servicenow",
         }
     }
 
     pub fn is_remote(self) -> bool {
-        matches!(self, Self::Salesforce | Self::Outreach)
+        matches!(self, Self::Salesforce | Self::Outreach | Self::ServiceNow)
     }
 
     /// Both ends of a link at one service need streams of their own.
@@ -59,6 +62,8 @@ impl End {
             (Self::Salesforce, _) => "Lead".to_owned(),
             (Self::Outreach, "a") => "prospects".to_owned(),
             (Self::Outreach, _) => "accounts".to_owned(),
+            (Self::ServiceNow, "a") => "incident".to_owned(),
+            (Self::ServiceNow, _) => "problem".to_owned(),
         }
     }
 
@@ -70,6 +75,9 @@ impl End {
             Self::File(_) => format!("connector = \"file\"\npath = \"{folder}\""),
             Self::Salesforce => "connector = \"salesforce\"\nbase_url = \"mock\"".to_owned(),
             Self::Outreach => "connector = \"outreach\"\nbase_url = \"mock\"\noverlap_ms = 0".to_owned(),
+            Self::ServiceNow => {
+                "connector = \"servicenow\"\nbase_url = \"mock\"\noverlap_seconds = 1".to_owned()
+            }
         };
         format!("[{customer}.systems.{system}]\n{connector}\n\n")
     }
@@ -99,7 +107,7 @@ impl End {
                 conn.execute_batch(&format!("PRAGMA journal_mode = wal; {table}")).unwrap();
             }
             Self::File(format) => std::fs::write(file, text(format, &Entries::new(), &Rows::new())).unwrap(),
-            Self::Salesforce | Self::Outreach => {}
+            Self::Salesforce | Self::Outreach | Self::ServiceNow => {}
         }
     }
 
@@ -110,7 +118,7 @@ impl End {
             Self::File("csv") => said::in_csv(sort).is_some(),
             Self::File(_) => said::in_json(sort).is_some(),
             // A service takes nothing that is no JSON.
-            Self::Salesforce | Self::Outreach => {
+            Self::Salesforce | Self::Outreach | Self::ServiceNow => {
                 said::in_json(sort).is_some() && !matches!(sort, Sort::Broken { .. })
             }
         }

@@ -55,6 +55,11 @@ impl Meaning {
         }
     }
 
+    /// The same where empty text is how nothing is said.
+    pub fn or_null(self) -> Self {
+        if self == Self::Text(String::new()) { Self::Null } else { self }
+    }
+
     fn as_text(&self) -> Self {
         self.plain().map_or(Self::Null, Self::Text)
     }
@@ -76,6 +81,9 @@ pub fn says(end: End, source: &Meaning, there: &Meaning) -> bool {
     match (end, source) {
         (End::File("csv") | End::Sqlite("TEXT"), source) if !matches!(source, Meaning::Bytes(_)) => {
             *there == source.as_text()
+        }
+        (End::ServiceNow, source) if !matches!(source, Meaning::Bytes(_)) => {
+            *there == source.as_text().or_null()
         }
         (End::Sqlite(_), Flag(flag)) => is_amount(there, if *flag { "1" } else { "0" }),
         (End::Sqlite(_), Nested(text)) => *there == Text(text.clone()),

@@ -40,7 +40,7 @@ const REAL: Refused = Refused { ends: &["real"], says: "more digits than" };
 const NUMBERS: Refused = Refused { ends: &["integer", "numeric", "real"], says: "more digits than" };
 const SPELT: Refused = Refused { ends: &["integer", "numeric", "real"], says: "spelt" };
 const NOT_SQLITE: Refused =
-    Refused { ends: &["csv", "json", "jsonl", "salesforce", "outreach"], says: "bytes" };
+    Refused { ends: &["csv", "json", "jsonl", "salesforce", "outreach", "servicenow"], says: "bytes" };
 const EVERYWHERE: Refused = Refused { ends: &[], says: "" };
 
 const fn case(name: &'static str, sort: Sort, refused: &'static [Refused], why: &'static str) -> Case {

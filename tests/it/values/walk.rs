@@ -213,7 +213,7 @@ fn is_change(end: End, arrival: &Value) -> bool {
     let path = arrival["path"].as_str().unwrap();
     match arrival["method"].as_str().unwrap() {
         "PATCH" | "DELETE" => true,
-        "POST" => end == End::Outreach && path.starts_with("/api/"),
+        "POST" => end != End::Salesforce && path.starts_with("/api/"),
         _ => false,
     }
 }
