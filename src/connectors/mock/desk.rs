@@ -10,7 +10,7 @@ use super::{Arrival, Faults, MockSettings, Object, Pace, Reply, Request, Table, 
 use crate::engine::record::{Timestamp, Value};
 
 /// Arrivals that are kept; older ones are forgotten.
-const ARRIVALS_MAX: usize = 100_000;
+const ARRIVALS_MAX: usize = 250_000;
 
 /// What a mock must know of its own system.
 pub trait Service: Send + Sync {

@@ -183,7 +183,7 @@ fn push_level(
 
 fn unknown(name: &str, entity: &str) -> ApiError {
     let message = format!(
-        "\nSELECT {name} FROM {entity}\n       ^\nERROR at Row:1:Column:8\nNo such column '{name}' on entity '{entity}'. If you are attempting to use a custom field, be sure to append the '__c' after the custom field name. Please reference your WSDL or the describe call for the appropriate names."
+        "No such column '{name}' on entity '{entity}'. If you are attempting to use a custom field, be sure to append the '__c' after the custom field name. Please reference your WSDL or the describe call for the appropriate names."
     );
     ApiError::new(400, "INVALID_FIELD", message)
 }

@@ -48,8 +48,45 @@ enum Operand {
     Span(String, String),
 }
 
-/// Resolves a query's names against an object type.
+/// Resolves a query's names against an object type; what is not to be found is pointed at.
 pub fn plan(query: &Query, object: &ObjectType, table: &Table, now: Timestamp) -> Result<Plan, ApiError> {
+    resolve(query, object, table, now).map_err(|error| pointed_at(error, &query.text))
+}
+
+/// Characters of the query that an error shows on either side of what it is about.
+const SHOWN: usize = 60;
+
+/// Puts the place in the query before an error that names something of it in quotes.
+fn pointed_at(error: ApiError, query: &str) -> ApiError {
+    let name = error.message.split('\'').nth(1).unwrap_or_default();
+    let is_word =
+        |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
+    let places = query.match_indices(name).find(|(at, _)| {
+        let (before, after) = (query.get(..*at), query.get(at + name.len()..));
+        !is_word(before.and_then(|before| before.chars().next_back()))
+            && !is_word(after.and_then(|after| after.chars().next()))
+    });
+    let Some((at, _)) = places.filter(|_| error.code == "INVALID_FIELD" && !name.is_empty()) else {
+        return error;
+    };
+    let before = query.get(..at).unwrap_or_default();
+    let (row, line) = (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or_default());
+    let column = line.chars().count() + 1;
+    let skipped = line.chars().count().saturating_sub(SHOWN);
+    let head: String = line.chars().skip(skipped).collect();
+    let tail: String = query
+        .get(at..)
+        .unwrap_or_default()
+        .chars()
+        .take_while(|&letter| letter != '\n')
+        .take(SHOWN)
+        .collect();
+    let caret = format!("{}^", " ".repeat(head.chars().count()));
+    let message = format!("\n{head}{tail}\n{caret}\nERROR at Row:{row}:Column:{column}\n{}", error.message);
+    ApiError { message, ..error }
+}
+
+fn resolve(query: &Query, object: &ObjectType, table: &Table, now: Timestamp) -> Result<Plan, ApiError> {
     let mut columns: Vec<Column> = Vec::new();
     if let Select::Fields(names) = &query.select {
         for name in names {
@@ -354,6 +391,49 @@ mod tests {
         ];
         for (condition, expected, why) in cases {
             assert_eq!(holds(condition, row, false), Ok(expected), "{why}: {condition}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_to_be_found_is_pointed_at() {
+        let long = format!("SELECT Id FROM Contact WHERE LastName = '{}' AND Nope = 1", "x".repeat(200));
+        // (query, name, the beginning of the message, why)
+        let cases = [
+            (
+                "SELECT Nope FROM Contact",
+                "Nope",
+                "\nSELECT Nope FROM Contact\n       ^\nERROR at Row:1:Column:8\n",
+                "in the list",
+            ),
+            (
+                "SELECT Id,\n  Nope\nFROM Contact",
+                "Nope",
+                "\n  Nope\n  ^\nERROR at Row:2:Column:3\n",
+                "in its own row",
+            ),
+            (
+                "SELECT Nope2, Nope FROM Contact",
+                "Nope",
+                "\nSELECT Nope2, Nope FROM Contact\n              ^\nERROR at Row:1:Column:15\n",
+                "as a word",
+            ),
+            (
+                &long,
+                "Nope",
+                &format!(
+                    "\n{}' AND Nope = 1\n{}^\nERROR at Row:1:Column:248\n",
+                    "x".repeat(54),
+                    " ".repeat(60)
+                ),
+                "with its surroundings",
+            ),
+            ("SELECT Id FROM Contact", "Nope", "No such", "nowhere"),
+        ];
+        for (query, name, begins, why) in cases {
+            let message = format!("No such column '{name}' on entity 'Contact'.");
+            let told = pointed_at(ApiError::new(400, "INVALID_FIELD", message), query).message;
+            assert!(told.starts_with(begins), "{why}: {told}");
+            assert!(told.ends_with("No such column 'Nope' on entity 'Contact'."), "{why}: {told}");
         }
     }
 

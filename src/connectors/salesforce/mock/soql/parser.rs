@@ -13,6 +13,8 @@ const DEPTH_MAX: usize = 50;
 /// What a query asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
+    /// As it was written.
+    pub text: String,
     pub select: Select,
     pub from: String,
     pub condition: Option<Condition>,
@@ -81,7 +83,7 @@ pub fn parse(text: &str) -> Result<Query, ApiError> {
         return Err(malformed("SOQL statements cannot be longer than 100000 characters."));
     }
     let tokens = tokens(text)?;
-    let mut parser = Parser { tokens: &tokens, at: 0, depth: 0 };
+    let mut parser = Parser { text, tokens: &tokens, at: 0, depth: 0 };
     let query = parser.query()?;
     match parser.peek() {
         None => Ok(query),
@@ -100,6 +102,7 @@ fn unexpected(token: Option<&Token>) -> ApiError {
 }
 
 struct Parser<'t> {
+    text: &'t str,
     tokens: &'t [Token],
     at: usize,
     depth: usize,
@@ -181,7 +184,7 @@ impl<'t> Parser<'t> {
         if all_rows {
             self.expect("ROWS")?;
         }
-        Ok(Query { select, from, condition, order, limit, offset, all_rows })
+        Ok(Query { text: self.text.to_owned(), select, from, condition, order, limit, offset, all_rows })
     }
 
     fn select(&mut self) -> Result<Select, ApiError> {
