@@ -31,6 +31,8 @@ use crate::store::{LeaseRequest, Leased, Settlement, Transition};
 
 /// A worker looks at the queue this often although nobody called it.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Ends of a batch that are stored in one transaction: those of a backlog are kept in memory for no longer.
+const SETTLED_AT_ONCE: usize = 1_000;
 /// When to come back to a record whose other side is being written.
 const PUT_OFF: Duration = Duration::from_millis(50);
 
@@ -180,6 +182,10 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         ending.settlement.answered.extend(again.answered(ctx));
         retold.push(again);
         settlements.push(ending);
+        if settlements.len() >= SETTLED_AT_ONCE {
+            log_put_off(ctx, direction, &settlements, &call.correlation_id);
+            settle(ctx, direction, std::mem::take(&mut settlements), std::mem::take(&mut retold)).await?;
+        }
     }
     log_put_off(ctx, direction, &settlements, &call.correlation_id);
     settle(ctx, direction, settlements, retold).await?;
