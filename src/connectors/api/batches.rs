@@ -19,19 +19,15 @@ impl ApiDestination {
         &self,
         parcels: &[Parcel<'_>],
         shape: &Schema,
-        stopper: &mut Stopper,
+        stopper: &Stopper,
         outcomes: &mut [Option<Outcome>],
         call: &Call,
     ) {
         let Some(write) = parcels.first().and_then(|parcel| self.request(parcel.sent)) else { return };
         let Some(batch) = &write.batch else {
-            for parcel in parcels {
-                let outcome = match stopper.stopped() {
-                    Some(fault) => Outcome::Failed(fault.clone()),
-                    None => noted(self.send_one(parcel, shape, call).await, stopper),
-                };
-                put(outcomes, parcel.at, outcome);
-            }
+            let requests = parcels.iter().map(|parcel| self.send_one(parcel, shape, call)).collect();
+            let sent = stopper.each(requests, self.lookup.service.settings.in_flight).await;
+            parcels.iter().zip(sent).for_each(|(parcel, outcome)| put(outcomes, parcel.at, outcome));
             return;
         };
         // The last comes first off a stack.
@@ -147,20 +143,6 @@ impl ApiDestination {
                 [(_, only)] => name_of(by, &Value::text(only)),
                 _ => Key::to_string(&parcel.delivery.key).into(),
             },
-        }
-    }
-}
-
-/// Tells the stopper of the end of one request.
-fn noted(result: Result<Outcome, Fault>, stopper: &mut Stopper) -> Outcome {
-    match result {
-        Ok(outcome) => {
-            stopper.worked();
-            outcome
-        }
-        Err(fault) => {
-            stopper.met(&fault);
-            Outcome::Failed(fault)
         }
     }
 }

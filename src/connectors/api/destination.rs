@@ -403,9 +403,9 @@ impl Destination for ApiDestination {
                 }
             }
         }
-        let mut stopper = Stopper::default();
+        let stopper = Stopper::default();
         for parcels in &parcels {
-            self.send_all(parcels, shape, &mut stopper, &mut outcomes, call).await;
+            self.send_all(parcels, shape, &stopper, &mut outcomes, call).await;
         }
         Ok(outcomes
             .into_iter()

@@ -10,10 +10,11 @@ use reqwest::Method;
 
 use super::super::rest::{Stopper, delivered, gone, standing};
 use super::super::{Batch, Call, Delivery, Destination, Outcome, StreamSpec, Wanted, Write};
+use super::IN_FLIGHT_MAX;
 use super::lookup::{Found, Lookup, Texts};
 use super::service::Service;
 use super::wire::{self, Decoder, Resource};
-use crate::engine::fault::{Fault, FaultCode, FaultKind};
+use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::record::{Record, Schema};
 
 /// The writing end of one resource.
@@ -149,29 +150,11 @@ impl Destination for OutreachDestination {
             true => Found::new(),
             false => self.lookup.find(&texts, Some(&fields), call).await?,
         };
-        let mut outcomes = Vec::with_capacity(batch.deliveries.len());
-        let mut stopper = Stopper::default();
-        for delivery in &batch.deliveries {
-            if let Some(fault) = stopper.stopped() {
-                outcomes.push(Outcome::Failed(fault.clone()));
-                continue;
-            }
+        let requests = batch.deliveries.iter().map(|delivery| {
             let there = found.get(&delivery.key).map_or(&[][..], Vec::as_slice);
-            match self.deliver(&batch.shape, delivery, there, call).await {
-                Ok(outcome) => {
-                    stopper.worked();
-                    outcomes.push(outcome);
-                }
-                Err(fault) => {
-                    stopper.met(&fault);
-                    outcomes.push(match fault.kind {
-                        FaultKind::Stale => Outcome::Stale(None),
-                        _ => Outcome::Failed(fault),
-                    });
-                }
-            }
-        }
-        Ok(outcomes)
+            self.deliver(&batch.shape, delivery, there, call)
+        });
+        Ok(Stopper::default().each(requests.collect(), IN_FLIGHT_MAX).await)
     }
 
     /// Looks up by id where it is known, then by key whatever that did not find: a record may have

@@ -35,7 +35,7 @@ use wire::{Decoder, Field, Query, Resource};
 const BATCH_MAX: usize = 50;
 
 /// The hourly budget allows about three requests a second; more at once only runs into it sooner.
-const IN_FLIGHT_MAX: usize = 4;
+pub(super) const IN_FLIGHT_MAX: usize = 4;
 
 /// A name that no service has; one that filters by it takes any field.
 const NO_SUCH_FIELD: &str = "recordSyncProbe";
