@@ -166,7 +166,7 @@ poll_interval = {poll_interval}
 
 /// Seconds that a backlog may take.
 fn patience(count: usize) -> u64 {
-    40 + count as u64 / 20
+    40 + count as u64 / 5
 }
 
 /// A call, by its method and the end of its path.
