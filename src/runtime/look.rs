@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::link::LinkContext;
-use super::reading::unless_stopped;
+use super::reading;
 use super::verdict::{Ending, Parcel, source_away};
 use crate::connectors::{Call, Wanted};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
@@ -103,7 +103,8 @@ async fn search(
         let fault = match next {
             Next::Parts(parts) => {
                 left.extend(parts);
-                stopped = moment(ctx, row.failed).await.err();
+                // What is the matter may be over soon.
+                stopped = reading::rest(ctx, row.pause()).await.err();
                 continue;
             }
             Next::Stop(fault) => {
@@ -165,6 +166,10 @@ enum Next {
 }
 
 impl Row {
+    fn pause(&self) -> Duration {
+        PAUSE.saturating_mul(1 << self.failed.saturating_sub(1).min(8)).min(PAUSE_MAX)
+    }
+
     fn after(&mut self, part: &Part, fault: Fault, is_remote: bool) -> Next {
         // Who asks for patience, or does not know us, need not be asked again.
         if matches!(fault.kind, FaultKind::Throttled { .. } | FaultKind::Fatal) {
@@ -187,16 +192,6 @@ impl Row {
             Next::Failed(fault)
         }
     }
-}
-
-/// Waits a moment after a call that failed: what is the matter may be over soon.
-async fn moment(ctx: &LinkContext, failed: u32) -> Result<(), Fault> {
-    let pause = PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(8)).min(PAUSE_MAX);
-    let waiting = async {
-        tokio::time::sleep(pause).await;
-        Ok(())
-    };
-    unless_stopped(ctx, waiting).await
 }
 
 /// Makes one call.

@@ -63,11 +63,7 @@ impl<'l> Patience<'l> {
             error = %fault, "a call is made again in {} ms", wait.as_millis());
         ctx.trouble_reading(side, Some(fault.to_string()));
         self.is_told = true;
-        let waiting = async {
-            tokio::time::sleep(wait).await;
-            Ok(())
-        };
-        unless_stopped(ctx, waiting).await
+        rest(ctx, wait).await
     }
 
     /// The call went well: the next one is met with all the patience again.
@@ -87,6 +83,15 @@ fn wait(fault: &Fault, pause: Duration) -> Option<Duration> {
         FaultKind::Stale | FaultKind::Rejected | FaultKind::Fatal => return None,
     };
     (wait <= PATIENCE).then_some(wait)
+}
+
+/// Waits, unless the link stops.
+pub(super) async fn rest(ctx: &LinkContext, wait: Duration) -> Result<(), Fault> {
+    let waiting = async {
+        tokio::time::sleep(wait).await;
+        Ok(())
+    };
+    unless_stopped(ctx, waiting).await
 }
 
 /// Gives up waiting for what only reads when the link stops.

@@ -19,7 +19,8 @@ use super::revive;
 use super::send::send;
 use super::settle::settle;
 use super::verdict::{
-    Ending, FATAL_REST, Parcel, conclude, dead, exhausted, fence, handed_back, log_put_off, no_write, plan,
+    Ending, FATAL_REST, Parcel, Retold, conclude, dead, exhausted, fence, handed_back, log_put_off, no_write,
+    plan,
 };
 use crate::connectors::{Call, Class, Outcome, Wanted};
 use crate::engine::fault::Fault;
@@ -183,15 +184,25 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
         retold.push(again);
         settlements.push(ending);
         if settlements.len() >= SETTLED_AT_ONCE {
-            log_put_off(ctx, direction, &settlements, &call.correlation_id);
-            settle(ctx, direction, std::mem::take(&mut settlements), std::mem::take(&mut retold)).await?;
+            end(ctx, &call, direction, std::mem::take(&mut settlements), std::mem::take(&mut retold)).await?;
         }
     }
-    log_put_off(ctx, direction, &settlements, &call.correlation_id);
-    settle(ctx, direction, settlements, retold).await?;
+    end(ctx, &call, direction, settlements, retold).await?;
     drop(hold);
     drop(guard);
     Ok(rest)
+}
+
+/// Tells of and stores what became of some of a batch.
+async fn end(
+    ctx: &LinkContext,
+    call: &Call,
+    direction: Direction,
+    endings: Vec<Ending>,
+    retold: Vec<Retold>,
+) -> Result<(), Fault> {
+    log_put_off(ctx, direction, &endings, &call.correlation_id);
+    settle(ctx, direction, endings, retold).await
 }
 
 /// Says how many jobs to claim: a batch, or far more of a backlog where the destination is better off with that.

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::home::Home;
 
+/// The client that every mock knows, as settings.
+const CLIENT: &str = "client_id = \"client-id\"\nclient_secret = \"client-secret\"";
+
 /// A mock of our own; killed when it goes out of scope.
 pub struct Outside {
     child: Child,
@@ -32,6 +35,11 @@ impl Outside {
     /// The systems of a link between the demo table and this mock of Salesforce, `app` and `crm`; what follows in
     /// the settings belongs to `crm` until a table of its own begins.
     pub fn systems(&self) -> String {
+        self.systems_of("salesforce", CLIENT)
+    }
+
+    /// The same for a mock of another service, with its own settings.
+    pub fn systems_of(&self, connector: &str, settings: &str) -> String {
         let url = self.url();
         format!(
             r#"
@@ -40,10 +48,9 @@ connector = "sqlite"
 path = "data/demo.sqlite"
 
 [default.systems.crm]
-connector = "salesforce"
+connector = "{connector}"
 base_url = "{url}"
-client_id = "client-id"
-client_secret = "client-secret"
+{settings}
 "#
         )
     }

@@ -90,7 +90,7 @@ impl Crm {
 
     fn settings(&self, mock: &Outside) -> String {
         let Self { connector, settings, stream, fields: [key, ..], .. } = self;
-        let url = mock.url();
+        let systems = mock.systems_of(connector, settings);
         // A long one is polled as by users: beside short ones polls would be most of what is counted.
         let poll_interval = asked_for().map_or(0.2, |_| 5.0);
         format!(
@@ -104,16 +104,7 @@ window_size = 1
 flush_interval = 0.05
 retry = {{ base = 0.05, max = 0.2, attempts_max = 20 }}
 breaker = {{ failures = 1000, failure_rate = 1.0 }}
-
-[default.systems.app]
-connector = "sqlite"
-path = "data/demo.sqlite"
-
-[default.systems.crm]
-connector = "{connector}"
-base_url = "{url}"
-{settings}
-
+{systems}
 [default.links.people]
 a = {{ system = "app", stream = "users", key = "record_id" }}
 b = {{ system = "crm", stream = "{stream}", key = "{key}" }}
