@@ -10,7 +10,6 @@ use reqwest::Method;
 
 use super::super::rest::{Stopper, delivered, gone, standing};
 use super::super::{Batch, Call, Delivery, Destination, Outcome, StreamSpec, Wanted, Write};
-use super::IN_FLIGHT_MAX;
 use super::lookup::{Found, Lookup, Texts};
 use super::service::Service;
 use super::wire::{self, Decoder, Resource};
@@ -154,7 +153,7 @@ impl Destination for OutreachDestination {
             let there = found.get(&delivery.key).map_or(&[][..], Vec::as_slice);
             self.deliver(&batch.shape, delivery, there, call)
         });
-        Ok(Stopper::default().each(requests.collect(), IN_FLIGHT_MAX).await)
+        Ok(Stopper::default().each(requests.collect(), self.lookup.service.settings.in_flight).await)
     }
 
     /// Looks up by id where it is known, then by key whatever that did not find: a record may have

@@ -34,9 +34,6 @@ use wire::{Decoder, Field, Query, Resource};
 /// Records in one `write` call; each costs a request.
 const BATCH_MAX: usize = 50;
 
-/// The hourly budget allows about three requests a second; more at once only runs into it sooner.
-pub(super) const IN_FLIGHT_MAX: usize = 4;
-
 /// A name that no service has; one that filters by it takes any field.
 const NO_SUCH_FIELD: &str = "recordSyncProbe";
 
@@ -103,7 +100,7 @@ impl System for Outreach {
             upsert_by_key: false,
             // Of the others only a prospect's addresses are unique, and these are lists.
             batch_max: BATCH_MAX,
-            in_flight_max: IN_FLIGHT_MAX,
+            in_flight_max: self.service.settings.in_flight,
             loads: false,
             bulk: None,
         }

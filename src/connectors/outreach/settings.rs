@@ -9,6 +9,9 @@ use super::super::rest::{MOCK, read_settings, secret};
 /// A page's size at most, as the service allows.
 const PAGE_SIZE_MAX: usize = 1000;
 
+/// Requests under way at once at most.
+const IN_FLIGHT_MAX: usize = 64;
+
 /// What the table of an Outreach system may hold.
 #[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -31,6 +34,9 @@ pub struct Settings {
     /// How far behind its stamp a change may still come to light, in milliseconds: that much is
     /// read again until it is older than this by the service's own clock.
     pub overlap_ms: u64,
+    /// Requests under way at once, 1 to 64. The service names no bound but its hourly budget, which allows about three a
+    /// second.
+    pub in_flight: usize,
     /// How long a request may take, in milliseconds.
     pub timeout_ms: u64,
 }
@@ -45,6 +51,7 @@ impl Default for Settings {
             redirect_uri: None,
             page_size: PAGE_SIZE_MAX,
             overlap_ms: 5_000,
+            in_flight: 4,
             timeout_ms: 30_000,
         }
     }
@@ -78,6 +85,12 @@ impl Settings {
         }
         if self.overlap_ms > 3_600_000 {
             return wrong("overlap_ms", "more than an hour is read again and again: write at most 3600000");
+        }
+        if !(1..=IN_FLIGHT_MAX).contains(&self.in_flight) {
+            return wrong(
+                "in_flight",
+                "1 to 64 requests may be under way at once: write for instance in_flight = 4",
+            );
         }
         if self.is_mock() {
             return Ok(());
@@ -140,6 +153,8 @@ mod tests {
                 "the path is ours",
             ),
             (full("pagesize", json!(1)), Some("pagesize"), "an unknown key"),
+            (full("in_flight", json!(0)), Some("in_flight"), "nothing under way"),
+            (full("in_flight", json!(65)), Some("in_flight"), "a crowd"),
             (full("timeout_ms", json!(0)), Some("timeout_ms"), "nothing answers in no time"),
         ];
         for (table, wrong, why) in cases {

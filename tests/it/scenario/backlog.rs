@@ -39,7 +39,7 @@ const SALESFORCE: Crm = Crm {
 
 const OUTREACH: Crm = Crm {
     connector: "outreach",
-    settings: "client_id = \"client-id\"\nclient_secret = \"client-secret\"\nrefresh_token = \"or-refresh-1\"\noverlap_ms = 300",
+    settings: "client_id = \"client-id\"\nclient_secret = \"client-secret\"\nrefresh_token = \"or-refresh-1\"\noverlap_ms = 300\nin_flight = 16",
     stream: "accounts",
     fields: ["customId", "name", "description"],
     everyday: 1_200,
