@@ -55,7 +55,11 @@ impl<'a> Fields<'a> {
 
     /// Returns a key's value, whatever it is.
     pub fn node(&self, name: &'static str) -> Option<&'a Node> {
-        self.asked.borrow_mut().push(name);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&name) {
+            asked.push(name);
+        }
+        drop(asked);
         self.table.entries.get(name).map(|entry| &entry.node)
     }
 

@@ -187,6 +187,8 @@ pub struct StreamInfo {
     pub fields: Vec<String>,
     /// Fields that are not listed may come up later or are made on first write.
     pub open: bool,
+    /// Fields that refer to another record: `field.other` reads that one's field, and can't be written.
+    pub walks: Vec<String>,
     /// Fields that can't be written here, with the reason and what helps; a key by which no record can be made, too.
     pub barred: BTreeMap<String, String>,
 }

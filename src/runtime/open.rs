@@ -345,6 +345,7 @@ fn end_facts(customer: &Customer, end: &EndConfig, info: &StreamInfo) -> EndFact
         key: end.key.clone(),
         fields: info.fields.clone(),
         open: info.open,
+        walks: info.walks.clone(),
         barred: info.barred.clone(),
     }
 }

@@ -81,6 +81,7 @@ fn compile(case: &Case, entry: &str, version: u32) -> LinkRules {
         key: vec!["id".into()],
         fields: ["id", "x", "y", "z"].map(str::to_owned).to_vec(),
         open: false,
+        walks: Vec::new(),
         barred: Default::default(),
     };
     let direction = case.direction.as_deref().unwrap_or("both");

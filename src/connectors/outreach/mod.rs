@@ -15,6 +15,7 @@ mod settings;
 mod source;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -139,7 +140,8 @@ impl System for Outreach {
         // A key that the schema lacks and the service yet filters by says it all.
         let plain_key = stream.key.iter().all(|name| name == "id" || known.contains(name));
         let open = known.is_empty() || !plain_key || self.takes_any_field(&resource, call).await?;
-        Ok(StreamInfo { fields, open, ..StreamInfo::default() })
+        let barred = if open { BTreeMap::new() } else { wire::barred(&resource) };
+        Ok(StreamInfo { fields, open, barred, ..StreamInfo::default() })
     }
 
     fn source(&self, stream: &StreamSpec) -> Result<Box<dyn Source>, Fault> {

@@ -101,7 +101,7 @@ impl System for Salesforce {
             }
             _ => BTreeMap::new(),
         };
-        Ok(StreamInfo { fields, open: described.open, barred })
+        Ok(StreamInfo { fields, open: described.open, barred, ..StreamInfo::default() })
     }
 
     fn source(&self, stream: &StreamSpec) -> Result<Box<dyn Source>, Fault> {

@@ -35,7 +35,7 @@ use destination::ServiceNowDestination;
 use instance::Instance;
 use settings::Settings;
 use source::{GRAVEYARD, ServiceNowSource};
-use wire::{Decoder, Dictionary, Encoded};
+use wire::{Decoder, Dictionary, Encoded, SYSTEM_FIELDS};
 
 /// Records in one `write` call: a look-up and a batch. The service gives a batch 30 seconds.
 const BATCH_MAX: usize = 100;
@@ -97,6 +97,9 @@ impl ServiceNow {
     }
 }
 
+/// Why `SYSTEM_FIELDS` can't be written, and what helps.
+const SYSTEM_BAR: &str = "ServiceNow sets it itself; take it out of the mapping of this direction";
+
 /// Checks a stream's name before it gets into a path.
 fn check_name(stream: &StreamSpec) -> Result<(), Fault> {
     match wire::is_name(&stream.stream) && !stream.stream.contains('.') {
@@ -146,7 +149,13 @@ impl System for ServiceNow {
             self.check_graveyard(stream, call).await?;
         }
         let fields = known.names().map(str::to_owned).collect();
-        Ok(StreamInfo { fields, open: known.open || known.is_empty(), ..StreamInfo::default() })
+        // Where the dictionary can't be read any field may be a reference.
+        let walks = if told.is_empty() { known.names().collect() } else { known.walks().collect::<Vec<_>>() };
+        let walks = walks.into_iter().map(str::to_owned).collect();
+        // A key can be `sys_id`, which is then not written but found.
+        let own = SYSTEM_FIELDS.iter().filter(|name| !stream.key.iter().any(|key| key == *name));
+        let barred = own.map(|name| ((*name).to_owned(), SYSTEM_BAR.to_owned())).collect();
+        Ok(StreamInfo { fields, open: known.open || known.is_empty(), walks, barred })
     }
 
     fn source(&self, stream: &StreamSpec) -> Result<Box<dyn Source>, Fault> {

@@ -132,6 +132,9 @@ fn open(open: Open) -> Result<Arc<dyn System>, Fault> {
     Ok(Arc::new(Sqlite { db: Arc::new(Mutex::new(Db::new(location.clone()))), location, clock: open.clock }))
 }
 
+/// Why a generated column can't be written, and what helps.
+const COMPUTED: &str = "it is computed by the table; take it out of the mapping of this direction";
+
 /// One configured database.
 struct Sqlite {
     location: Location,
@@ -177,8 +180,11 @@ impl System for Sqlite {
             let mut db = lock(&db);
             let (conn, _) = db.get()?;
             let stream = Stream::load(conn, &spec, &options)?;
-            let fields = stream.table.columns.into_iter().map(|column| column.name).collect();
-            Ok(StreamInfo { fields, open: false, ..StreamInfo::default() })
+            let columns = stream.table.columns;
+            let computed = columns.iter().filter(|column| column.generated);
+            let barred = computed.map(|column| (column.name.clone(), COMPUTED.to_owned())).collect();
+            let fields = columns.into_iter().map(|column| column.name).collect();
+            Ok(StreamInfo { fields, barred, ..StreamInfo::default() })
         })
         .await
     }

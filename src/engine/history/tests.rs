@@ -188,6 +188,7 @@ fn a_write_tells_what_it_overwrote_and_who_lost() {
         key: vec!["id".into()],
         fields: ["id", "x", "y"].map(str::to_owned).to_vec(),
         open: false,
+        walks: Vec::new(),
         barred: Default::default(),
     };
     let rules = |both: bool| {

@@ -16,7 +16,7 @@ impl LinkRules {
             let key = self.key(direction.to());
             let others = way.targets().iter().filter(|target| !key.contains(target));
             for name in key.iter().chain(others).filter_map(|&target| shape.name(target)) {
-                if let Some(why) = end.barred.get(name) {
+                if let Some(why) = end.bar(name) {
                     let (system, stream) = (&end.system, &end.stream);
                     said.push(format!("{} writes {name} of {stream} in {system}: {why}", direction.as_str()));
                 }

@@ -30,6 +30,8 @@ pub struct EndFacts {
     pub fields: Vec<String>,
     /// Other fields may come up or be made on first write.
     pub open: bool,
+    /// Fields that refer to another record, whose fields can be read as `field.other`.
+    pub walks: Vec<String>,
     /// Fields that can't be written there, with the reason and what helps.
     pub barred: BTreeMap<String, String>,
 }

@@ -24,10 +24,23 @@ impl LinkFacts {
     }
 }
 
+/// Of fields that are read along a reference.
+const WALKED: &str = "it is another record's field; take it out of the mapping of this direction, and write it by a link of its own";
+
 impl EndFacts {
     /// Tells whether the stream is known to have the field.
     pub fn has(&self, field: &str) -> bool {
-        self.fields.iter().chain(&self.key).any(|known| known == field)
+        self.fields.iter().chain(&self.key).any(|known| known == field) || self.walks_to(field)
+    }
+
+    /// Says why a field can't be written there, and what helps.
+    pub(super) fn bar(&self, field: &str) -> Option<&str> {
+        let walked = || self.walks_to(field).then_some(WALKED);
+        self.barred.get(field).map(String::as_str).or_else(walked)
+    }
+
+    fn walks_to(&self, field: &str) -> bool {
+        field.split_once('.').is_some_and(|(first, _)| self.walks.iter().any(|known| known == first))
     }
 
     /// Names the end for messages: `a (users in app)`.

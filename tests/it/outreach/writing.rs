@@ -134,7 +134,10 @@ async fn a_key_that_cannot_be_looked_up_is_refused() {
     assert!(!info.open, "the real schema takes nothing new");
     assert!(info.fields.contains(&"domain".to_owned()) && info.fields.contains(&"owner.id".to_owned()));
     assert!(!info.fields.contains(&"record_id".to_owned()));
-    assert!(loose().await.system().describe(&spec("prospects", "id"), &call()).await.unwrap().open);
+    let barred: Vec<&str> = info.barred.keys().map(String::as_str).collect();
+    assert_eq!(barred, ["createdAt", "touchedAt", "updatedAt"], "the service sets them itself");
+    let loose = loose().await.system().describe(&spec("prospects", "id"), &call()).await.unwrap();
+    assert!(loose.open && loose.barred.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

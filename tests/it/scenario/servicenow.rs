@@ -164,3 +164,47 @@ async fn a_backlog_is_cheap_and_an_hour_that_is_used_up_loses_nothing() {
     assert_eq!(status["stats"]["dead_letters"], 0, "{status}");
     assert!(daemon.terminate().success());
 }
+
+#[tokio::test]
+async fn a_field_of_another_record_is_read_along_its_reference_and_never_written() {
+    let along = |direction: &str, pair: &str| {
+        format!(
+            r#"{{"links": {{"people": {{"fields": {{"record_id": "correlation_id", "name": "short_description"}},
+            "{direction}": {{"mappings": {{{pair}}}}}}}}}}}"#
+        )
+    };
+    let home = Home::new("", &along("b_to_a", r#""caller_id.email": "email""#));
+    let mock = Outside::start(&home, "servicenow", &["--strict"]);
+    let user = "username = \"sync@example.test\"\npassword = \"pa55word\"";
+    home.write("customer_settings.toml", &settings(&mock, user));
+    let caller = json!({"user_name": "ada", "email": "ada@example.test"});
+    let made = ask(&mock, "POST", "/api/now/table/sys_user", Some(caller)).await;
+    let caller = &made.1["result"]["sys_id"];
+    for (key, caller) in [("1", caller), ("2", &json!(""))] {
+        let incident = json!({"correlation_id": key, "short_description": "Printer", "caller_id": caller});
+        assert_eq!(ask(&mock, "POST", INCIDENT, Some(incident)).await.0, 201);
+    }
+    let check = home.run(&["check"]);
+    assert!(check.status.success(), "{check:?}");
+    home.once("people");
+    let email = |key| -> Option<String> {
+        let sql = "SELECT email FROM users WHERE record_id = ?1";
+        home.app().query_row(sql, [key], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(email(1).as_deref(), Some("ada@example.test"));
+    assert_eq!(email(2), None, "nobody called");
+
+    // (rules, what the check says of them)
+    let cases = [
+        (along("a_to_b", r#""email": "caller_id.email""#), "another record's field"),
+        (along("a_to_b", r#""email": "sys_updated_by""#), "sets it itself"),
+        (along("b_to_a", r#""caller_idd.email": "email""#), "no field `caller_idd.email`"),
+    ];
+    for (rules, said) in cases {
+        home.write("rules.json", &rules);
+        let check = home.run(&["check"]);
+        let words =
+            format!("{}{}", String::from_utf8_lossy(&check.stdout), String::from_utf8_lossy(&check.stderr));
+        assert!(!check.status.success() && words.contains(said), "{said}: {words}");
+    }
+}

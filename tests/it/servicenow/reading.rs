@@ -115,6 +115,11 @@ async fn a_table_describes_itself_by_its_dictionary() {
     for field in ["correlation_id", "caller_id", "sys_updated_on"] {
         assert!(info.fields.contains(&field.to_owned()), "{field}: an own, an inherited, a system field");
     }
+    assert!(info.walks.contains(&"caller_id".to_owned()) && !info.walks.contains(&"priority".to_owned()));
+    let barred: Vec<&str> = info.barred.keys().map(String::as_str).collect();
+    let system_fields =
+        ["sys_created_by", "sys_created_on", "sys_id", "sys_mod_count", "sys_updated_by", "sys_updated_on"];
+    assert_eq!(barred, system_fields, "the service sets them itself");
     let fault = system.describe(&spec("incident", "u_key"), &call()).await.unwrap_err();
     assert_eq!((fault.kind.clone(), fault.code), (FaultKind::Fatal, FaultCode::Configuration), "{fault}");
     for stream in ["incidnt", "inci dent", "../incident", ""] {

@@ -111,7 +111,7 @@ async fn only_what_the_rules_read_is_read() {
     );
     let info = database.system().describe(&database.spec, &call()).await.unwrap();
     assert_eq!(info.fields, ["id", "a", "secret", "at", "twice"]);
-    assert!(!info.open);
+    assert!(!info.open && info.barred.keys().eq(["twice"]));
     database.spec.fields = Some(vec!["twice".to_owned()]);
     let changes = read_all(&mut *database.source(), 10).await;
     let record = record(&changes[0]);

@@ -3,6 +3,8 @@
 //! The connector asks the service first and uses these names for remedies and for empty streams;
 //! the mock holds its clients to them when it is strict.
 
+use std::collections::BTreeMap;
+
 use super::names::Resource;
 
 /// What is known of one kind of resource.
@@ -24,6 +26,9 @@ pub struct Kind {
 }
 
 const CUSTOM_MAX: u32 = 150;
+
+/// Why an attribute can't be written, and what helps.
+const READ_ONLY: &str = "Outreach sets it itself; take it out of the mapping of this direction";
 
 /// Every kind that is known.
 pub const KINDS: &[Kind] = &[
@@ -240,6 +245,12 @@ pub fn attributes_of(resource: &Resource) -> Vec<String> {
     let relations = kind.to_one.iter().map(|name| format!("{name}.id"));
     let custom = (1..=if kind.custom { CUSTOM_MAX } else { 0 }).map(|number| format!("custom{number}"));
     own.chain(relations).chain(custom).collect()
+}
+
+/// Lists the attributes that nobody sets, with what helps.
+pub fn barred(resource: &Resource) -> BTreeMap<String, String> {
+    let names = kind_of(resource).into_iter().flat_map(|kind| kind.read_only);
+    names.map(|name| ((*name).to_owned(), READ_ONLY.to_owned())).collect()
 }
 
 /// Names the fields that make a fit key, best first.

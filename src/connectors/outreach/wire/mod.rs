@@ -10,7 +10,7 @@ mod query;
 mod reply;
 
 pub use super::super::rest::server_time;
-pub use catalogue::{Kind, attributes_of, keys_of, kind_of};
+pub use catalogue::{Kind, attributes_of, barred, keys_of, kind_of};
 pub use document::{Decoder, Page, key_of};
 pub use encode::{encode, is_id};
 pub use names::{Field, Resource, relation_type};

@@ -15,6 +15,8 @@ pub enum Kind {
     Moment,
     Flag,
     Whole,
+    /// The `sys_id` of a record of another table.
+    Reference,
     Other,
 }
 
@@ -60,6 +62,7 @@ impl Dictionary {
                 "glide_date_time" => Kind::Moment,
                 "boolean" => Kind::Flag,
                 "integer" | "longint" => Kind::Whole,
+                "reference" => Kind::Reference,
                 _ => Kind::Other,
             };
             // Only texts are cut; lengths of other types are about something else.
@@ -106,6 +109,12 @@ impl Dictionary {
         self.open || self.fields.is_empty() || self.fields.contains_key(first)
     }
 
+    /// Names the fields behind which another record's fields can be read.
+    pub fn walks(&self) -> impl Iterator<Item = &str> {
+        let references = self.fields.iter().filter(|(_, field)| field.kind == Kind::Reference);
+        references.map(|(name, _)| name.as_str())
+    }
+
     /// Names the fields.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.keys().map(String::as_str)
@@ -126,6 +135,7 @@ mod tests {
             row(&[("element", "correlation_id"), ("internal_type", "string"), ("max_length", "100")]),
             row(&[("element", "opened_at"), ("internal_type", "glide_date_time"), ("max_length", "40")]),
             row(&[("element", "active"), ("internal_type", "boolean")]),
+            row(&[("element", "caller_id"), ("internal_type", "reference"), ("max_length", "32")]),
             row(&[("element", ""), ("internal_type", "collection")]),
         ];
         let mut dictionary = Dictionary::default();
@@ -134,6 +144,7 @@ mod tests {
         let opened = dictionary.field("opened_at").expect("a field");
         assert_eq!((opened.kind, opened.length_max), (Kind::Moment, None));
         assert!(dictionary.field("active").is_some_and(|field| field.kind == Kind::Flag));
+        assert_eq!(dictionary.walks().collect::<Vec<_>>(), ["caller_id"]);
         assert!(dictionary.has("sys_mod_count") && dictionary.has("active.x") && !dictionary.has("colour"));
         dictionary.learn(&[row(&[("element", "*")])]);
         assert!(dictionary.has("colour"));

@@ -53,7 +53,7 @@ fn text_of(name: &str, value: &Value, dictionary: &Dictionary) -> Result<String,
             Value::Int(1) => Ok("true".to_owned()),
             _ => Ok(text),
         },
-        Kind::Whole | Kind::Other => Ok(text),
+        Kind::Whole | Kind::Reference | Kind::Other => Ok(text),
     }
 }
 

@@ -29,6 +29,7 @@ fn rules_with(entry: &str, first_contact: ConflictPolicy, [a_to_b, b_to_a]: [boo
         key: vec!["id".into()],
         fields: ["id", "x", "y", "z"].map(str::to_owned).to_vec(),
         open: false,
+        walks: Vec::new(),
         barred: Default::default(),
     };
     let facts =

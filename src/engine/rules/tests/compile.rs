@@ -273,3 +273,35 @@ fn faults_against_the_streams_are_shown_where_they_stand() {
         assert_eq!(error.column, column, "{why}: {error}");
     }
 }
+
+#[test]
+fn what_cannot_be_written_is_said_of_the_direction_that_writes_it() {
+    let mut facts = closed(&["record_id", "owner", "made"]);
+    facts.b.walks = vec!["owner".to_owned()];
+    facts.b.barred = [("made".to_owned(), "it is theirs".to_owned())].into();
+    let id = r#""record_id": "record_id""#;
+    // (entry, part of what is said, why)
+    let cases = [
+        (format!(r#""fields": {{{id}, "name": "owner"}}"#), None, "a field"),
+        (format!(r#""fields": {{{id}, "name": "made"}}"#), Some("a_to_b writes made"), "theirs"),
+        (
+            format!(r#""fields": {{{id}, "name": "owner.name"}}"#),
+            Some("a_to_b writes owner.name"),
+            "another record's",
+        ),
+        (
+            format!(
+                r#""fields": {{{id}}}, "b_to_a": {{"mappings": {{"owner.name": "name", "made": "email"}}}}"#
+            ),
+            None,
+            "only read",
+        ),
+    ];
+    for (entry, said, why) in cases {
+        let barred = link(&entry, &facts).expect(why).barred(&facts);
+        assert_eq!(barred.len(), usize::from(said.is_some()), "{why}: {barred:?}");
+        assert!(said.is_none_or(|said| barred[0].starts_with(said)), "{why}: {barred:?}");
+    }
+    let typo = format!(r#""fields": {{{id}, "name": "made.name"}}"#);
+    assert!(link(&typo, &facts).is_err(), "no reference");
+}

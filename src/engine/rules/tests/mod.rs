@@ -21,6 +21,7 @@ fn end(system: &str, stream: &str, fields: &[&str], open: bool) -> EndFacts {
         key: vec!["record_id".into()],
         fields: fields.iter().map(|field| (*field).to_owned()).collect(),
         open,
+        walks: Vec::new(),
         barred: Default::default(),
     }
 }
