@@ -31,11 +31,15 @@ use super::{
     rest,
 };
 use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::record::Record;
 use destination::ServiceNowDestination;
 use instance::Instance;
 use settings::Settings;
 use source::{GRAVEYARD, ServiceNowSource};
 use wire::{Decoder, Dictionary, Encoded, SYSTEM_FIELDS};
+
+/// When a record was changed last.
+const STAMP: &str = "sys_updated_on";
 
 /// Records in one `write` call: a look-up and a batch. The service gives a batch 30 seconds.
 const BATCH_MAX: usize = 100;
@@ -66,17 +70,44 @@ impl ServiceNow {
         Ok(Self { instance: Arc::new(Instance::open(settings, open)?) })
     }
 
-    /// Reads one row, for the fields that it shows: proof that the table is there and may be read.
-    async fn sample(&self, stream: &StreamSpec, call: &Call) -> Result<Dictionary, Fault> {
+    /// Reads one row that passes: proof that the table is there and may be read.
+    async fn sample(
+        &self,
+        stream: &StreamSpec,
+        query: &Encoded,
+        call: &Call,
+    ) -> Result<Option<Record>, Fault> {
         let operation = format!("describe {}", stream.stream);
-        let request = self.instance.rows(&stream.stream, &Encoded::new(), None).with("sysparm_limit", "1");
+        let request = self.instance.rows(&stream.stream, query, None).with("sysparm_limit", "1");
         let reply = self.instance.get(&operation, request, call).await?;
-        let rows = Decoder::new(&[], []).plain_rows(&operation, &reply.body)?;
-        let mut dictionary = Dictionary::default();
-        if let Some(row) = rows.first() {
-            dictionary.learn_names(row.schema.names());
+        Ok(Decoder::new(&[], []).plain_rows(&operation, &reply.body)?.into_iter().next())
+    }
+
+    /// Makes sure that moments in conditions are read as they are shown, by a row that must be found by its own
+    /// stamp: they are shown in UTC and read in the user's time zone, and what is read by stamps would be
+    /// incomplete in any other.
+    async fn check_zone(&self, stream: &StreamSpec, row: &Record, call: &Call) -> Result<(), Fault> {
+        let text = |row: &Record, name: &str| row.get(name).as_text().map(str::to_owned);
+        let (Some(id), Some(stamp)) = (text(row, "sys_id"), text(row, STAMP)) else { return Ok(()) };
+        let itself = Encoded::new().is("sys_id", &id);
+        let at_its_moment = itself.clone().from(STAMP, &stamp).until(STAMP, &stamp);
+        if self.sample(stream, &at_its_moment, call).await?.is_some() {
+            return Ok(());
         }
-        Ok(dictionary)
+        // It may have been changed in between.
+        let now = self.sample(stream, &itself, call).await?.and_then(|row| text(&row, STAMP));
+        if now.as_ref() != Some(&stamp) {
+            return Ok(());
+        }
+        Err(Fault::fatal(
+            FaultCode::Configuration,
+            format!(
+                "a record of the ServiceNow table {} is not found by its own {STAMP}: conditions are read in another \
+                 time zone than GMT",
+                stream.stream
+            ),
+            "set the time zone of our user there to GMT",
+        ))
     }
 
     /// Makes sure that deletions can be read where they are told.
@@ -138,9 +169,15 @@ impl System for ServiceNow {
     async fn describe(&self, stream: &StreamSpec, call: &Call) -> Result<StreamInfo, Fault> {
         check_name(stream)?;
         let deletes = options::deletes(stream)?;
-        let sample = self.sample(stream, call).await?;
+        let row = self.sample(stream, &Encoded::new(), call).await?;
+        if let Some(row) = &row {
+            self.check_zone(stream, row, call).await?;
+        }
         let told = self.instance.dictionary(&stream.stream, true, call).await?;
-        let known = if told.is_empty() { sample } else { Dictionary::clone(&told) };
+        let mut known = Dictionary::clone(&told);
+        if let Some(row) = row.filter(|_| told.is_empty()) {
+            known.learn_names(row.schema.names());
+        }
         // The service drops what it does not know from a query, and would find any record by it.
         if let Some(field) = stream.key.iter().find(|name| !wire::is_name(name) || !known.has(name)) {
             return Err(no_field(stream, field));

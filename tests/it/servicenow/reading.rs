@@ -132,3 +132,25 @@ async fn a_table_describes_itself_by_its_dictionary() {
     assert!(system.describe(&odd, &call()).await.unwrap_err().message.contains("never"));
     assert!(loose().await.system().describe(&spec("u_anything", "u_key"), &call()).await.unwrap().open);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_whose_clock_is_not_utc_is_refused_before_anything_is_missed() {
+    let world = strict().await;
+    let system = world.system();
+    let me = world.ask("GET", "/api/now/table/sys_user", "user_name=sync@example.test", "");
+    let me = format!("/api/now/table/sys_user/{}", json(&me)["result"][0]["sys_id"].as_str().unwrap());
+    let set = |zone: &str| world.ask("PATCH", &me, "", &format!(r#"{{"time_zone": "{zone}"}}"#));
+    set("US/Pacific");
+    assert!(system.describe(&world.spec, &call()).await.is_ok(), "an empty table shows nothing");
+    world.insert(&[Row::numbered(1)]).await;
+    for zone in ["US/Pacific", "Asia/Tokyo"] {
+        set(zone);
+        let fault = system.describe(&world.spec, &call()).await.unwrap_err();
+        assert_eq!((fault.kind.clone(), fault.code), (FaultKind::Fatal, FaultCode::Configuration), "{zone}");
+        assert!(fault.remedy.as_ref().unwrap().contains("GMT"), "{zone}: {fault}");
+    }
+    for zone in ["GMT", "Africa/Abidjan"] {
+        set(zone);
+        assert!(system.describe(&world.spec, &call()).await.is_ok(), "{zone}: its clock is UTC");
+    }
+}

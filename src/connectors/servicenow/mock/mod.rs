@@ -17,9 +17,10 @@ mod write;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::catalogue::{Catalogue, id_of};
+use self::catalogue::{Catalogue, id_of, text_of};
 use self::limits::{Hour, Rule};
 use self::order::Orders;
+use self::query::Asker;
 use self::refusal::Refused;
 use self::write::Hand;
 use crate::connectors::mock::{
@@ -79,8 +80,15 @@ impl Visit<'_> {
 }
 
 /// Returns the sys_id of the user that clients log in as.
-pub fn user_id(_table: &Table) -> String {
+fn user_id() -> String {
     id_of("sys_user sync")
+}
+
+/// Returns the user that clients log in as, with the time zone of its row.
+pub fn asker(table: &Table, now: Timestamp) -> Asker {
+    let user = user_id();
+    let zone = table.get("sys_user", &user).map(|row| text_of(row, "time_zone")).unwrap_or_default();
+    Asker::new(user, &zone, now)
 }
 
 impl Instance {
@@ -94,7 +102,7 @@ impl Instance {
             catalogue: Catalogue::open(self.strict, table),
             orders: Orders::default(),
         });
-        let id = user_id(table);
+        let id = user_id();
         if table.get("sys_user", &id).is_none() {
             let hand = Hand { user: "system", now, seed: self.seed };
             let row: Object = [

@@ -75,6 +75,12 @@ impl Encoded {
         self.push("", field, ">=", value)
     }
 
+    /// Asks for records whose field is this or comes before it.
+    #[must_use]
+    pub fn until(self, field: &str, value: &str) -> Self {
+        self.push("", field, "<=", value)
+    }
+
     /// Asks for records whose field comes after this.
     #[must_use]
     pub fn after(self, field: &str, value: &str) -> Self {

@@ -13,7 +13,7 @@ mod values;
 pub use batch::{Answers, Asked, BatchPlan, read_batch, write_batch};
 pub use dictionary::{Dictionary, SYSTEM_FIELDS};
 pub use encoded::{Encoded, is_name, is_sayable, is_sys_id};
-pub use moment::{format_moment, parse_moment};
+pub use moment::{FORM, format_moment, parse_moment};
 pub use reply::{cancelled, check, decode_token, is_forbidden, is_not_found};
 pub use rows::{Decoder, Row, key_of, total_count};
 pub use values::{encode, same};

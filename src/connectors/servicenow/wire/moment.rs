@@ -2,7 +2,8 @@
 
 use crate::engine::record::Timestamp;
 
-const FORM: &str = "%Y-%m-%d %H:%M:%S";
+/// How a moment is written, as `strftime` has it.
+pub const FORM: &str = "%Y-%m-%d %H:%M:%S";
 
 /// Reads a moment in the service's form.
 pub fn parse_moment(text: &str) -> Option<Timestamp> {

@@ -8,10 +8,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use super::super::catalogue::{Catalogue, Kind, value_at};
-use super::moment::worked_out;
+use super::moment::{Asker, worked_out};
 use super::parser::{Clause, Condition, Op, Order, Query};
 use crate::connectors::mock::{Object, Table};
-use crate::engine::record::Timestamp;
 
 /// A query whose fields exist and whose values are worked out.
 pub struct Resolved {
@@ -39,8 +38,8 @@ pub struct Sort {
 
 impl Resolved {
     /// Lays a query out against a table.
-    pub fn new(query: Query, stream: &str, catalogue: &Catalogue, now: Timestamp, user: &str) -> Self {
-        let check = |condition: Condition| Check::new(condition, stream, catalogue, now, user);
+    pub fn new(query: Query, stream: &str, catalogue: &Catalogue, asker: &Asker) -> Self {
+        let check = |condition: Condition| Check::new(condition, stream, catalogue, asker);
         let clause = |clause: Clause| -> Option<Vec<Check>> {
             let checks: Vec<Check> = clause.into_iter().filter_map(check).collect();
             (!checks.is_empty()).then_some(checks)
@@ -99,16 +98,13 @@ impl Resolved {
 }
 
 impl Check {
-    fn new(
-        condition: Condition,
-        stream: &str,
-        catalogue: &Catalogue,
-        now: Timestamp,
-        user: &str,
-    ) -> Option<Self> {
+    fn new(condition: Condition, stream: &str, catalogue: &Catalogue, asker: &Asker) -> Option<Self> {
         let Condition { field, op, value } = condition;
         let kind = catalogue.kind(stream, &field)?;
-        let out = |text: &str| worked_out(text, now, user).map(|text| text.to_lowercase());
+        let out = |text: &str| {
+            let text = if kind == Kind::Moment { asker.moment(text) } else { worked_out(text, asker) };
+            text.map(|text| text.to_lowercase())
+        };
         let (op, values) = match op {
             Op::In | Op::NotIn => (op, value.split(',').map(str::to_lowercase).collect()),
             Op::Between => (op, value.split('@').map(out).collect::<Option<Vec<_>>>()?),

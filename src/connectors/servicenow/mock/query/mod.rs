@@ -5,4 +5,5 @@ mod moment;
 mod parser;
 
 pub use eval::{Resolved, order_rows};
+pub use moment::Asker;
 pub use parser::{Condition, Op, Query};

@@ -1,6 +1,8 @@
 //! Values of conditions that are worked out: `javascript:gs.…()`.
 
-use crate::connectors::servicenow::wire::format_moment;
+use jiff::tz::TimeZone;
+
+use crate::connectors::servicenow::wire::{FORM, format_moment};
 use crate::engine::record::Timestamp;
 
 const SCRIPT: &str = "javascript:";
@@ -8,9 +10,39 @@ const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
+/// Who asks, when, and by which clock on the wall.
+pub struct Asker {
+    /// The `sys_id` of the user.
+    pub user: String,
+    pub now: Timestamp,
+    pub zone: TimeZone,
+}
+
+impl Asker {
+    /// Finds the user's time zone by its name; UTC where there is none such.
+    pub fn new(user: String, zone: &str, now: Timestamp) -> Self {
+        Self { user, now, zone: TimeZone::get(zone).unwrap_or(TimeZone::UTC) }
+    }
+
+    /// Reads a plain moment of a condition by the user's clock; anything else stays what it is.
+    fn in_utc(&self, text: String) -> String {
+        let Ok(civil) = jiff::civil::DateTime::strptime(FORM, &text) else { return text };
+        let zoned = self.zone.to_ambiguous_zoned(civil).compatible();
+        zoned.map_or(text, |at| format_moment(Timestamp(at.timestamp().as_millisecond())))
+    }
+
+    /// Works the value of a moment out, in UTC.
+    pub fn moment(&self, value: &str) -> Option<String> {
+        let plain = !value.starts_with(SCRIPT) || value.contains("dateGenerate");
+        let text = worked_out(value, self)?;
+        Some(if plain { self.in_utc(text) } else { text })
+    }
+}
+
 /// Works a value out: a plain one is itself, a call of one of the date functions its moment. A script that is
 /// none of these has no value, and its condition is dropped.
-pub fn worked_out(value: &str, now: Timestamp, user: &str) -> Option<String> {
+pub fn worked_out(value: &str, asker: &Asker) -> Option<String> {
+    let now = asker.now;
     let Some(script) = value.strip_prefix(SCRIPT) else { return Some(value.to_owned()) };
     let call = script.trim().trim_end_matches(';').strip_prefix("gs.")?;
     let (name, rest) = call.split_once('(')?;
@@ -20,7 +52,7 @@ pub fn worked_out(value: &str, now: Timestamp, user: &str) -> Option<String> {
     let before = |unit: i64| Some(now.0.saturating_sub(count()?.checked_mul(unit)?));
     let at = match name {
         "dateGenerate" => return generated(arguments),
-        "getUserID" => return Some(user.to_owned()),
+        "getUserID" => return Some(asker.user.clone()),
         "now" | "nowDateTime" => now.0,
         "beginningOfToday" => today,
         "endOfToday" => today + DAY_MS - 1,
@@ -55,7 +87,7 @@ mod tests {
     #[test]
     fn the_date_functions_give_moments() {
         // 2025-03-01T09:15:00Z
-        let now = Timestamp(1_740_820_500_000);
+        let asker = Asker::new("me".into(), "GMT", Timestamp(1_740_820_500_000));
         let cases = [
             ("2025-03-01 09:15:00", Some("2025-03-01 09:15:00")),
             ("javascript:gs.dateGenerate('2024-01-31','10:00:00')", Some("2024-01-31 10:00:00")),
@@ -70,7 +102,25 @@ mod tests {
             ("javascript:while(true);", None),
         ];
         for (value, expected) in cases {
-            assert_eq!(worked_out(value, now, "me").as_deref(), expected, "{value}");
+            assert_eq!(worked_out(value, &asker).as_deref(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_plain_moment_is_read_by_the_users_clock() {
+        let cases = [
+            ("GMT", "2025-03-01 09:15:00", "2025-03-01 09:15:00"),
+            ("Europe/Berlin", "2025-03-01 09:15:00", "2025-03-01 08:15:00"),
+            ("Europe/Berlin", "2025-07-01 09:15:00", "2025-07-01 07:15:00"),
+            ("US/Pacific", "2025-03-01 09:15:00", "2025-03-01 17:15:00"),
+            ("US/Pacific", "javascript:gs.dateGenerate('2025-03-01','09:15:00')", "2025-03-01 17:15:00"),
+            ("US/Pacific", "javascript:gs.minutesAgo(0)", "2025-03-01 09:15:00"),
+            ("Nowhere", "2025-03-01 09:15:00", "2025-03-01 09:15:00"),
+            ("US/Pacific", "no moment", "no moment"),
+        ];
+        for (zone, value, expected) in cases {
+            let asker = Asker::new("me".into(), zone, Timestamp(1_740_820_500_000));
+            assert_eq!(asker.moment(value).as_deref(), Some(expected), "{zone} {value}");
         }
     }
 }
