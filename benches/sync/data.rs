@@ -56,10 +56,22 @@ pub fn person(id: i64) -> Person {
 
 /// Fills the empty table of a database.
 pub fn fill(path: &Path, rows: usize) {
+    fill_by(path, rows, "INSERT INTO users VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+}
+
+/// Fills the empty table of a database that has a stamp in its last column.
+pub fn fill_stamped(path: &Path, rows: usize) {
+    fill_by(
+        path,
+        rows,
+        "INSERT INTO users VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '2026-01-01 00:00:00.000')",
+    );
+}
+
+fn fill_by(path: &Path, rows: usize, insert: &str) {
     let mut database = Connection::open(path).expect("a database");
     let transaction = database.transaction().expect("a transaction");
     {
-        let insert = "INSERT INTO users VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         let mut insert = transaction.prepare(insert).expect("a statement");
         for id in 1..=rows as i64 {
             insert.execute(person(id)).expect("a row");
@@ -94,8 +106,9 @@ pub fn count(path: &Path) -> usize {
     }
 }
 
-/// Writes configuration and rules for one link between two of the files.
-pub fn configure(folder: &Path, source: &str, destination: &str) -> PathBuf {
+/// Writes configuration and rules for one link between two of the files; `options` stand at both
+/// ends.
+pub fn configure(folder: &Path, source: &str, destination: &str, options: &str) -> PathBuf {
     let system = |name: &str, file: &str| {
         let connector = if file.ends_with(".sqlite") { "sqlite" } else { "file" };
         format!("[default.systems.{name}]\nconnector = \"{connector}\"\npath = \"{file}\"\n")
@@ -104,8 +117,8 @@ pub fn configure(folder: &Path, source: &str, destination: &str) -> PathBuf {
     let text = format!(
         "[service]\nlisten = \"127.0.0.1:0\"\nstate = \"sqlite:state.sqlite\"\nrules = \"rules.json\"\n\
          log_dir = \"logs\"\n{}{}[default.links.bench]\n\
-         a = {{ system = \"left\", stream = \"{}\", key = \"record_id\" }}\n\
-         b = {{ system = \"right\", stream = \"{}\", key = \"record_id\" }}\ndirection = \"both\"\n",
+         a = {{ system = \"left\", stream = \"{}\", key = \"record_id\"{options} }}\n\
+         b = {{ system = \"right\", stream = \"{}\", key = \"record_id\"{options} }}\ndirection = \"both\"\n",
         system("left", source),
         system("right", destination),
         stream(source),

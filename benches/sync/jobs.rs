@@ -11,21 +11,47 @@ use record_sync::store::sqlite::{Durability, SqliteOptions, SqliteStore};
 use record_sync::store::{LeaseRequest, Leased, NewJob, Settlement, Store, Transition};
 use rusqlite::Connection;
 
+use super::Size;
+use super::line::{Line, tell_round};
+use super::measure::{Run, median};
+
 /// Callers that wait for their job to be durable, one after the other each.
 const CALLERS: usize = 64;
 /// Jobs that a worker claims and settles at a time.
 const BATCH: usize = 100;
 
-/// One measured run.
+/// What one run showed.
 #[derive(Clone, Copy)]
-pub struct Run {
-    pub elapsed: Duration,
+struct Waited {
+    elapsed: Duration,
     /// How long a caller waited, in 95 of 100 cases.
-    pub p95: Duration,
+    p95: Duration,
+}
+
+/// Measures jobs beside the commit ceiling.
+pub fn measure(folder: &Path, size: &Size, tell: &mut dyn FnMut(Line)) {
+    let count = size.of("JOBS", 100_000);
+    let (mut bares, mut syncs, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..size.rounds {
+        bares.push(Run::of(bare(folder, count)));
+        let waited = run(folder, count);
+        syncs.push(Run::of(waited.elapsed));
+        waits.push(waited.p95);
+        tell_round("W6b", round, &syncs[round], Some(&bares[round]));
+    }
+    waits.sort_unstable();
+    tell(Line {
+        name: "W6b",
+        what: "durable jobs: enqueue, lease, settle".to_owned(),
+        count,
+        sync: median(&mut syncs),
+        bare: Some(median(&mut bares)),
+        more: format!("p95 of a caller {:.1} ms", waits[waits.len() / 2].as_secs_f64() * 1e3),
+    });
 }
 
 /// Takes so many jobs through the store.
-pub fn run(folder: &Path, jobs: usize) -> Run {
+fn run(folder: &Path, jobs: usize) -> Waited {
     let path = folder.join("jobs.sqlite");
     clean(&path);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -40,7 +66,7 @@ pub fn run(folder: &Path, jobs: usize) -> Run {
     run
 }
 
-async fn through(path: &Path, jobs: usize) -> Run {
+async fn through(path: &Path, jobs: usize) -> Waited {
     let options = SqliteOptions { durability: Durability::Full, ..SqliteOptions::default() };
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path, options).expect("a state"));
     let link = store.link("default", "bench").await.expect("a link").id;
@@ -84,7 +110,7 @@ async fn through(path: &Path, jobs: usize) -> Run {
         waits.extend(caller.await.expect("a caller"));
     }
     waits.sort_unstable();
-    Run { elapsed, p95: waits[waits.len() * 95 / 100] }
+    Waited { elapsed, p95: waits[waits.len() * 95 / 100] }
 }
 
 fn job(number: usize) -> NewJob {
@@ -119,7 +145,7 @@ fn through_with(Leased { job, pair }: Leased) -> Settlement {
 
 /// The commit ceiling: one insert and two updates a job, as many in a transaction as callers wait at once or a
 /// worker claims.
-pub fn bare(folder: &Path, jobs: usize) -> Duration {
+fn bare(folder: &Path, jobs: usize) -> Duration {
     let path = folder.join("bare.sqlite");
     clean(&path);
     let mut database = Connection::open(&path).expect("a database");
