@@ -1,40 +1,23 @@
 //! The objects of a mock, in memory and, where asked for, in a file.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+use std::sync::Arc;
 
 use compact_str::CompactString;
-use serde_json::value::RawValue;
 
 use super::Faults;
 use super::disk::Disk;
-use crate::engine::record::{JsonError, Timestamp, Value, value_from_raw, write_json};
+use super::index::{Id, Index};
+use super::object::{Names, Object, object_from_json, object_json};
+use super::order::{Order, Rank};
+use crate::engine::record::Timestamp;
 
 /// The fact that holds the last stamp that was given out, in milliseconds.
 const STAMP: &str = "stamp";
 
-/// One object: its fields by name, exact.
-pub type Object = BTreeMap<CompactString, Value>;
-
-/// Reads a JSON object without losing a digit.
-pub fn object_from_json(text: &str) -> Result<Object, JsonError> {
-    let members: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
-    members.into_iter().map(|(name, raw)| Ok((name.into(), value_from_raw(raw)?))).collect()
-}
-
-/// Writes an object as JSON, exactly.
-pub fn object_json(object: &Object) -> String {
-    let mut out = String::from("{");
-    for (name, value) in object {
-        if out.len() > 1 {
-            out.push(',');
-        }
-        write_json(&Value::Text(name.clone()), &mut out);
-        out.push(':');
-        write_json(value, &mut out);
-    }
-    out.push('}');
-    out
-}
+/// Lists of names that are kept to be shared; beyond that they are gathered anew.
+const SHAPES_MAX: usize = 4_096;
 
 /// All objects of a mock by stream and id, with small facts beside them.
 ///
@@ -48,7 +31,12 @@ pub struct Table {
     stamping: Stamping,
     /// Objects as they were at each [`Self::mark`] that is not released yet, by stream and id.
     undo: Vec<Before>,
+    shapes: Shapes,
 }
+
+/// Lists of names that objects share.
+#[derive(Default)]
+struct Shapes(HashSet<Names>);
 
 type Before = BTreeMap<(CompactString, CompactString), Option<Object>>;
 
@@ -63,9 +51,11 @@ enum Stamping {
 
 #[derive(Default)]
 struct Stream {
-    rows: BTreeMap<CompactString, Object>,
-    /// By field, then by the value's text in lower case: ids.
-    indexes: HashMap<CompactString, HashMap<CompactString, BTreeSet<CompactString>>>,
+    rows: BTreeMap<Id, Object>,
+    /// By field.
+    indexes: HashMap<CompactString, Index>,
+    /// By the name under which they are asked for.
+    orders: BTreeMap<&'static str, Order>,
 }
 
 impl Table {
@@ -77,7 +67,8 @@ impl Table {
         let disk = Disk::open(path).map_err(told)?;
         disk.load(
             |stream, id, body| {
-                if let Ok(object) = object_from_json(&body) {
+                if let Ok(mut object) = object_from_json(&body) {
+                    table.shapes.share(&mut object);
                     table.streams.entry(stream.into()).or_default().rows.insert(id.into(), object);
                 }
             },
@@ -95,16 +86,29 @@ impl Table {
         self.streams.get(stream)?.rows.get(id)
     }
 
+    /// Returns an object with its id.
+    pub fn entry(&self, stream: &str, id: &str) -> Option<(&Id, &Object)> {
+        self.streams.get(stream)?.rows.get_key_value(id)
+    }
+
     /// Stores an object in place of the one with the same id.
-    pub fn put(&mut self, stream: &str, id: &str, object: Object) {
+    pub fn put(&mut self, stream: &str, id: &str, mut object: Object) {
         self.remember(stream, id);
         if let Some(disk) = &mut self.disk {
             disk.stage_object(stream, id, Some(object_json(&object)));
         }
+        self.shapes.share(&mut object);
         let stream = self.streams.entry(stream.into()).or_default();
-        stream.unindex(id);
-        stream.index(id, &object);
-        stream.rows.insert(id.into(), object);
+        let id = stream.take(id).map_or_else(|| Id::from(id), |(id, _)| id);
+        for (field, index) in &mut stream.indexes {
+            if let Some(text) = object.plain(field) {
+                index.add(&text, &id);
+            }
+        }
+        for order in stream.orders.values_mut() {
+            order.add(&id, &object);
+        }
+        stream.rows.insert(id, object);
     }
 
     /// Removes an object for good; gives whether it was there.
@@ -113,25 +117,18 @@ impl Table {
         if let Some(disk) = &mut self.disk {
             disk.stage_object(stream, id, None);
         }
-        let Some(stream) = self.streams.get_mut(stream) else { return false };
-        stream.unindex(id);
-        stream.rows.remove(id).is_some()
+        self.streams.get_mut(stream).and_then(|stream| stream.take(id)).is_some()
     }
 
     /// Iterates over a stream's objects in the order of their ids (by bytes).
-    pub fn rows(&self, stream: &str) -> impl DoubleEndedIterator<Item = (&str, &Object)> {
-        self.streams
-            .get(stream)
-            .into_iter()
-            .flat_map(|stream| stream.rows.iter().map(|(id, object)| (id.as_str(), object)))
+    pub fn rows(&self, stream: &str) -> impl DoubleEndedIterator<Item = (&Id, &Object)> {
+        self.streams.get(stream).into_iter().flat_map(|stream| stream.rows.iter())
     }
 
     /// Iterates over a stream's objects in the order of their ids, from this one on.
-    pub fn rows_from(&self, stream: &str, from: &str) -> impl Iterator<Item = (&str, &Object)> {
-        let from: CompactString = from.into();
-        let rows =
-            self.streams.get(stream).into_iter().flat_map(move |stream| stream.rows.range(from.clone()..));
-        rows.map(|(id, object)| (id.as_str(), object))
+    pub fn rows_from(&self, stream: &str, from: &str) -> impl Iterator<Item = (&Id, &Object)> {
+        let range = (Bound::Included(from), Bound::Unbounded);
+        self.streams.get(stream).into_iter().flat_map(move |stream| stream.rows.range::<str, _>(range))
     }
 
     /// Counts a stream's objects.
@@ -146,20 +143,47 @@ impl Table {
 
     /// Finds the ids of the objects whose field has this text, case ignored, in order; callers that
     /// mind the case compare again. Makes an index of the field at first use.
-    pub fn find(&mut self, stream: &str, field: &str, text: &str) -> Vec<CompactString> {
+    pub fn find(&mut self, stream: &str, field: &str, text: &str) -> Vec<Id> {
         let Some(stream) = self.streams.get_mut(stream) else { return Vec::new() };
         if !stream.indexes.contains_key(field) {
-            let mut index: HashMap<CompactString, BTreeSet<CompactString>> = HashMap::new();
+            let mut index = Index::default();
             for (id, object) in &stream.rows {
-                if let Some(text) = object.get(field).and_then(Value::to_plain) {
-                    index.entry(text.to_lowercase()).or_default().insert(id.clone());
+                if let Some(text) = object.plain(field) {
+                    index.add(&text, id);
                 }
             }
             stream.indexes.insert(field.into(), index);
         }
+        let wanted = text.to_lowercase();
+        let has = |id: &&Id| {
+            let own = stream.rows.get(*id).and_then(|object| object.plain(field));
+            own.is_some_and(|own| own.as_str().to_lowercase() == wanted)
+        };
         let index = stream.indexes.get(field);
-        let ids = index.and_then(|index| index.get(text.to_lowercase().as_str()));
-        ids.map(|ids| ids.iter().cloned().collect()).unwrap_or_default()
+        index.into_iter().flat_map(|index| index.of(text)).filter(has).cloned().collect()
+    }
+
+    /// Keeps a stream's objects in an order from now on, under a name by which [`Self::order`] gives it.
+    pub fn keep_order(
+        &mut self,
+        stream: &str,
+        name: &'static str,
+        rank: Rank,
+        mark: impl Fn(&Object) -> Option<i64> + Send + Sync + 'static,
+    ) {
+        let stream = self.streams.entry(stream.into()).or_default();
+        if !stream.orders.contains_key(name) {
+            let mut order = Order::new(Box::new(mark), rank);
+            for (id, object) in &stream.rows {
+                order.add(id, object);
+            }
+            stream.orders.insert(name, order);
+        }
+    }
+
+    /// Returns a stream's objects in an order that is kept.
+    pub fn order(&self, stream: &str, name: &str) -> Option<&Order> {
+        self.streams.get(stream)?.orders.get(name)
     }
 
     /// Returns a small fact, such as the last serial number.
@@ -250,26 +274,35 @@ impl Table {
 }
 
 impl Stream {
-    fn index(&mut self, id: &str, object: &Object) {
+    /// Takes an object out.
+    fn take(&mut self, id: &str) -> Option<(Id, Object)> {
+        let (id, object) = self.rows.remove_entry(id)?;
         for (field, index) in &mut self.indexes {
-            if let Some(text) = object.get(field).and_then(Value::to_plain) {
-                index.entry(text.to_lowercase()).or_default().insert(id.into());
+            if let Some(text) = object.plain(field) {
+                index.drop(&text, &id);
             }
         }
+        for order in self.orders.values_mut() {
+            order.drop(&id, &object);
+        }
+        Some((id, object))
     }
+}
 
-    fn unindex(&mut self, id: &str) {
-        let Some(object) = self.rows.get(id) else { return };
-        for (field, index) in &mut self.indexes {
-            let Some(text) = object.get(field).and_then(Value::to_plain) else { continue };
-            let text = text.to_lowercase();
-            if let Some(ids) = index.get_mut(text.as_str()) {
-                ids.remove(id);
-                if ids.is_empty() {
-                    index.remove(text.as_str());
+impl Shapes {
+    /// Makes an object share its names with those of the same ones.
+    fn share(&mut self, object: &mut Object) {
+        let names = match self.0.get(object.names()) {
+            Some(known) => Arc::clone(known),
+            None => {
+                if self.0.len() >= SHAPES_MAX {
+                    self.0.clear();
                 }
+                self.0.insert(Arc::clone(object.names()));
+                Arc::clone(object.names())
             }
-        }
+        };
+        object.settle(&names);
     }
 }
 
@@ -323,14 +356,17 @@ mod tests {
     #[test]
     fn an_index_follows_every_change() {
         let mut table = Table::default();
+        let found = |table: &mut Table, text: &str| -> Vec<String> {
+            table.find("s", "k", text).iter().map(|id| id.to_string()).collect()
+        };
         table.put("s", "1", object(r#"{"k": "Ada"}"#));
-        assert_eq!(table.find("s", "k", "ada"), ["1"], "case is ignored");
+        assert_eq!(found(&mut table, "ada"), ["1"], "case is ignored");
         table.put("s", "2", object(r#"{"k": "ada"}"#));
-        assert_eq!(table.find("s", "k", "ADA"), ["1", "2"], "several");
+        assert_eq!(found(&mut table, "ADA"), ["1", "2"], "several");
         table.put("s", "1", object(r#"{"k": 7}"#));
-        assert_eq!(table.find("s", "k", "ada"), ["2"], "changed");
-        assert_eq!(table.find("s", "k", "7"), ["1"], "numbers by their text");
+        assert_eq!(found(&mut table, "ada"), ["2"], "changed");
+        assert_eq!(found(&mut table, "7"), ["1"], "numbers by their text");
         table.remove("s", "2");
-        assert!(table.find("s", "k", "ada").is_empty(), "removed");
+        assert!(found(&mut table, "ada").is_empty(), "removed");
     }
 }

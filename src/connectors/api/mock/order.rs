@@ -84,7 +84,7 @@ impl Order {
 /// Reads a place of a record.
 pub fn at(object: &Object, place: &Pointer) -> Option<Value> {
     match place.steps() {
-        [only] => object.get(only.as_str()).cloned(),
+        [only] => object.get(only),
         _ => {
             let text = object_json(object);
             let raw: &RawValue = serde_json::from_str(&text).ok()?;

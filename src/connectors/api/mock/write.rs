@@ -468,7 +468,7 @@ pub fn push(
     let place = place_of(stream, key_field);
     let live = |object: &Object| !super::order::is_deleted(stream, object);
     let same = |object: &Object| live(object) && at(object, &place).is_some_and(|own| own.agrees(key));
-    let there = table.rows(name).find(|(_, object)| same(object)).map(|(id, _)| id.to_owned());
+    let there = table.rows(name).find(|(_, object)| same(object)).map(|(id, _)| id.to_string());
     let open = Stream { read_only: Vec::new(), ..stream.clone() };
     let encoder = Encoder { stream: &open, write: &Write::default(), sent: Sent::Update };
     let base = there.as_ref().and_then(|id| table.get(name, id)).map(|object| Tree::Raw(object_json(object)));

@@ -259,7 +259,7 @@ impl Asked {
 }
 
 fn sort_key(sort: &[Term], object: &Object) -> Vec<Value> {
-    let value = |term: &Term| object.get(term.field.as_str()).cloned().unwrap_or(Value::Null);
+    let value = |term: &Term| object.get(&term.field).unwrap_or(Value::Null);
     sort.iter().map(value).collect()
 }
 

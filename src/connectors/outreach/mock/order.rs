@@ -65,7 +65,7 @@ impl Order {
 
 /// Returns an object's stamp in milliseconds.
 pub fn stamp_of(object: &Object) -> i64 {
-    let text = object.get("updatedAt").and_then(Value::as_text);
+    let text = object.text("updatedAt");
     text.and_then(Timestamp::parse_rfc3339).map_or(0, |stamp| stamp.0)
 }
 
@@ -73,7 +73,7 @@ pub fn stamp_of(object: &Object) -> i64 {
 pub fn emails_of(object: &Object) -> Vec<String> {
     match object.get("emails") {
         Some(Value::Json(list)) => {
-            items(list).iter().filter_map(Value::as_text).map(str::to_lowercase).collect()
+            items(&list).iter().filter_map(Value::as_text).map(str::to_lowercase).collect()
         }
         _ => Vec::new(),
     }

@@ -130,12 +130,15 @@ pub fn push(
     let text = key.to_plain().unwrap_or_default();
     let there = match key_field {
         "id" => Some(text.clone()).filter(|id| table.get(&resource.plural, id).is_some()),
-        _ => table.find(&resource.plural, key_field, &text).into_iter().find(|id| {
-            table
-                .get(&resource.plural, id)
-                .and_then(|object| object.get(key_field))
-                .is_some_and(|own| own.agrees(key))
-        }),
+        _ => {
+            let found = table.find(&resource.plural, key_field, &text).into_iter().find(|id| {
+                table
+                    .get(&resource.plural, id)
+                    .and_then(|object| object.get(key_field))
+                    .is_some_and(|own| own.agrees(key))
+            });
+            found.map(|id| (&*id).into())
+        }
     };
     match there {
         Some(id) => {
@@ -245,7 +248,7 @@ fn check_object(
     object: &Object,
 ) -> Result<(), Refused> {
     for name in kind.into_iter().flat_map(|kind| kind.required) {
-        if object.get(*name).is_none_or(Value::is_blank) {
+        if object.get(name).is_none_or(|value| value.is_blank()) {
             let capital = format!(
                 "{}{}",
                 name.get(..1).unwrap_or_default().to_uppercase(),
