@@ -1,29 +1,63 @@
-//! Which objects have a text in a field.
+//! Which objects have a text, in a field or wherever a mock finds it.
 //!
-//! Keeps hashes instead of texts: what it finds has to be held against the object again.
+//! Keeps hashes instead of texts: what is found is held against the object again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use compact_str::CompactString;
+
+use super::object::Object;
+
 /// An object's id; the table and all that is kept beside it share one text.
 pub type Id = Arc<str>;
 
+/// Reads the texts by which an object is found.
+pub(super) type Texts = Box<dyn Fn(&Object) -> Vec<CompactString> + Send + Sync>;
+
 /// Ids by the hash of a text in lower case.
-#[derive(Default)]
-pub(super) struct Index(HashMap<u64, Ids>);
+pub(super) struct Index {
+    texts: Texts,
+    ids: HashMap<u64, Ids>,
+}
 
 /// Most texts are of one object.
 enum Ids {
     One(Id),
     /// Two or more.
+    #[expect(clippy::box_collection, reason = "an entry, of which there is one a row, stays at 16 bytes")]
     Many(Box<BTreeSet<Id>>),
 }
 
 impl Index {
-    /// Learns that an object has a text, case ignored.
-    pub(super) fn add(&mut self, text: &str, id: &Id) {
-        let Some(ids) = self.0.get_mut(&hash(text)) else {
-            self.0.insert(hash(text), Ids::One(Arc::clone(id)));
+    pub(super) fn new(texts: Texts) -> Self {
+        Self { texts, ids: HashMap::new() }
+    }
+
+    /// Learns of an object.
+    pub(super) fn add(&mut self, id: &Id, object: &Object) {
+        for text in (self.texts)(object) {
+            self.link(&text, id);
+        }
+    }
+
+    /// Forgets an object.
+    pub(super) fn drop(&mut self, id: &str, object: &Object) {
+        for text in (self.texts)(object) {
+            self.unlink(&text, id);
+        }
+    }
+
+    /// Tells whether an object has a text, case ignored.
+    pub(super) fn has(&self, object: &Object, text: &str) -> bool {
+        let wanted = text.to_lowercase();
+        (self.texts)(object).iter().any(|own| own.as_str().to_lowercase() == wanted)
+    }
+
+    fn link(&mut self, text: &str, id: &Id) {
+        let hash = hash(text);
+        let Some(ids) = self.ids.get_mut(&hash) else {
+            self.ids.insert(hash, Ids::One(Arc::clone(id)));
             return;
         };
         match ids {
@@ -37,12 +71,11 @@ impl Index {
         }
     }
 
-    /// Forgets that an object has a text.
-    pub(super) fn drop(&mut self, text: &str, id: &str) {
+    fn unlink(&mut self, text: &str, id: &str) {
         let hash = hash(text);
-        match self.0.get_mut(&hash) {
+        match self.ids.get_mut(&hash) {
             Some(Ids::One(known)) if **known == *id => {
-                self.0.remove(&hash);
+                self.ids.remove(&hash);
             }
             Some(ids) => {
                 if let Ids::Many(known) = ids {
@@ -58,7 +91,7 @@ impl Index {
 
     /// Gives the ids of the objects that may have a text, in order.
     pub(super) fn of(&self, text: &str) -> impl Iterator<Item = &Id> {
-        let (one, many) = match self.0.get(&hash(text)) {
+        let (one, many) = match self.ids.get(&hash(text)) {
             None => (None, None),
             Some(Ids::One(id)) => (Some(id), None),
             Some(Ids::Many(ids)) => (None, Some(ids)),
@@ -77,7 +110,7 @@ mod tests {
 
     #[test]
     fn ids_come_and_go() {
-        let mut index = Index::default();
+        let mut index = Index::new(Box::new(|_| Vec::new()));
         let told = |index: &Index| index.of("Ada").map(|id| id.to_string()).collect::<Vec<_>>().join(" ");
         // (id, comes, told, why)
         let cases = [
@@ -92,8 +125,8 @@ mod tests {
         ];
         for (id, comes, expected, why) in cases {
             match comes {
-                true => index.add("ada", &id.into()),
-                false => index.drop("ADA", id),
+                true => index.link("ada", &id.into()),
+                false => index.unlink("ADA", id),
             }
             assert_eq!(told(&index), expected, "{why}");
         }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: holds just the objects that have a mark, each once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::index::Id;
@@ -38,8 +38,15 @@ struct Place {
 }
 
 impl Order {
-    pub(super) fn new(mark: Mark, rank: Rank) -> Self {
-        Self { mark, rank, places: BTreeSet::new(), unmarked: 0 }
+    /// Puts objects in order.
+    pub(super) fn of(objects: &BTreeMap<Id, Object>, mark: Mark, rank: Rank) -> Self {
+        let mut order = Self { mark, rank, places: BTreeSet::new(), unmarked: 0 };
+        let marked = objects.iter().filter_map(|(id, object)| Some(((order.mark)(object)?, id)));
+        // All at once: a tree that is made of sorted places is full.
+        let places: BTreeSet<Place> = marked.map(|(mark, id)| order.place(mark, Arc::clone(id))).collect();
+        order.unmarked = objects.len() - places.len();
+        order.places = places;
+        order
     }
 
     pub(super) fn add(&mut self, id: &Id, object: &Object) {
@@ -60,6 +67,11 @@ impl Order {
     pub fn from(&self, mark: i64, id: &str) -> impl Iterator<Item = (i64, &Id)> {
         let places = self.places.range(self.place(mark, Id::from(id))..);
         places.map(|place| (place.mark, &place.id))
+    }
+
+    /// Counts the objects that stand in it.
+    pub fn count(&self) -> usize {
+        self.places.len()
     }
 
     /// Tells whether all objects stand in it.

@@ -52,7 +52,7 @@ enum Stamping {
 #[derive(Default)]
 struct Stream {
     rows: BTreeMap<Id, Object>,
-    /// By field.
+    /// By field, or by the name under which they are asked.
     indexes: HashMap<CompactString, Index>,
     /// By the name under which they are asked for.
     orders: BTreeMap<&'static str, Order>,
@@ -100,10 +100,8 @@ impl Table {
         self.shapes.share(&mut object);
         let stream = self.streams.entry(stream.into()).or_default();
         let id = stream.take(id).map_or_else(|| Id::from(id), |(id, _)| id);
-        for (field, index) in &mut stream.indexes {
-            if let Some(text) = object.plain(field) {
-                index.add(&text, &id);
-            }
+        for index in stream.indexes.values_mut() {
+            index.add(&id, &object);
         }
         for order in stream.orders.values_mut() {
             order.add(&id, &object);
@@ -144,23 +142,38 @@ impl Table {
     /// Finds the ids of the objects whose field has this text, case ignored, in order; callers that
     /// mind the case compare again. Makes an index of the field at first use.
     pub fn find(&mut self, stream: &str, field: &str, text: &str) -> Vec<Id> {
-        let Some(stream) = self.streams.get_mut(stream) else { return Vec::new() };
-        if !stream.indexes.contains_key(field) {
-            let mut index = Index::default();
-            for (id, object) in &stream.rows {
-                if let Some(text) = object.plain(field) {
-                    index.add(&text, id);
-                }
-            }
-            stream.indexes.insert(field.into(), index);
+        if self.streams.get(stream).is_some_and(|stream| !stream.indexes.contains_key(field)) {
+            let name = CompactString::from(field);
+            self.keep_index(stream, field, move |object| object.plain(&name).into_iter().collect());
         }
-        let wanted = text.to_lowercase();
-        let has = |id: &&Id| {
-            let own = stream.rows.get(*id).and_then(|object| object.plain(field));
-            own.is_some_and(|own| own.as_str().to_lowercase() == wanted)
+        self.look_up(stream, field, text)
+    }
+
+    /// Keeps an index from now on, under a name by which [`Self::look_up`] asks it.
+    pub fn keep_index(
+        &mut self,
+        stream: &str,
+        name: &str,
+        texts: impl Fn(&Object) -> Vec<CompactString> + Send + Sync + 'static,
+    ) {
+        let stream = self.streams.entry(stream.into()).or_default();
+        if !stream.indexes.contains_key(name) {
+            let mut index = Index::new(Box::new(texts));
+            for (id, object) in &stream.rows {
+                index.add(id, object);
+            }
+            stream.indexes.insert(name.into(), index);
+        }
+    }
+
+    /// Finds the ids of the objects that have a text, case ignored, in order, by an index that is kept.
+    pub fn look_up(&self, stream: &str, name: &str, text: &str) -> Vec<Id> {
+        let stream = self.streams.get(stream);
+        let Some((stream, index)) = stream.and_then(|it| Some((it, it.indexes.get(name)?))) else {
+            return Vec::new();
         };
-        let index = stream.indexes.get(field);
-        index.into_iter().flat_map(|index| index.of(text)).filter(has).cloned().collect()
+        let has = |id: &&Id| stream.rows.get(*id).is_some_and(|object| index.has(object, text));
+        index.of(text).filter(has).cloned().collect()
     }
 
     /// Keeps a stream's objects in an order from now on, under a name by which [`Self::order`] gives it.
@@ -173,11 +186,7 @@ impl Table {
     ) {
         let stream = self.streams.entry(stream.into()).or_default();
         if !stream.orders.contains_key(name) {
-            let mut order = Order::new(Box::new(mark), rank);
-            for (id, object) in &stream.rows {
-                order.add(id, object);
-            }
-            stream.orders.insert(name, order);
+            stream.orders.insert(name, Order::of(&stream.rows, Box::new(mark), rank));
         }
     }
 
@@ -277,10 +286,8 @@ impl Stream {
     /// Takes an object out.
     fn take(&mut self, id: &str) -> Option<(Id, Object)> {
         let (id, object) = self.rows.remove_entry(id)?;
-        for (field, index) in &mut self.indexes {
-            if let Some(text) = object.plain(field) {
-                index.drop(&text, &id);
-            }
+        for index in self.indexes.values_mut() {
+            index.drop(&id, &object);
         }
         for order in self.orders.values_mut() {
             order.drop(&id, &object);
@@ -309,6 +316,7 @@ impl Shapes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::record::Value;
 
     fn object(text: &str) -> Object {
         object_from_json(text).expect("an object")
@@ -368,5 +376,65 @@ mod tests {
         assert_eq!(found(&mut table, "7"), ["1"], "numbers by their text");
         table.remove("s", "2");
         assert!(found(&mut table, "ada").is_empty(), "removed");
+    }
+
+    #[test]
+    fn orders_and_indexes_hold_what_a_scan_shows() {
+        let (mut table, mut state) = (Table::default(), 3_u64);
+        let mut below = |bound: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % bound
+        };
+        let mark = |object: &Object| match object.get("at") {
+            Some(Value::Int(at)) => Some(at),
+            _ => None,
+        };
+        let shown = |id: &Id| id.to_string();
+        for step in 0..600 {
+            let id = below(150).to_string();
+            match below(20) {
+                // Both are made in the middle, and then follow.
+                0 => {
+                    table.keep_order("s", "bytes", Rank::Bytes, mark);
+                    table.keep_order("s", "length", Rank::Length, mark);
+                }
+                1 => table.mark(),
+                2 => table.release(below(2) == 0),
+                3..6 => drop(table.remove("s", &id)),
+                6 => table.put("s", &id, object(r#"{"at": "none"}"#)),
+                _ => {
+                    let text = format!(
+                        r#"{{"at": {}, "k": "{}"}}"#,
+                        below(6),
+                        ["Ada", "ada", "Bob", "ß"][below(4) as usize]
+                    );
+                    table.put("s", &id, object(&text));
+                }
+            }
+            for text in ["ADA", "bob", "SS", "ß"] {
+                let lower = text.to_lowercase();
+                let has = |object: &Object| object.text("k").is_some_and(|own| own.to_lowercase() == lower);
+                let scanned: Vec<String> =
+                    table.rows("s").filter(|(_, it)| has(it)).map(|(id, _)| shown(id)).collect();
+                let found: Vec<String> = table.find("s", "k", text).iter().map(shown).collect();
+                assert_eq!(found, scanned, "step {step}: {text}");
+            }
+            let mut scanned: Vec<(i64, String)> =
+                table.rows("s").filter_map(|(id, it)| Some((mark(it)?, shown(id)))).collect();
+            let from = (below(6).cast_signed(), below(150).to_string());
+            for name in ["bytes", "length"] {
+                let Some(order) = table.order("s", name) else { continue };
+                let length = |id: &str| if name == "length" { id.len() } else { 0 };
+                let place = |(at, id): &(i64, String)| (*at, length(id), id.clone());
+                scanned.sort_by_key(place);
+                assert_eq!(order.count(), scanned.len(), "step {step}: {name}");
+                assert_eq!(order.is_whole(), table.count("s") == scanned.len(), "step {step}: {name}");
+                let walked: Vec<(i64, String)> =
+                    order.from(from.0, &from.1).map(|(at, id)| (at, shown(id))).collect();
+                let behind: Vec<(i64, String)> =
+                    scanned.iter().filter(|it| place(it) >= place(&from)).cloned().collect();
+                assert_eq!(walked, behind, "step {step}: {name}");
+            }
+        }
     }
 }
