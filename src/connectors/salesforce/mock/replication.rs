@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use super::errors::ApiError;
-use super::found::keep_order;
+use super::found::{BINNED, keep_binned, keep_order};
 use super::objects::ObjectType;
 use super::soql::STAMP;
 use super::{Visit, bin, rows};
-use crate::connectors::mock::{Id, Object, Reply};
+use crate::connectors::mock::{Id, Object, Order, Reply};
 use crate::connectors::salesforce::wire::{format_datetime, parse_datetime};
 use crate::engine::record::Timestamp;
 
@@ -22,11 +22,13 @@ impl Visit<'_> {
         let earliest = Timestamp(self.now.0.saturating_sub(REACH_MS));
         let start = start.max(earliest);
         let purged = bin::purged(&object.name);
+        keep_binned(self.table, &object.name);
+        keep_order(self.table, &purged, STAMP);
         let mut records = Vec::new();
-        for stream in [&object.name, &purged] {
-            let ids = self.between(stream, STAMP, start, end);
+        for (stream, order) in [(&object.name, BINNED), (&purged, STAMP)] {
+            let order = self.table.order(stream, order).into_iter();
+            let ids: Vec<Id> = order.flat_map(|order| between(order, start, end)).collect();
             let gone = ids.iter().filter_map(|id| self.table.entry(stream, id));
-            let gone = gone.filter(|(_, row)| *stream == purged || rows::is_deleted(row));
             records.extend(gone.map(|(id, row)| json!({ "id": &**id, "deletedDate": text(row, STAMP) })));
         }
         let answer = json!({
@@ -39,7 +41,7 @@ impl Visit<'_> {
 
     pub(super) fn updated(&mut self, object: &ObjectType) -> Result<Reply, ApiError> {
         let (start, end) = self.span()?;
-        let ids = self.between(&object.name, "LastModifiedDate", start, end);
+        let ids = self.changed(&object.name, start, end);
         let stands = |id: &&Id| self.table.get(&object.name, id).is_some_and(|row| !rows::is_deleted(row));
         let ids: Vec<&str> = ids.iter().filter(stands).map(|id| &**id).collect();
         let answer = json!({ "ids": ids, "latestDateCovered": format_datetime(end.min(self.now)) });
@@ -64,20 +66,26 @@ impl Visit<'_> {
         Ok((start, end))
     }
 
-    /// Lists the ids of the rows whose field holds a moment from `start` on and before `end`, in order.
-    fn between(&mut self, stream: &str, field: &'static str, start: Timestamp, end: Timestamp) -> Vec<Id> {
+    /// Lists the ids of the rows that were changed from `start` on and before `end`, in order.
+    fn changed(&mut self, stream: &str, start: Timestamp, end: Timestamp) -> Vec<Id> {
+        let field = "LastModifiedDate";
         keep_order(self.table, stream, field);
         if let Some(order) = self.table.order(stream, field).filter(|order| order.is_whole()) {
-            let places = order.from(start.0, "").take_while(|(at, _)| *at < end.0);
-            let mut ids: Vec<Id> = places.map(|(_, id)| Id::clone(id)).collect();
-            ids.sort_unstable();
-            return ids;
+            return between(order, start, end);
         }
         // The stored form sorts as text.
         let (start, end) = (format_datetime(start), format_datetime(end));
         let within = |row: &Object| (start.as_str()..end.as_str()).contains(&text(row, field));
         self.table.rows(stream).filter(|(_, row)| within(row)).map(|(id, _)| Id::clone(id)).collect()
     }
+}
+
+/// Lists the ids whose mark is a moment from `start` on and before `end`, in order.
+fn between(order: &Order, start: Timestamp, end: Timestamp) -> Vec<Id> {
+    let places = order.from(start.0, "").take_while(|(at, _)| *at < end.0);
+    let mut ids: Vec<Id> = places.map(|(_, id)| Id::clone(id)).collect();
+    ids.sort_unstable();
+    ids
 }
 
 fn text<'r>(row: &'r Object, field: &str) -> &'r str {

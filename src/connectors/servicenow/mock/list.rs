@@ -9,7 +9,7 @@ use super::render::{Display, Shape};
 use super::{State, Visit};
 use crate::connectors::mock::{Id, Luck, Object, Rank, Reply, Table, query_pairs};
 use crate::connectors::rest::PathQuery;
-use crate::connectors::servicenow::wire::{format_moment, parse_moment};
+use crate::connectors::servicenow::wire::format_moment;
 use crate::engine::record::Timestamp;
 
 const LIMIT: usize = 10_000;
@@ -102,7 +102,9 @@ pub fn single(
     table: &Table,
     object: &Object,
 ) -> Reply {
-    let row = Parameters::of(visit).shape(visit).row(table, catalogue, object);
+    let parameters = Parameters::of(visit);
+    let shape = parameters.shape(visit);
+    let row = shape.row(table, catalogue, object, &shape.columns(catalogue));
     Reply::json(status, serde_json::json!({ "result": row }).to_string())
 }
 
@@ -142,8 +144,9 @@ pub fn list(visit: &Visit<'_>, state: &mut State, table: &mut Table, luck: &Luck
     }
     let shape = parameters.shape(visit);
     let rows = page.ids.iter().filter_map(|id| table.get(&visit.stream, id));
+    let columns = shape.columns(&state.catalogue);
     let rows: Vec<serde_json::Value> =
-        rows.map(|object| shape.row(table, &state.catalogue, object)).collect();
+        rows.map(|object| shape.row(table, &state.catalogue, object, &columns)).collect();
     let mut reply = Reply::json(200, serde_json::json!({ "result": rows }).to_string());
     if cut.counted {
         reply = reply.with_header("x-total-count", page.total.to_string());
@@ -220,8 +223,8 @@ fn page(visit: &Visit<'_>, state: &State, table: &mut Table, query: &Resolved, c
             })
         };
         let least = query.least(field).unwrap_or_default();
-        let (stamp, id) = match parse_moment(least).filter(|at| format_moment(*at) == least) {
-            Some(at) => (at.0, query.least_id(field, least).unwrap_or_default()),
+        let (stamp, id) = match moment(least) {
+            Some(at) => (at, query.least_id(field, least).unwrap_or_default()),
             None => (i64::MIN, ""),
         };
         let rows = order.from(stamp, id).filter(|(stamp, id)| passes(*stamp, id));
@@ -238,10 +241,23 @@ fn page(visit: &Visit<'_>, state: &State, table: &mut Table, query: &Resolved, c
 
 /// Keeps rows in the order of a field that holds moments; what is written in any other form has no place.
 fn keep_order(table: &mut Table, stream: &str, field: &'static str) {
-    table.keep_order(stream, field, Rank::Bytes, move |object| {
-        let text = text_of(object, field);
-        parse_moment(&text).filter(|at| format_moment(*at) == text).map(|at| at.0)
-    });
+    table.keep_order(stream, field, Rank::Bytes, move |object| moment(&text_of(object, field)));
+}
+
+/// Reads a moment in the stored form to the letter, in milliseconds.
+fn moment(text: &str) -> Option<i64> {
+    let fits = |(at, byte): (usize, u8)| match at {
+        4 | 7 => byte == b'-',
+        10 => byte == b' ',
+        13 | 16 => byte == b':',
+        _ => byte.is_ascii_digit(),
+    };
+    // A leap second would be taken for the one before it.
+    if text.len() != 19 || !text.bytes().enumerate().all(fits) || text.ends_with(":60") {
+        return None;
+    }
+    let at = text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(at.timestamp().as_millisecond())
 }
 
 /// Tells how many rows there are where that is known beforehand.
