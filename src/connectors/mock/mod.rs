@@ -6,6 +6,9 @@
 
 mod desk;
 mod disk;
+mod index;
+mod object;
+mod order;
 mod pace;
 mod table;
 
@@ -13,8 +16,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use desk::{Desk, Luck, Refusal, Service, query_pairs};
+pub use index::Id;
+pub use object::{Object, object_from_json, object_json};
+pub use order::{Order, Rank};
 pub use pace::Pace;
-pub use table::{Object, Table, object_from_json, object_json};
+pub use table::Table;
 
 use crate::engine::record::{Record, Timestamp};
 

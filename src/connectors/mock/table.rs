@@ -1,40 +1,23 @@
 //! The objects of a mock, in memory and, where asked for, in a file.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+use std::sync::Arc;
 
 use compact_str::CompactString;
-use serde_json::value::RawValue;
 
 use super::Faults;
 use super::disk::Disk;
-use crate::engine::record::{JsonError, Timestamp, Value, value_from_raw, write_json};
+use super::index::{Id, Index};
+use super::object::{Names, Object, object_from_json, object_json};
+use super::order::{Order, Rank};
+use crate::engine::record::Timestamp;
 
 /// The fact that holds the last stamp that was given out, in milliseconds.
 const STAMP: &str = "stamp";
 
-/// One object: its fields by name, exact.
-pub type Object = BTreeMap<CompactString, Value>;
-
-/// Reads a JSON object without losing a digit.
-pub fn object_from_json(text: &str) -> Result<Object, JsonError> {
-    let members: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
-    members.into_iter().map(|(name, raw)| Ok((name.into(), value_from_raw(raw)?))).collect()
-}
-
-/// Writes an object as JSON, exactly.
-pub fn object_json(object: &Object) -> String {
-    let mut out = String::from("{");
-    for (name, value) in object {
-        if out.len() > 1 {
-            out.push(',');
-        }
-        write_json(&Value::Text(name.clone()), &mut out);
-        out.push(':');
-        write_json(value, &mut out);
-    }
-    out.push('}');
-    out
-}
+/// Lists of names that are kept to be shared; beyond that they are gathered anew.
+const SHAPES_MAX: usize = 4_096;
 
 /// All objects of a mock by stream and id, with small facts beside them.
 ///
@@ -48,7 +31,12 @@ pub struct Table {
     stamping: Stamping,
     /// Objects as they were at each [`Self::mark`] that is not released yet, by stream and id.
     undo: Vec<Before>,
+    shapes: Shapes,
 }
+
+/// Lists of names that objects share.
+#[derive(Default)]
+struct Shapes(HashSet<Names>);
 
 type Before = BTreeMap<(CompactString, CompactString), Option<Object>>;
 
@@ -63,9 +51,11 @@ enum Stamping {
 
 #[derive(Default)]
 struct Stream {
-    rows: BTreeMap<CompactString, Object>,
-    /// By field, then by the value's text in lower case: ids.
-    indexes: HashMap<CompactString, HashMap<CompactString, BTreeSet<CompactString>>>,
+    rows: BTreeMap<Id, Object>,
+    /// By field, or by the name under which they are asked.
+    indexes: HashMap<CompactString, Index>,
+    /// By the name under which they are asked for.
+    orders: BTreeMap<&'static str, Order>,
 }
 
 impl Table {
@@ -77,7 +67,8 @@ impl Table {
         let disk = Disk::open(path).map_err(told)?;
         disk.load(
             |stream, id, body| {
-                if let Ok(object) = object_from_json(&body) {
+                if let Ok(mut object) = object_from_json(&body) {
+                    table.shapes.share(&mut object);
                     table.streams.entry(stream.into()).or_default().rows.insert(id.into(), object);
                 }
             },
@@ -95,16 +86,27 @@ impl Table {
         self.streams.get(stream)?.rows.get(id)
     }
 
+    /// Returns an object with its id.
+    pub fn entry(&self, stream: &str, id: &str) -> Option<(&Id, &Object)> {
+        self.streams.get(stream)?.rows.get_key_value(id)
+    }
+
     /// Stores an object in place of the one with the same id.
-    pub fn put(&mut self, stream: &str, id: &str, object: Object) {
+    pub fn put(&mut self, stream: &str, id: &str, mut object: Object) {
         self.remember(stream, id);
         if let Some(disk) = &mut self.disk {
             disk.stage_object(stream, id, Some(object_json(&object)));
         }
+        self.shapes.share(&mut object);
         let stream = self.streams.entry(stream.into()).or_default();
-        stream.unindex(id);
-        stream.index(id, &object);
-        stream.rows.insert(id.into(), object);
+        let id = stream.take(id).map_or_else(|| Id::from(id), |(id, _)| id);
+        for index in stream.indexes.values_mut() {
+            index.add(&id, &object);
+        }
+        for order in stream.orders.values_mut() {
+            order.add(&id, &object);
+        }
+        stream.rows.insert(id, object);
     }
 
     /// Removes an object for good; gives whether it was there.
@@ -113,25 +115,18 @@ impl Table {
         if let Some(disk) = &mut self.disk {
             disk.stage_object(stream, id, None);
         }
-        let Some(stream) = self.streams.get_mut(stream) else { return false };
-        stream.unindex(id);
-        stream.rows.remove(id).is_some()
+        self.streams.get_mut(stream).and_then(|stream| stream.take(id)).is_some()
     }
 
     /// Iterates over a stream's objects in the order of their ids (by bytes).
-    pub fn rows(&self, stream: &str) -> impl DoubleEndedIterator<Item = (&str, &Object)> {
-        self.streams
-            .get(stream)
-            .into_iter()
-            .flat_map(|stream| stream.rows.iter().map(|(id, object)| (id.as_str(), object)))
+    pub fn rows(&self, stream: &str) -> impl DoubleEndedIterator<Item = (&Id, &Object)> {
+        self.streams.get(stream).into_iter().flat_map(|stream| stream.rows.iter())
     }
 
     /// Iterates over a stream's objects in the order of their ids, from this one on.
-    pub fn rows_from(&self, stream: &str, from: &str) -> impl Iterator<Item = (&str, &Object)> {
-        let from: CompactString = from.into();
-        let rows =
-            self.streams.get(stream).into_iter().flat_map(move |stream| stream.rows.range(from.clone()..));
-        rows.map(|(id, object)| (id.as_str(), object))
+    pub fn rows_from(&self, stream: &str, from: &str) -> impl Iterator<Item = (&Id, &Object)> {
+        let range = (Bound::Included(from), Bound::Unbounded);
+        self.streams.get(stream).into_iter().flat_map(move |stream| stream.rows.range::<str, _>(range))
     }
 
     /// Counts a stream's objects.
@@ -146,20 +141,58 @@ impl Table {
 
     /// Finds the ids of the objects whose field has this text, case ignored, in order; callers that
     /// mind the case compare again. Makes an index of the field at first use.
-    pub fn find(&mut self, stream: &str, field: &str, text: &str) -> Vec<CompactString> {
-        let Some(stream) = self.streams.get_mut(stream) else { return Vec::new() };
-        if !stream.indexes.contains_key(field) {
-            let mut index: HashMap<CompactString, BTreeSet<CompactString>> = HashMap::new();
-            for (id, object) in &stream.rows {
-                if let Some(text) = object.get(field).and_then(Value::to_plain) {
-                    index.entry(text.to_lowercase()).or_default().insert(id.clone());
-                }
-            }
-            stream.indexes.insert(field.into(), index);
+    pub fn find(&mut self, stream: &str, field: &str, text: &str) -> Vec<Id> {
+        if self.streams.get(stream).is_some_and(|stream| !stream.indexes.contains_key(field)) {
+            let name = CompactString::from(field);
+            self.keep_index(stream, field, move |object| object.plain(&name).into_iter().collect());
         }
-        let index = stream.indexes.get(field);
-        let ids = index.and_then(|index| index.get(text.to_lowercase().as_str()));
-        ids.map(|ids| ids.iter().cloned().collect()).unwrap_or_default()
+        self.look_up(stream, field, text)
+    }
+
+    /// Keeps an index from now on, under a name by which [`Self::look_up`] asks it.
+    pub fn keep_index(
+        &mut self,
+        stream: &str,
+        name: &str,
+        texts: impl Fn(&Object) -> Vec<CompactString> + Send + Sync + 'static,
+    ) {
+        let stream = self.streams.entry(stream.into()).or_default();
+        if !stream.indexes.contains_key(name) {
+            let mut index = Index::new(Box::new(texts));
+            for (id, object) in &stream.rows {
+                index.add(id, object);
+            }
+            stream.indexes.insert(name.into(), index);
+        }
+    }
+
+    /// Finds the ids of the objects that have a text, case ignored, in order, by an index that is kept.
+    pub fn look_up(&self, stream: &str, name: &str, text: &str) -> Vec<Id> {
+        let stream = self.streams.get(stream);
+        let Some((stream, index)) = stream.and_then(|it| Some((it, it.indexes.get(name)?))) else {
+            return Vec::new();
+        };
+        let has = |id: &&Id| stream.rows.get(*id).is_some_and(|object| index.has(object, text));
+        index.of(text).filter(has).cloned().collect()
+    }
+
+    /// Keeps a stream's objects in an order from now on, under a name by which [`Self::order`] gives it.
+    pub fn keep_order(
+        &mut self,
+        stream: &str,
+        name: &'static str,
+        rank: Rank,
+        mark: impl Fn(&Object) -> Option<i64> + Send + Sync + 'static,
+    ) {
+        let stream = self.streams.entry(stream.into()).or_default();
+        if !stream.orders.contains_key(name) {
+            stream.orders.insert(name, Order::of(&stream.rows, Box::new(mark), rank));
+        }
+    }
+
+    /// Returns a stream's objects in an order that is kept.
+    pub fn order(&self, stream: &str, name: &str) -> Option<&Order> {
+        self.streams.get(stream)?.orders.get(name)
     }
 
     /// Returns a small fact, such as the last serial number.
@@ -250,32 +283,40 @@ impl Table {
 }
 
 impl Stream {
-    fn index(&mut self, id: &str, object: &Object) {
-        for (field, index) in &mut self.indexes {
-            if let Some(text) = object.get(field).and_then(Value::to_plain) {
-                index.entry(text.to_lowercase()).or_default().insert(id.into());
-            }
+    /// Takes an object out.
+    fn take(&mut self, id: &str) -> Option<(Id, Object)> {
+        let (id, object) = self.rows.remove_entry(id)?;
+        for index in self.indexes.values_mut() {
+            index.drop(&id, &object);
         }
+        for order in self.orders.values_mut() {
+            order.drop(&id, &object);
+        }
+        Some((id, object))
     }
+}
 
-    fn unindex(&mut self, id: &str) {
-        let Some(object) = self.rows.get(id) else { return };
-        for (field, index) in &mut self.indexes {
-            let Some(text) = object.get(field).and_then(Value::to_plain) else { continue };
-            let text = text.to_lowercase();
-            if let Some(ids) = index.get_mut(text.as_str()) {
-                ids.remove(id);
-                if ids.is_empty() {
-                    index.remove(text.as_str());
+impl Shapes {
+    /// Makes an object share its names with those of the same ones.
+    fn share(&mut self, object: &mut Object) {
+        let names = match self.0.get(object.names()) {
+            Some(known) => Arc::clone(known),
+            None => {
+                if self.0.len() >= SHAPES_MAX {
+                    self.0.clear();
                 }
+                self.0.insert(Arc::clone(object.names()));
+                Arc::clone(object.names())
             }
-        }
+        };
+        object.settle(&names);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::record::Value;
 
     fn object(text: &str) -> Object {
         object_from_json(text).expect("an object")
@@ -323,14 +364,77 @@ mod tests {
     #[test]
     fn an_index_follows_every_change() {
         let mut table = Table::default();
+        let found = |table: &mut Table, text: &str| -> Vec<String> {
+            table.find("s", "k", text).iter().map(|id| id.to_string()).collect()
+        };
         table.put("s", "1", object(r#"{"k": "Ada"}"#));
-        assert_eq!(table.find("s", "k", "ada"), ["1"], "case is ignored");
+        assert_eq!(found(&mut table, "ada"), ["1"], "case is ignored");
         table.put("s", "2", object(r#"{"k": "ada"}"#));
-        assert_eq!(table.find("s", "k", "ADA"), ["1", "2"], "several");
+        assert_eq!(found(&mut table, "ADA"), ["1", "2"], "several");
         table.put("s", "1", object(r#"{"k": 7}"#));
-        assert_eq!(table.find("s", "k", "ada"), ["2"], "changed");
-        assert_eq!(table.find("s", "k", "7"), ["1"], "numbers by their text");
+        assert_eq!(found(&mut table, "ada"), ["2"], "changed");
+        assert_eq!(found(&mut table, "7"), ["1"], "numbers by their text");
         table.remove("s", "2");
-        assert!(table.find("s", "k", "ada").is_empty(), "removed");
+        assert!(found(&mut table, "ada").is_empty(), "removed");
+    }
+
+    #[test]
+    fn orders_and_indexes_hold_what_a_scan_shows() {
+        let (mut table, mut state) = (Table::default(), 3_u64);
+        let mut below = |bound: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % bound
+        };
+        let mark = |object: &Object| match object.get("at") {
+            Some(Value::Int(at)) => Some(at),
+            _ => None,
+        };
+        let shown = |id: &Id| id.to_string();
+        for step in 0..600 {
+            let id = below(150).to_string();
+            match below(20) {
+                // Both are made in the middle, and then follow.
+                0 => {
+                    table.keep_order("s", "bytes", Rank::Bytes, mark);
+                    table.keep_order("s", "length", Rank::Length, mark);
+                }
+                1 => table.mark(),
+                2 => table.release(below(2) == 0),
+                3..6 => drop(table.remove("s", &id)),
+                6 => table.put("s", &id, object(r#"{"at": "none"}"#)),
+                _ => {
+                    let text = format!(
+                        r#"{{"at": {}, "k": "{}"}}"#,
+                        below(6),
+                        ["Ada", "ada", "Bob", "ß"][below(4) as usize]
+                    );
+                    table.put("s", &id, object(&text));
+                }
+            }
+            for text in ["ADA", "bob", "SS", "ß"] {
+                let lower = text.to_lowercase();
+                let has = |object: &Object| object.text("k").is_some_and(|own| own.to_lowercase() == lower);
+                let scanned: Vec<String> =
+                    table.rows("s").filter(|(_, it)| has(it)).map(|(id, _)| shown(id)).collect();
+                let found: Vec<String> = table.find("s", "k", text).iter().map(shown).collect();
+                assert_eq!(found, scanned, "step {step}: {text}");
+            }
+            let mut scanned: Vec<(i64, String)> =
+                table.rows("s").filter_map(|(id, it)| Some((mark(it)?, shown(id)))).collect();
+            let from = (below(6).cast_signed(), below(150).to_string());
+            for name in ["bytes", "length"] {
+                let Some(order) = table.order("s", name) else { continue };
+                let length = |id: &str| if name == "length" { id.len() } else { 0 };
+                let place = |(at, id): &(i64, String)| (*at, length(id), id.clone());
+                scanned.sort_by_key(place);
+                assert_eq!(order.count(), scanned.len(), "step {step}: {name}");
+                assert_eq!(order.is_whole(), table.count("s") == scanned.len(), "step {step}: {name}");
+                let walked: Vec<(i64, String)> =
+                    order.from(from.0, &from.1).map(|(at, id)| (at, shown(id))).collect();
+                let behind: Vec<(i64, String)> =
+                    scanned.iter().filter(|it| place(it) >= place(&from)).cloned().collect();
+                assert_eq!(walked, behind, "step {step}: {name}");
+            }
+        }
     }
 }

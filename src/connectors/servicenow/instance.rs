@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use super::login::Login;
 use super::settings::Settings;
 use super::wire::{self, Answers, Asked, Decoder, Dictionary, Encoded};
-use crate::connectors::rest::{self, PathQuery, RawReply, RawRequest, RestClient, RestOptions};
+use crate::connectors::rest::{self, PathQuery, Patience, RawReply, RawRequest, RestClient, RestOptions};
 use crate::connectors::{Call, Open};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::record::Record;
@@ -127,6 +127,22 @@ impl Instance {
         }
     }
 
+    /// Sends a read, a few times where the service is at fault.
+    pub async fn get_again(
+        &self,
+        operation: &str,
+        request: &PathQuery,
+        call: &Call,
+    ) -> Result<RawReply, Fault> {
+        let mut patience = Patience::new(call);
+        loop {
+            match self.get(operation, request.clone(), call).await {
+                Err(fault) => patience.wait(fault).await?,
+                reply => return reply,
+            }
+        }
+    }
+
     /// Starts the request for a page of a table.
     pub fn rows(&self, table: &str, query: &Encoded, fields: Option<&[String]>) -> PathQuery {
         let mut request = PathQuery::new(format!("/api/now/table/{table}"));
@@ -212,7 +228,7 @@ impl Instance {
         call: &Call,
     ) -> Result<Option<Vec<Record>>, Fault> {
         let operation = format!("look at what {table} is made of");
-        let reply = match self.get(&operation, request, call).await {
+        let reply = match self.get_again(&operation, &request, call).await {
             Ok(reply) => reply,
             Err(fault) if is_about_rights(&fault) => return Ok(None),
             Err(fault) => return Err(fault),

@@ -79,7 +79,7 @@ impl ServiceNow {
     ) -> Result<Option<Record>, Fault> {
         let operation = format!("describe {}", stream.stream);
         let request = self.instance.rows(&stream.stream, query, None).with("sysparm_limit", "1");
-        let reply = self.instance.get(&operation, request, call).await?;
+        let reply = self.instance.get_again(&operation, &request, call).await?;
         Ok(Decoder::new(&[], []).plain_rows(&operation, &reply.body)?.into_iter().next())
     }
 
@@ -116,7 +116,7 @@ impl ServiceNow {
         let query = Encoded::new().is("tablename", &stream.stream);
         let fields = ["sys_id".to_owned()];
         let request = self.instance.rows(GRAVEYARD, &query, Some(&fields)).with("sysparm_limit", "1");
-        match self.instance.get(&operation, request, call).await {
+        match self.instance.get_again(&operation, &request, call).await {
             Err(fault) if wire::is_forbidden(&fault) => Err(Fault {
                 remedy: Some(format!(
                     "give the user read access to {GRAVEYARD}, or write deletes = \"list\" at this end of the link"

@@ -1,16 +1,14 @@
 //! Reading: one record, some of them, or a page of many.
 
-use std::ops::Bound;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::value::RawValue;
 
-use super::super::super::mock::{Luck, Reply, Table, object_json, query_pairs};
+use super::super::super::mock::{Id, Luck, Order, Reply, Table, object_json, query_pairs};
 use super::super::settings::{Find, Get, List, PageStyle};
 use super::super::wire::{Hole, Pointer, Query, Template, Tree};
 use super::Visit;
-use super::order::{Order, Ranked, ranked};
+use super::order::{BY_ID, BY_STAMP};
 use super::refusal::Refused;
 use super::route::Routed;
 use crate::engine::record::{Timestamp, value_from_raw};
@@ -38,13 +36,7 @@ pub fn get(visit: &Visit<'_>, table: &Table, get: &Get, routed: &Routed<'_>) -> 
 }
 
 /// Answers a search by key.
-pub fn find(
-    visit: &Visit<'_>,
-    table: &Table,
-    order: &Order,
-    find: &Find,
-    routed: &Routed<'_>,
-) -> Result<Reply, Refused> {
+pub fn find(visit: &Visit<'_>, table: &Table, find: &Find, routed: &Routed<'_>) -> Result<Reply, Refused> {
     let join = if find.join.is_empty() { "," } else { &find.join };
     let texts: Vec<String> = match routed.get(|hole| *hole == Hole::Keys) {
         Some(keys) => keys.split(join).map(str::to_owned).collect(),
@@ -53,14 +45,17 @@ pub fn find(
             None => in_body(visit, find)?,
         },
     };
-    let records = texts.iter().flat_map(|text| order.find(text)).filter_map(|id| {
-        let record = Tree::Raw(object_json(table.get(visit.name, &id)?));
-        let Some(place) = &find.id else { return Some(record) };
-        let mut hit = Tree::default();
-        let own = place.steps();
-        hit.set(own, Tree::text(&id));
-        Some(hit)
-    });
+    let records = texts
+        .iter()
+        .flat_map(|text| super::order::find(table, visit.name, visit.stream, text))
+        .filter_map(|id| {
+            let record = Tree::Raw(object_json(table.get(visit.name, &id)?));
+            let Some(place) = &find.id else { return Some(record) };
+            let mut hit = Tree::default();
+            let own = place.steps();
+            hit.set(own, Tree::text(&id));
+            Some(hit)
+        });
     let mut body = Tree::default();
     body.set(find.records.steps(), Tree::List(records.collect()));
     Ok(Reply::json(200, body.to_text()))
@@ -119,7 +114,6 @@ impl Asked<'_> {
 pub fn list(
     visit: &Visit<'_>,
     table: &Table,
-    order: &Order,
     list: &List,
     by_stamp: bool,
     luck: &Luck,
@@ -159,7 +153,7 @@ pub fn list(
     let window = Window { skipped, most, counts };
     let (ids, total) = match luck.empty_pages() {
         true => (Vec::new(), 0),
-        false => ids.of(visit, order, after.transpose()?, window),
+        false => ids.of(visit, table, after.transpose()?, window),
     };
     let shown: Vec<&Cut> = match page.style {
         PageStyle::None => ids.iter().collect(),
@@ -168,7 +162,7 @@ pub fn list(
     let reached = skipped.saturating_add(shown.len());
     let more = reached < total && page.style != PageStyle::None;
     let records = shown.iter().filter_map(|cut| {
-        let object = table.get(visit.name, &cut.1.1)?;
+        let object = table.get(visit.name, &cut.1)?;
         Some(Tree::Raw(object_json(object)))
     });
     let mut body = Tree::default();
@@ -201,7 +195,7 @@ pub fn list(
 }
 
 /// A record's place in an order.
-type Cut = (i64, Ranked);
+type Cut = (i64, Id);
 
 enum Ids {
     All,
@@ -219,40 +213,36 @@ struct Window {
 }
 
 impl Window {
-    /// Takes the part out, and counts.
-    fn of<C>(self, all: impl Iterator<Item = C>, own: impl Fn(C) -> Cut) -> (Vec<Cut>, usize) {
-        let (mut shown, mut count) = (Vec::new(), 0);
-        for cut in all {
-            if count >= self.skipped && shown.len() < self.most {
-                shown.push(own(cut));
-            }
-            count += 1;
-            if !self.counts && shown.len() >= self.most {
-                break;
-            }
-        }
-        (shown, count)
+    /// Takes the part out, and counts where the number of all is not known.
+    fn of<'o>(self, mut all: impl Iterator<Item = (i64, &'o Id)>, known: Option<usize>) -> (Vec<Cut>, usize) {
+        let skipped = all.by_ref().take(self.skipped).count();
+        let shown: Vec<Cut> =
+            all.by_ref().take(self.most).map(|(stamp, id)| (stamp, Id::clone(id))).collect();
+        let behind = if self.counts && known.is_none() { all.count() } else { 0 };
+        let count = skipped + shown.len() + behind;
+        (shown, known.filter(|_| self.counts).unwrap_or(count))
     }
 }
 
 impl Ids {
-    fn of(&self, visit: &Visit<'_>, order: &Order, after: Option<Cut>, window: Window) -> (Vec<Cut>, usize) {
-        let is_shown = |id: &str| !order.deleted.contains(id);
-        match self {
-            Self::All => {
-                let from = after.map_or(Bound::Unbounded, |(_, id)| Bound::Excluded(id));
-                let ids = order.ids.range((from, Bound::Unbounded));
-                window.of(ids.filter(|(_, id)| is_shown(id)), |id| (0, id.clone()))
+    fn of(&self, visit: &Visit<'_>, table: &Table, after: Option<Cut>, window: Window) -> (Vec<Cut>, usize) {
+        let order = |name: &str| table.order(visit.name, name);
+        match (self, after) {
+            (Self::All, None) => {
+                let ids = order(BY_ID).into_iter().flat_map(|order| order.from(0, ""));
+                window.of(ids, order(BY_ID).map(Order::count))
             }
-            Self::ByStamp(from) => {
-                let first = (*from, ranked(""));
-                let from = match after {
-                    Some(after) if after >= first => Bound::Excluded(after),
-                    _ => Bound::Included(first),
-                };
-                let tells = visit.stream.deleted.is_some();
-                let ids = order.by_stamp.range((from, Bound::Unbounded));
-                window.of(ids.filter(|(_, (_, id))| tells || is_shown(id)), Cut::clone)
+            (Self::All, Some((_, last))) => {
+                let ids = order(BY_ID).into_iter().flat_map(|order| order.from(0, &last));
+                window.of(ids.filter(|(_, id)| **id != last), None)
+            }
+            (Self::ByStamp(from), Some((stamp, last))) if stamp >= *from => {
+                let ids = order(BY_STAMP).into_iter().flat_map(|order| order.from(stamp, &last));
+                window.of(ids.filter(|(at, id)| *at != stamp || **id != last), None)
+            }
+            // Only where they are marked do deleted records stand here, and the mark tells of the deletion.
+            (Self::ByStamp(from), _) => {
+                window.of(order(BY_STAMP).into_iter().flat_map(|order| order.from(*from, "")), None)
             }
         }
     }
@@ -297,12 +287,12 @@ fn in_place(told: &serde_json::Value, given: &RawValue) -> Option<String> {
 }
 
 /// Writes a place so that it means nothing to anybody else.
-fn encode((stamp, (_, id)): &Cut) -> String {
+fn encode((stamp, id): &Cut) -> String {
     URL_SAFE_NO_PAD.encode(format!("{stamp}:{id}"))
 }
 
 fn decode(token: &str) -> Option<Cut> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
     let (stamp, id) = text.split_once(':')?;
-    Some((stamp.parse().ok()?, ranked(id)))
+    Some((stamp.parse().ok()?, id.into()))
 }

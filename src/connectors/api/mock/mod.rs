@@ -11,7 +11,6 @@ mod route;
 mod write;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::super::mock::{
     Desk, Luck, Mock, MockSettings, Object, Pace, Refusal, Reply, Request, Service, Table, http_date,
@@ -21,7 +20,6 @@ use super::settings::{Settings, Stream};
 use super::wire::truthy;
 use crate::engine::record::{Record, Timestamp, Value};
 use gatekeeper::Gatekeeper;
-use order::Orders;
 use refusal::Refused;
 use route::Op;
 
@@ -31,7 +29,6 @@ pub struct ApiMock {
     strict: bool,
     /// What is wrong with a description that can't be played.
     described: Result<Described, String>,
-    orders: Mutex<Orders>,
 }
 
 /// What is played.
@@ -60,11 +57,7 @@ impl ApiMock {
                 gatekeeper: Gatekeeper::new(&described, settings.seed),
                 settings: described,
             });
-        Self { desk: Desk::new(settings), strict: settings.strict, described, orders: Mutex::default() }
-    }
-
-    fn orders(&self) -> MutexGuard<'_, Orders> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { desk: Desk::new(settings), strict: settings.strict, described }
     }
 
     fn route(
@@ -84,14 +77,13 @@ impl ApiMock {
             return Err(Refused::not_found(format!("There is no {} {}.", request.method, request.path)));
         };
         let visit = Visit { request, settings, name, stream, strict: self.strict, now };
-        let order = &mut *self.orders();
-        let order = order.of(table, name, stream);
+        order::keep(table, name, stream);
         match found.op {
-            Op::List(list) => list::list(&visit, table, order, list, false, luck),
-            Op::Changes(list) => list::list(&visit, table, order, &list, true, luck),
+            Op::List(list) => list::list(&visit, table, list, false, luck),
+            Op::Changes(list) => list::list(&visit, table, &list, true, luck),
             Op::Get(get) => list::get(&visit, table, get, &found),
-            Op::Find(find) => list::find(&visit, table, order, find, &found),
-            Op::Write(sent, write) => write::write(&visit, table, order, luck, sent, write, &found),
+            Op::Find(find) => list::find(&visit, table, find, &found),
+            Op::Write(sent, write) => write::write(&visit, table, luck, sent, write, &found),
         }
     }
 }
@@ -175,10 +167,6 @@ impl Mock for ApiMock {
             return Err(format!("the record has no {key_field}, by which it is found"));
         }
         let now = self.desk.clock(now);
-        self.desk.with_table(|table| {
-            let orders = &mut *self.orders();
-            let order = orders.of(table, name, stream);
-            write::push(name, stream, table, order, (key_field, key), record, now)
-        })?
+        self.desk.with_table(|table| write::push(name, stream, table, (key_field, key), record, now))?
     }
 }

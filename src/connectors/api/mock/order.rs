@@ -1,90 +1,73 @@
-//! What the mock remembers beside its records, so that many of them are no strain.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! What the mock has its table keep beside the records, so that many of them are no strain.
 
 use serde_json::value::RawValue;
 
-use super::super::super::mock::{Object, Table, object_json};
+use super::super::super::mock::{Id, Object, Rank, Table, object_json};
 use super::super::settings::{Find, Stream};
 use super::super::wire::{Hole, Pointer, Template, truthy};
-use crate::engine::record::{Value, value_from_raw};
+use crate::engine::record::{Number, Value, value_from_raw, write_json};
 
-/// Orders of the records of all streams, made from the table when a stream is first used.
-///
-/// Invariant: holds just what the table holds; whoever changes the table tells this too.
-#[derive(Default)]
-pub struct Orders {
-    streams: BTreeMap<String, Order>,
-}
+/// The order of the ids of those that are not marked as deleted.
+pub const BY_ID: &str = "id";
+/// The order of (stamp, id).
+pub const BY_STAMP: &str = "stamp";
+/// The index of the searched field.
+const SEARCHED: &str = "searched";
 
-/// An id in an order that counts numbers as numbers.
-pub type Ranked = (usize, String);
-
-/// Ranks an id.
-pub fn ranked(id: &str) -> Ranked {
-    (id.len(), id.to_owned())
-}
-
-/// Orders of one stream's records.
-#[derive(Default)]
-pub struct Order {
-    /// All ids, those of deleted records too.
-    pub ids: BTreeSet<Ranked>,
-    pub by_stamp: BTreeSet<(i64, Ranked)>,
-    /// Ids of records that are marked as deleted.
-    pub deleted: BTreeSet<String>,
-    /// By the text of the searched field, in lower case.
-    by_field: BTreeMap<String, BTreeSet<String>>,
-}
-
-impl Orders {
-    /// Gives the orders of a stream.
-    pub fn of(&mut self, table: &Table, name: &str, stream: &Stream) -> &mut Order {
-        self.streams.entry(name.to_owned()).or_insert_with(|| {
-            let mut order = Order::default();
-            for (id, object) in table.rows(name) {
-                order.add(stream, id, object);
-            }
-            order
-        })
+/// Has a stream's records kept in order, and found by the field that is searched.
+pub fn keep(table: &mut Table, name: &str, stream: &Stream) {
+    if table.order(name, BY_ID).is_some() {
+        return;
+    }
+    let own = stream.clone();
+    table.keep_order(name, BY_ID, Rank::Length, move |object| (!is_deleted(&own, object)).then_some(0));
+    let own = stream.clone();
+    table.keep_order(name, BY_STAMP, Rank::Length, move |object| Some(stamp_of(&own, object)));
+    if let Some(place) = searched(stream).map(|field| place_of(stream, &field)) {
+        let texts =
+            move |object: &Object| at(object, &place).and_then(|it| it.to_plain()).into_iter().collect();
+        table.keep_index(name, SEARCHED, texts);
     }
 }
 
-impl Order {
-    /// Learns of a record.
-    pub fn add(&mut self, stream: &Stream, id: &str, object: &Object) {
-        self.ids.insert(ranked(id));
-        self.by_stamp.insert((stamp_of(stream, object), ranked(id)));
-        if is_deleted(stream, object) {
-            self.deleted.insert(id.to_owned());
-        }
-        if let Some(text) = searched_text(stream, object) {
-            self.by_field.entry(text).or_default().insert(id.to_owned());
-        }
-    }
+/// Finds the ids of the records whose searched field has a text, case ignored.
+pub fn find(table: &Table, name: &str, stream: &Stream, text: &str) -> Vec<Id> {
+    let stands = |id: &Id| table.get(name, id).is_some_and(|object| !is_deleted(stream, object));
+    let mut ids = table.look_up(name, SEARCHED, text);
+    ids.retain(stands);
+    ids
+}
 
-    /// Forgets a record.
-    pub fn drop(&mut self, stream: &Stream, id: &str, object: &Object) {
-        self.ids.remove(&ranked(id));
-        self.by_stamp.remove(&(stamp_of(stream, object), ranked(id)));
-        self.deleted.remove(id);
-        let text = searched_text(stream, object);
-        if let Some(ids) = text.as_ref().and_then(|text| self.by_field.get_mut(text)) {
-            ids.remove(id);
-        }
+/// Finds the first record that stands and whose field agrees with a key.
+pub fn find_agreeing(
+    table: &mut Table,
+    name: &str,
+    stream: &Stream,
+    field: &str,
+    key: &Value,
+) -> Option<String> {
+    let place = place_of(stream, field);
+    let same = |object: &Object| {
+        !is_deleted(stream, object) && at(object, &place).is_some_and(|own| own.agrees(key))
+    };
+    let by_index = searched(stream).as_deref() == Some(field);
+    if let Some(text) = key.as_text().filter(|text| by_index && is_just_itself(text)) {
+        keep(table, name, stream);
+        let ids = table.look_up(name, SEARCHED, text);
+        return ids.iter().find(|id| table.get(name, id).is_some_and(same)).map(|id| id.to_string());
     }
+    table.rows(name).find(|(_, object)| same(object)).map(|(id, _)| id.to_string())
+}
 
-    /// Finds the ids of the records whose searched field has a text, case ignored.
-    pub fn find(&self, text: &str) -> Vec<String> {
-        let found = self.by_field.get(&text.to_lowercase()).into_iter().flatten();
-        found.filter(|id| !self.deleted.contains(*id)).cloned().collect()
-    }
+/// Tells whether no other value agrees with a text: no number, no flag, nothing nested.
+fn is_just_itself(text: &str) -> bool {
+    Number::parse(text).is_none() && !matches!(text, "true" | "false") && !text.starts_with(['[', '{'])
 }
 
 /// Reads a place of a record.
 pub fn at(object: &Object, place: &Pointer) -> Option<Value> {
     match place.steps() {
-        [only] => object.get(only.as_str()).cloned(),
+        [only] => object.get(only),
         _ => {
             let text = object_json(object);
             let raw: &RawValue = serde_json::from_str(&text).ok()?;
@@ -94,17 +77,17 @@ pub fn at(object: &Object, place: &Pointer) -> Option<Value> {
 }
 
 /// Returns a record's stamp in milliseconds.
-pub fn stamp_of(stream: &Stream, object: &Object) -> i64 {
+fn stamp_of(stream: &Stream, object: &Object) -> i64 {
     let stamp = stream.stamp.as_ref().and_then(|place| at(object, place));
     stamp.and_then(|stamp| stream.stamp_format.read(&stamp)).map_or(0, |stamp| stamp.0)
 }
 
 /// Tells whether a record is marked as deleted.
 pub fn is_deleted(stream: &Stream, object: &Object) -> bool {
-    let Some(place) = &stream.deleted else { return false };
-    let text = object_json(object);
-    let raw: Result<&RawValue, _> = serde_json::from_str(&text);
-    raw.is_ok_and(|raw| place.find(raw).is_some_and(truthy))
+    let Some(mark) = stream.deleted.as_ref().and_then(|place| at(object, place)) else { return false };
+    let mut text = String::new();
+    write_json(&mark, &mut text);
+    serde_json::from_str::<&RawValue>(&text).is_ok_and(truthy)
 }
 
 /// Says where a field stands.
@@ -117,7 +100,7 @@ pub fn place_of(stream: &Stream, field: &str) -> Pointer {
 }
 
 /// Names the field that is searched, or that an upsert goes by.
-pub fn searched(stream: &Stream) -> Option<String> {
+fn searched(stream: &Stream) -> Option<String> {
     let upserted = stream.create.as_ref().and_then(|create| create.upsert.clone());
     let told = stream.find.as_ref().and_then(|find| find.field.clone());
     told.or(upserted).or_else(|| stream.find.as_ref().and_then(parameter))
@@ -129,9 +112,4 @@ fn parameter(find: &Find) -> Option<String> {
         template.holes().any(|hole| matches!(hole, Hole::Key | Hole::Keys | Hole::KeyField(_)))
     };
     find.query.iter().find(|(_, template)| carries(template)).map(|(name, _)| name.clone())
-}
-
-fn searched_text(stream: &Stream, object: &Object) -> Option<String> {
-    let text = at(object, &place_of(stream, &searched(stream)?))?.to_plain()?;
-    Some(text.to_lowercase().into())
 }

@@ -2,13 +2,13 @@
 
 use serde_json::value::RawValue;
 
-use super::super::super::mock::{Luck, Object, Reply, Table, object_from_json, object_json};
+use super::super::super::mock::{Luck, Reply, Table, object_from_json, object_json};
 use super::super::super::rest::Members;
 use super::super::settings::{MatchBy, Stream, Write};
 use super::super::wire::{Encoder, Facts, Hole, Pointer, Sent, Template, Tree};
 use super::Visit;
 use super::list::list_at;
-use super::order::{Order, at, place_of};
+use super::order::{at, find, find_agreeing, place_of};
 use super::refusal::{Refused, message_place};
 use super::route::Routed;
 use crate::engine::record::{Number, Record, Timestamp, Value, value_from_raw};
@@ -26,7 +26,6 @@ struct Item<'i> {
 pub fn write(
     visit: &Visit<'_>,
     table: &mut Table,
-    order: &mut Order,
     luck: &mut Luck,
     sent: Sent,
     write: &Write,
@@ -45,12 +44,12 @@ pub fn write(
             id: routed.get(|hole| *hole == Hole::Id).map(str::to_owned).or_else(|| id_in(visit.stream, raw)),
             key: routed.get(|hole| matches!(hole, Hole::Key | Hole::KeyField(_))).map(str::to_owned),
         };
-        let id = one(visit, table, order, luck, sent, write, &item)?;
+        let id = one(visit, table, luck, sent, write, &item)?;
         return Ok(single_reply(visit, table, sent, write, &id));
     }
     let items = list_at(&visit.request.body, &write.wrap)?;
     luck.records = items.len();
-    batch(visit, table, order, luck, sent, write, &items)
+    batch(visit, table, luck, sent, write, &items)
 }
 
 fn id_in(stream: &Stream, raw: Option<&RawValue>) -> Option<String> {
@@ -80,7 +79,6 @@ fn single_reply(visit: &Visit<'_>, table: &Table, sent: Sent, write: &Write, id:
 fn batch(
     visit: &Visit<'_>,
     table: &mut Table,
-    order: &mut Order,
     luck: &mut Luck,
     sent: Sent,
     write: &Write,
@@ -101,7 +99,7 @@ fn batch(
         }
     }
     for item in &read {
-        ends.push(one(visit, table, order, luck, sent, write, item));
+        ends.push(one(visit, table, luck, sent, write, item));
     }
     let (mut results, mut errors) = (Vec::new(), Vec::new());
     for (item, end) in read.iter().zip(&ends) {
@@ -203,21 +201,18 @@ fn item_of<'i>(stream: &Stream, write: &Write, raw: &'i RawValue) -> Item<'i> {
 }
 
 /// Finds the record that an item means.
-fn meant(
-    visit: &Visit<'_>,
-    table: &Table,
-    order: &Order,
-    sent: Sent,
-    write: &Write,
-    item: &Item<'_>,
-) -> Option<String> {
+fn meant(visit: &Visit<'_>, table: &Table, sent: Sent, write: &Write, item: &Item<'_>) -> Option<String> {
+    let first = |text: &str| {
+        let found = find(table, visit.name, visit.stream, text);
+        found.first().map(|id| id.to_string())
+    };
     let by_key = || {
         let field = write.upsert.clone()?;
         let own = item
             .raw
             .and_then(|raw| value_from_raw(place_of(visit.stream, &field).find(raw)?).ok()?.to_plain());
         let text = item.key.clone().or(own.map(String::from))?;
-        order.find(&text).into_iter().next()
+        first(&text)
     };
     match sent {
         Sent::Create => by_key(),
@@ -227,7 +222,7 @@ fn meant(
                     .get(visit.name, id)
                     .is_some_and(|object| !super::order::is_deleted(visit.stream, object))
             };
-            let named = item.key.as_ref().and_then(|key| order.find(key).into_iter().next());
+            let named = item.key.as_ref().and_then(|key| first(key));
             item.id.clone().filter(known).or(named)
         }
     }
@@ -279,7 +274,6 @@ fn check(
 fn one(
     visit: &Visit<'_>,
     table: &mut Table,
-    order: &mut Order,
     luck: &mut Luck,
     sent: Sent,
     write: &Write,
@@ -293,15 +287,15 @@ fn one(
     if let Some(id) = repeated.as_ref().and_then(|fact| table.fact(fact)) {
         return Ok(id.to_owned());
     }
-    let there = meant(visit, table, order, sent, write, item);
+    let there = meant(visit, table, sent, write, item);
     let id = match (sent, there) {
-        (Sent::Create, None) => insert(visit, table, order, luck, write, item)?,
+        (Sent::Create, None) => insert(visit, table, luck, write, item)?,
         (Sent::Create | Sent::Update, Some(id)) => {
-            replace(visit, table, order, luck, write, item, &id)?;
+            replace(visit, table, luck, write, item, &id)?;
             id
         }
         (Sent::Delete, Some(id)) => {
-            delete(visit, table, order, &id);
+            delete(visit, table, &id);
             id
         }
         (Sent::Update | Sent::Delete, None) => {
@@ -343,7 +337,6 @@ fn id_tree(stream: &Stream, id: &str) -> Tree {
 fn insert(
     visit: &Visit<'_>,
     table: &mut Table,
-    order: &mut Order,
     luck: &Luck,
     write: &Write,
     item: &Item<'_>,
@@ -358,7 +351,7 @@ fn insert(
         None => next_id(table, visit.name),
     };
     let record = own_members(visit, luck, write, item.raw);
-    put(visit.name, visit.stream, table, order, &id, record, visit.now);
+    put(visit.name, visit.stream, table, &id, record, visit.now);
     Ok(id)
 }
 
@@ -372,7 +365,6 @@ fn next_id(table: &mut Table, name: &str) -> String {
 fn replace(
     visit: &Visit<'_>,
     table: &mut Table,
-    order: &mut Order,
     luck: &Luck,
     write: &Write,
     item: &Item<'_>,
@@ -391,7 +383,7 @@ fn replace(
         true => sent,
         false => merged(Tree::Raw(object_json(&before)), &sent, &visit.stream.values),
     };
-    put(visit.name, visit.stream, table, order, id, record, visit.now);
+    put(visit.name, visit.stream, table, id, record, visit.now);
     Ok(())
 }
 
@@ -415,41 +407,24 @@ fn merged(mut record: Tree, sent: &Tree, values: &Pointer) -> Tree {
 }
 
 /// Stores a record under its id, with a new stamp.
-fn put(
-    name: &str,
-    stream: &Stream,
-    table: &mut Table,
-    order: &mut Order,
-    id: &str,
-    mut record: Tree,
-    now: Timestamp,
-) {
+fn put(name: &str, stream: &Stream, table: &mut Table, id: &str, mut record: Tree, now: Timestamp) {
     record.set(stream.id.steps(), id_tree(stream, id));
     if let Some(place) = &stream.stamp {
         record.set(place.steps(), Tree::value(&stream.stamp_format.value(table.next_stamp(now))));
     }
     let Ok(object) = object_from_json(&record.to_text()) else { return };
-    store(name, stream, table, order, id, object);
-}
-
-fn store(name: &str, stream: &Stream, table: &mut Table, order: &mut Order, id: &str, object: Object) {
-    if let Some(before) = table.get(name, id) {
-        order.drop(stream, id, before);
-    }
-    order.add(stream, id, &object);
     table.put(name, id, object);
 }
 
-fn delete(visit: &Visit<'_>, table: &mut Table, order: &mut Order, id: &str) {
+fn delete(visit: &Visit<'_>, table: &mut Table, id: &str) {
     let Some(object) = table.get(visit.name, id).cloned() else { return };
     match &visit.stream.deleted {
         Some(place) => {
             let mut record = Tree::Raw(object_json(&object));
             record.set(place.steps(), Tree::Raw("true".to_owned()));
-            put(visit.name, visit.stream, table, order, id, record, visit.now);
+            put(visit.name, visit.stream, table, id, record, visit.now);
         }
         None => {
-            order.drop(visit.stream, id, &object);
             table.remove(visit.name, id);
         }
     }
@@ -460,15 +435,11 @@ pub fn push(
     name: &str,
     stream: &Stream,
     table: &mut Table,
-    order: &mut Order,
     (key_field, key): (&str, &Value),
     record: &Record,
     now: Timestamp,
 ) -> Result<String, String> {
-    let place = place_of(stream, key_field);
-    let live = |object: &Object| !super::order::is_deleted(stream, object);
-    let same = |object: &Object| live(object) && at(object, &place).is_some_and(|own| own.agrees(key));
-    let there = table.rows(name).find(|(_, object)| same(object)).map(|(id, _)| id.to_owned());
+    let there = find_agreeing(table, name, stream, key_field, key);
     let open = Stream { read_only: Vec::new(), ..stream.clone() };
     let encoder = Encoder { stream: &open, write: &Write::default(), sent: Sent::Update };
     let base = there.as_ref().and_then(|id| table.get(name, id)).map(|object| Tree::Raw(object_json(object)));
@@ -480,6 +451,6 @@ pub fn push(
         None if key_field == stream.id_field() => key.to_plain().unwrap_or_default().into(),
         None => next_id(table, name),
     };
-    put(name, stream, table, order, &id, written, now);
+    put(name, stream, table, &id, written, now);
     Ok(id)
 }

@@ -62,7 +62,7 @@ impl Filter {
 
     /// Tells whether an object passes.
     pub fn accepts(&self, object: &Object) -> bool {
-        let value = object.get(self.field.as_str()).unwrap_or(&Value::Null);
+        let value = &object.get(&self.field).unwrap_or(Value::Null);
         let absent = matches!(value, Value::Null | Value::Absent);
         match &self.test {
             Test::Null => absent,
@@ -74,7 +74,7 @@ impl Filter {
                     && to.as_ref().is_none_or(|to| order_with(value, to).is_le())
             }
             Test::Prefix(text) => ["name", "firstName", "lastName", "domain"].iter().any(|field| {
-                object.get(*field).and_then(Value::as_text).is_some_and(|name| {
+                object.text(field).is_some_and(|name| {
                     let text = text.to_lowercase();
                     name.to_lowercase().split_whitespace().any(|word| word.starts_with(&text))
                 })

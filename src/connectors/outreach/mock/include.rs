@@ -7,7 +7,6 @@ use super::super::wire::{Resource, relation_type};
 use super::Visit;
 use super::refusal::Refused;
 use super::render::{push_resource, sparse_of};
-use crate::engine::record::Value;
 
 /// What `include` names.
 pub struct Wanted {
@@ -31,7 +30,7 @@ impl Wanted {
     /// Notes what an object of the answer leads to.
     pub fn note(&mut self, object: &Object) {
         for relation in &self.relations {
-            let id = object.get(format!("{relation}.id").as_str()).and_then(Value::to_plain);
+            let id = object.plain(&format!("{relation}.id"));
             if let Some(id) = id {
                 self.found.insert((relation_type(relation).to_owned(), id.into()));
             }

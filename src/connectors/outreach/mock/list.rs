@@ -4,11 +4,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::value::RawValue;
 
-use super::super::super::mock::{Luck, Object, Reply, Table, query_pairs};
+use super::super::super::mock::{Id, Luck, Object, Reply, Table, query_pairs};
 use super::super::wire::{Field, Query, Resource};
 use super::filter::{Filter, Term, Test, order_keys, parse_sort, time};
 use super::include::Wanted;
-use super::order::{Order, Orders};
+use super::order::{BY_EMAIL, BY_ID, BY_STAMP, keep_by_id, keep_by_stamp, keep_emails};
 use super::refusal::Refused;
 use super::render::{push_resource, sparse_of};
 use super::{Visit, document_reply};
@@ -56,22 +56,16 @@ fn document(visit: &Visit<'_>, status: u16, object: &Object, beside: &str) -> Re
 }
 
 /// Answers `GET /prospects`.
-pub fn list(
-    visit: &Visit<'_>,
-    table: &mut Table,
-    orders: &mut Orders,
-    luck: &Luck,
-) -> Result<Reply, Refused> {
+pub fn list(visit: &Visit<'_>, table: &mut Table, luck: &Luck) -> Result<Reply, Refused> {
     let pairs = query_pairs(&visit.request.query);
     let asked = Asked::parse(visit, &pairs)?;
     let mut wanted = Wanted::parse(visit, &pairs)?;
-    let order = orders.of(table, &visit.resource.plural);
     let counted = pairs.iter().any(|(name, value)| name == "count" && value == "true");
     // Not for look-ups by a field: an answer of "not there" would be a lie of another kind.
     let lists = asked.filters.iter().all(|filter| filter.field == "updatedAt");
     let mut ids = match luck.empty_pages() && lists {
         true => Vec::new(),
-        false => asked.ids(table, &visit.resource, order),
+        false => asked.ids(table, &visit.resource),
     };
     let more = ids.len() > asked.size;
     ids.truncate(asked.size);
@@ -80,7 +74,7 @@ pub fn list(
     let mut body = String::from("{\"data\":[");
     let mut last = None;
     for (at, id) in ids.iter().enumerate() {
-        let Some(object) = table.get(&visit.resource.plural, &id.to_string()) else { continue };
+        let Some(object) = table.get(&visit.resource.plural, id) else { continue };
         if at > 0 {
             body.push(',');
         }
@@ -169,37 +163,42 @@ impl Asked {
     }
 
     /// Gives the ids of the page, and one more where there is more.
-    fn ids(&self, table: &mut Table, resource: &Resource, order: &Order) -> Vec<u64> {
+    fn ids(&self, table: &mut Table, resource: &Resource) -> Vec<Id> {
         let wanted = self.size + 1;
-        let candidates = self.candidates(table, resource, order);
+        let candidates = self.candidates(table, resource);
+        let names: Vec<(&str, bool)> =
+            self.sort.iter().map(|term| (term.field.as_str(), term.descending)).collect();
+        match (&candidates, names.as_slice()) {
+            (None, [("id", false)]) => keep_by_id(table, &resource.plural),
+            (None, [("updatedAt", false), ("id", false)]) => keep_by_stamp(table, &resource.plural),
+            _ => {}
+        }
         let table = &*table;
-        let passes = |id: &u64| {
-            table.get(&resource.plural, &id.to_string()).is_some_and(|object| {
+        let order = |name: &str| table.order(&resource.plural, name).into_iter();
+        let passes = |id: &Id| {
+            table.get(&resource.plural, id).is_some_and(|object| {
                 self.filters.iter().all(|filter| filter.accepts(object)) && self.is_after(object)
             })
         };
-        let page = |ids: &mut dyn Iterator<Item = u64>| -> Vec<u64> {
-            ids.filter(passes).skip(self.offset).take(wanted).collect()
+        let page = |ids: &mut dyn Iterator<Item = &Id>| -> Vec<Id> {
+            ids.filter(|id| passes(id)).skip(self.offset).take(wanted).cloned().collect()
         };
-        let names: Vec<(&str, bool)> =
-            self.sort.iter().map(|term| (term.field.as_str(), term.descending)).collect();
         match (candidates, names.as_slice()) {
             (None, [("id", false)]) => {
-                let from = self.after.as_ref().and_then(|after| whole(after.first())).unwrap_or(0);
-                page(&mut order.ids.range(from..).copied())
+                let from = self.after.as_ref().and_then(|after| whole(after.first())).unwrap_or(i64::MIN);
+                page(&mut order(BY_ID).flat_map(|order| order.from(from, "")).map(|(_, id)| id))
             }
             (None, [("updatedAt", false), ("id", false)]) => {
-                let from = self.stamp_from();
-                page(&mut order.by_stamp.range((from, 0)..).map(|(_, id)| *id))
+                let (from, id) = self.place_from();
+                page(&mut order(BY_STAMP).flat_map(|order| order.from(from, &id)).map(|(_, id)| id))
             }
             (candidates, _) => {
-                let ids = candidates.unwrap_or_else(|| order.ids.iter().copied().collect());
-                let mut keyed: Vec<(Vec<Value>, u64)> = ids
+                let all = || table.rows(&resource.plural).map(|(id, _)| Id::clone(id)).collect();
+                let mut keyed: Vec<(Vec<Value>, Id)> = candidates
+                    .unwrap_or_else(all)
                     .into_iter()
                     .filter(passes)
-                    .filter_map(|id| {
-                        Some((sort_key(&self.sort, table.get(&resource.plural, &id.to_string())?), id))
-                    })
+                    .filter_map(|id| Some((sort_key(&self.sort, table.get(&resource.plural, &id)?), id)))
                     .collect();
                 keyed.sort_by(|left, right| order_keys(&self.sort, &left.0, &right.0));
                 keyed.into_iter().skip(self.offset).take(wanted).map(|(_, id)| id).collect()
@@ -208,24 +207,24 @@ impl Asked {
     }
 
     /// Narrows the search down where an index can: ids, mail addresses, texts.
-    fn candidates(&self, table: &mut Table, resource: &Resource, order: &Order) -> Option<Vec<u64>> {
+    fn candidates(&self, table: &mut Table, resource: &Resource) -> Option<Vec<Id>> {
         let kind = super::kind_of(resource);
         self.filters.iter().find_map(|filter| {
             let Test::Any(texts) = &filter.test else { return None };
-            let mut ids: Vec<u64> = match (Field::parse(&filter.field), filter.field.as_str()) {
-                (Field::Id, _) => texts.iter().filter_map(|text| text.trim().parse().ok()).collect(),
-                (_, "emails") => texts
-                    .iter()
-                    .filter_map(|text| order.by_email.get(&text.to_lowercase()))
-                    .flatten()
-                    .copied()
-                    .collect(),
+            let mut ids: Vec<Id> = match (Field::parse(&filter.field), filter.field.as_str()) {
+                (Field::Id, _) => {
+                    let numbers = texts.iter().filter_map(|text| text.trim().parse::<u64>().ok());
+                    numbers.map(|number| Id::from(number.to_string())).collect()
+                }
+                (_, "emails") => {
+                    keep_emails(table, &resource.plural);
+                    let found = |text: &String| table.look_up(&resource.plural, BY_EMAIL, text);
+                    texts.iter().flat_map(found).collect()
+                }
                 (_, "createdAt" | "updatedAt") => return None,
-                (Field::Attribute(name), _) if kind.is_none_or(|kind| !kind.lists.contains(&name)) => texts
-                    .iter()
-                    .flat_map(|text| table.find(&resource.plural, name, text))
-                    .filter_map(|id| id.parse().ok())
-                    .collect(),
+                (Field::Attribute(name), _) if kind.is_none_or(|kind| !kind.lists.contains(&name)) => {
+                    texts.iter().flat_map(|text| table.find(&resource.plural, name, text)).collect()
+                }
                 _ => return None,
             };
             ids.sort_unstable();
@@ -234,16 +233,18 @@ impl Asked {
         })
     }
 
-    /// Gives the first stamp that can be shown, by the filter and by the page before.
-    fn stamp_from(&self) -> i64 {
+    /// Gives the first stamp that can be shown, by the filter and by the page before, and the first id that has it.
+    fn place_from(&self) -> (i64, String) {
         let bounds = self.filters.iter().filter(|filter| filter.field == "updatedAt");
         let bounds = bounds.filter_map(|filter| match &filter.test {
             Test::Range(Some(from), _) => time(from).map(|from| from.0),
             _ => None,
         });
-        let after =
-            self.after.as_ref().and_then(|after| time(after.first()?.as_text()?)).map(|after| after.0);
-        bounds.chain(after).max().unwrap_or(i64::MIN)
+        let after = self.after.as_ref().and_then(|after| {
+            let id = whole(after.get(1)).map(|id| id.to_string()).unwrap_or_default();
+            Some((time(after.first()?.as_text()?)?.0, id))
+        });
+        bounds.map(|from| (from, String::new())).chain(after).max().unwrap_or((i64::MIN, String::new()))
     }
 
     fn is_after(&self, object: &Object) -> bool {
@@ -253,19 +254,22 @@ impl Asked {
     }
 
     fn count(&self, table: &Table, resource: &Resource) -> usize {
+        if self.filters.is_empty() {
+            return table.count(&resource.plural);
+        }
         let passes = |object: &Object| self.filters.iter().all(|filter| filter.accepts(object));
         table.rows(&resource.plural).filter(|(_, object)| passes(object)).count()
     }
 }
 
 fn sort_key(sort: &[Term], object: &Object) -> Vec<Value> {
-    let value = |term: &Term| object.get(term.field.as_str()).cloned().unwrap_or(Value::Null);
+    let value = |term: &Term| object.get(&term.field).unwrap_or(Value::Null);
     sort.iter().map(value).collect()
 }
 
-fn whole(value: Option<&Value>) -> Option<u64> {
+fn whole(value: Option<&Value>) -> Option<i64> {
     match value? {
-        Value::Int(int) => u64::try_from(*int).ok(),
+        Value::Int(int) => Some(*int),
         _ => None,
     }
 }

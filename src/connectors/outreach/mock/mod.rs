@@ -14,7 +14,6 @@ mod token;
 mod write;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::super::mock::{
     Desk, Luck, Mock, MockSettings, Object, Pace, Refusal, Reply, Request, Service, Table, http_date,
@@ -22,7 +21,6 @@ use super::super::mock::{
 use super::service::MEDIA_TYPE;
 use super::wire::{Kind, Resource, kind_of};
 use crate::engine::record::{Record, Timestamp, Value};
-use order::Orders;
 use refusal::Refused;
 
 /// Requests an hour, as told and not enforced. The service's own 10,000 would end a first read of a
@@ -35,7 +33,6 @@ pub struct OutreachMock {
     desk: Desk,
     strict: bool,
     seed: u64,
-    orders: Mutex<Orders>,
     /// The hour that is being counted, and its requests.
     hour: AtomicI64,
     requests: AtomicU64,
@@ -57,14 +54,9 @@ impl OutreachMock {
             desk: Desk::new(settings),
             strict: settings.strict,
             seed: settings.seed,
-            orders: Mutex::default(),
             hour: AtomicI64::new(i64::MIN),
             requests: AtomicU64::new(0),
         }
-    }
-
-    fn orders(&self) -> MutexGuard<'_, Orders> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kind(&self, resource: &Resource) -> Option<&'static Kind> {
@@ -97,13 +89,12 @@ impl OutreachMock {
         }
         let resource = self.resource(plural)?;
         let visit = Visit { request, kind: self.kind(&resource), resource, now };
-        let orders = &mut *self.orders();
         match (method, rest) {
-            ("GET", []) => list::list(&visit, table, orders, luck),
-            ("POST", []) => write::create(&visit, table, orders, luck),
+            ("GET", []) => list::list(&visit, table, luck),
+            ("POST", []) => write::create(&visit, table, luck),
             ("GET", [id]) => list::get(&visit, table, id),
-            ("PATCH", [id]) => write::update(&visit, table, orders, luck, id),
-            ("DELETE", [id]) => write::delete(&visit, table, orders, luck, id),
+            ("PATCH", [id]) => write::update(&visit, table, luck, id),
+            ("DELETE", [id]) => write::delete(&visit, table, luck, id),
             _ => Err(Refused::route()),
         }
     }
@@ -191,8 +182,7 @@ impl Mock for OutreachMock {
         let kind = self.kind(&resource);
         let now = self.desk.clock(now);
         self.desk.with_table(|table| {
-            let orders = &mut *self.orders();
-            write::push(&resource, kind, table, orders, (key_field, key), record, now)
+            write::push(&resource, kind, table, (key_field, key), record, now)
                 .map_err(|refused| refused.detail)
         })?
     }

@@ -1,79 +1,46 @@
-//! What the mock remembers beside its objects, so that a million of them are no strain.
+//! What the mock has its table keep beside the objects, so that a million of them are no strain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use compact_str::CompactString;
 
-use super::super::super::mock::{Object, Table};
+use super::super::super::mock::{Object, Rank, Table};
 use super::filter::items;
 use crate::engine::record::{Timestamp, Value};
 
-/// Orders of the objects of all streams, made from the table when a stream is first used.
-///
-/// Invariant: holds just what the table holds; whoever changes the table tells this too.
-#[derive(Default)]
-pub struct Orders {
-    streams: BTreeMap<String, Order>,
+/// The order of (stamp, id).
+pub const BY_STAMP: &str = "updatedAt";
+/// The order of ids.
+pub const BY_ID: &str = "id";
+/// The index of mail addresses.
+pub const BY_EMAIL: &str = "emails of a list";
+
+/// Has a stream's objects kept in the order of (stamp, id).
+pub fn keep_by_stamp(table: &mut Table, stream: &str) {
+    table.keep_order(stream, BY_STAMP, Rank::Length, |object| Some(stamp_of(object)));
 }
 
-/// Orders of one stream's objects.
-#[derive(Default)]
-pub struct Order {
-    pub by_stamp: BTreeSet<(i64, u64)>,
-    pub ids: BTreeSet<u64>,
-    /// By mail address in lower case.
-    pub by_email: BTreeMap<String, BTreeSet<u64>>,
+/// Has a stream's objects kept in the order of their ids.
+pub fn keep_by_id(table: &mut Table, stream: &str) {
+    table.keep_order(stream, BY_ID, Rank::Length, |object| match object.get("id") {
+        Some(Value::Int(id)) => Some(id),
+        _ => None,
+    });
 }
 
-impl Orders {
-    /// Gives the orders of a stream.
-    pub fn of(&mut self, table: &Table, stream: &str) -> &mut Order {
-        self.streams.entry(stream.to_owned()).or_insert_with(|| {
-            let mut order = Order::default();
-            for (id, object) in table.rows(stream) {
-                order.add(id, object);
-            }
-            order
-        })
-    }
-}
-
-impl Order {
-    /// Learns of an object.
-    pub fn add(&mut self, id: &str, object: &Object) {
-        let Ok(id) = id.parse::<u64>() else { return };
-        self.ids.insert(id);
-        self.by_stamp.insert((stamp_of(object), id));
-        for email in emails_of(object) {
-            self.by_email.entry(email).or_default().insert(id);
-        }
-    }
-
-    /// Forgets an object.
-    pub fn drop(&mut self, id: &str, object: &Object) {
-        let Ok(id) = id.parse::<u64>() else { return };
-        self.ids.remove(&id);
-        self.by_stamp.remove(&(stamp_of(object), id));
-        for email in emails_of(object) {
-            if let Some(ids) = self.by_email.get_mut(&email) {
-                ids.remove(&id);
-                if ids.is_empty() {
-                    self.by_email.remove(&email);
-                }
-            }
-        }
-    }
+/// Has a stream's objects found by their mail addresses.
+pub fn keep_emails(table: &mut Table, stream: &str) {
+    table.keep_index(stream, BY_EMAIL, emails_of);
 }
 
 /// Returns an object's stamp in milliseconds.
-pub fn stamp_of(object: &Object) -> i64 {
-    let text = object.get("updatedAt").and_then(Value::as_text);
-    text.and_then(Timestamp::parse_rfc3339).map_or(0, |stamp| stamp.0)
+fn stamp_of(object: &Object) -> i64 {
+    object.text("updatedAt").and_then(Timestamp::parse_rfc3339).map_or(0, |stamp| stamp.0)
 }
 
-/// Returns the mail addresses of an object in lower case.
-pub fn emails_of(object: &Object) -> Vec<String> {
+/// Returns the mail addresses of an object.
+pub fn emails_of(object: &Object) -> Vec<CompactString> {
     match object.get("emails") {
         Some(Value::Json(list)) => {
-            items(list).iter().filter_map(Value::as_text).map(str::to_lowercase).collect()
+            items(&list).iter().filter_map(Value::as_text).map(CompactString::from).collect()
         }
         _ => Vec::new(),
     }

@@ -25,18 +25,17 @@ pub fn push_resource(
     out: &mut String,
 ) {
     let shown = |name: &str| sparse.as_ref().is_none_or(|names| names.iter().any(|known| known == name));
-    let (mut attributes, mut relations): (BTreeMap<&str, &Value>, BTreeMap<&str, &Value>) =
-        Default::default();
+    let (mut attributes, mut relations): (BTreeMap<&str, Value>, BTreeMap<&str, Value>) = Default::default();
     let kind = kind_of(resource);
     // What is not set is null, not absent.
     for name in kind.into_iter().flat_map(|kind| kind.attributes).filter(|name| shown(name)) {
-        attributes.insert(name, &Value::Null);
+        attributes.insert(name, Value::Null);
     }
     for name in kind.into_iter().flat_map(|kind| kind.to_one).filter(|name| shown(name)) {
-        relations.insert(name, &Value::Null);
+        relations.insert(name, Value::Null);
     }
     let full_name = full_name(object).filter(|_| resource.singular == "prospect" && shown("name"));
-    if let Some(name) = &full_name {
+    if let Some(name) = full_name {
         attributes.insert("name", name);
     }
     for (name, value) in object {
@@ -46,11 +45,11 @@ pub fn push_resource(
             _ => {}
         }
     }
-    let id = object.get("id").and_then(Value::to_plain).unwrap_or_default();
+    let id = object.plain("id").unwrap_or_default();
     out.push_str(&format!("{{\"type\":\"{}\",\"id\":{id},\"attributes\":{{", resource.singular));
     for (at, (name, value)) in attributes.into_iter().enumerate() {
         push_name(at, name, out);
-        write_json(value, out);
+        write_json(&value, out);
     }
     out.push_str("},\"relationships\":{");
     for (at, (name, value)) in relations.into_iter().enumerate() {
@@ -77,7 +76,6 @@ fn push_name(at: usize, name: &str, out: &mut String) {
 
 /// Makes the name that the service shows of a person, where none was stored.
 fn full_name(object: &Object) -> Option<Value> {
-    let parts: Vec<&str> =
-        ["firstName", "lastName"].iter().filter_map(|name| object.get(*name)?.as_text()).collect();
+    let parts: Vec<&str> = ["firstName", "lastName"].iter().filter_map(|name| object.text(name)).collect();
     (!parts.is_empty() && !object.contains_key("name")).then(|| Value::text(parts.join(" ")))
 }

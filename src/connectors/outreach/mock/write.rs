@@ -1,5 +1,6 @@
 //! Changing: create, update, delete, and the test's own push.
 
+use compact_str::CompactString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -8,7 +9,7 @@ use super::super::super::rest::Members;
 use super::super::service::MEDIA_TYPE;
 use super::super::wire::{Field, Kind, Resource, is_id, kind_of};
 use super::list::single;
-use super::order::{Orders, emails_of};
+use super::order::{BY_EMAIL, emails_of, keep_emails};
 use super::refusal::Refused;
 use super::{Visit, document_reply};
 use crate::engine::record::{Number, Record, Timestamp, Value, value_from_raw};
@@ -44,12 +45,7 @@ struct Identifier<'a> {
 }
 
 /// Answers `POST /prospects`.
-pub fn create(
-    visit: &Visit<'_>,
-    table: &mut Table,
-    orders: &mut Orders,
-    luck: &mut Luck,
-) -> Result<Reply, Refused> {
+pub fn create(visit: &Visit<'_>, table: &mut Table, luck: &mut Luck) -> Result<Reply, Refused> {
     let (id, changes) = read_document(visit, luck)?;
     if id.is_some() {
         return Err(Refused::validation("/data/id", "Id can't be given."));
@@ -59,7 +55,7 @@ pub fn create(
         object.insert("externalSource".into(), Value::text("outreach-api"));
     }
     object.extend(changes);
-    let id = insert(&visit.resource, visit.kind, table, orders, object, visit.now)?;
+    let id = insert(&visit.resource, visit.kind, table, object, visit.now)?;
     let object = table
         .get(&visit.resource.plural, &id)
         .ok_or_else(|| Refused::record(&visit.resource.singular, &id))?;
@@ -67,13 +63,7 @@ pub fn create(
 }
 
 /// Answers `PATCH /prospects/1`.
-pub fn update(
-    visit: &Visit<'_>,
-    table: &mut Table,
-    orders: &mut Orders,
-    luck: &mut Luck,
-    id: &str,
-) -> Result<Reply, Refused> {
+pub fn update(visit: &Visit<'_>, table: &mut Table, luck: &mut Luck, id: &str) -> Result<Reply, Refused> {
     let there = table.get(&visit.resource.plural, id).cloned();
     let mut object = there.ok_or_else(|| Refused::record(&visit.resource.singular, id))?;
     let (named, changes) = read_document(visit, luck)?;
@@ -81,26 +71,19 @@ pub fn update(
         return Err(Refused::validation("/data/id", "Id must be that of the URL."));
     }
     object.extend(changes);
-    replace(&visit.resource, visit.kind, table, orders, id, object, visit.now)?;
+    replace(&visit.resource, visit.kind, table, id, object, visit.now)?;
     let object =
         table.get(&visit.resource.plural, id).ok_or_else(|| Refused::record(&visit.resource.singular, id))?;
     Ok(single(visit, 200, object))
 }
 
 /// Answers `DELETE /prospects/1`.
-pub fn delete(
-    visit: &Visit<'_>,
-    table: &mut Table,
-    orders: &mut Orders,
-    luck: &mut Luck,
-    id: &str,
-) -> Result<Reply, Refused> {
+pub fn delete(visit: &Visit<'_>, table: &mut Table, luck: &mut Luck, id: &str) -> Result<Reply, Refused> {
     luck.records = 1;
     let plural = &visit.resource.plural;
-    let object =
-        table.get(plural, id).cloned().ok_or_else(|| Refused::record(&visit.resource.singular, id))?;
-    orders.of(table, plural).drop(id, &object);
-    table.remove(plural, id);
+    if !table.remove(plural, id) {
+        return Err(Refused::record(&visit.resource.singular, id));
+    }
     Ok(document_reply(204, ""))
 }
 
@@ -109,7 +92,6 @@ pub fn push(
     resource: &Resource,
     kind: Option<&'static Kind>,
     table: &mut Table,
-    orders: &mut Orders,
     (key_field, key): (&str, &Value),
     record: &Record,
     now: Timestamp,
@@ -130,21 +112,24 @@ pub fn push(
     let text = key.to_plain().unwrap_or_default();
     let there = match key_field {
         "id" => Some(text.clone()).filter(|id| table.get(&resource.plural, id).is_some()),
-        _ => table.find(&resource.plural, key_field, &text).into_iter().find(|id| {
-            table
-                .get(&resource.plural, id)
-                .and_then(|object| object.get(key_field))
-                .is_some_and(|own| own.agrees(key))
-        }),
+        _ => {
+            let found = table.find(&resource.plural, key_field, &text).into_iter().find(|id| {
+                table
+                    .get(&resource.plural, id)
+                    .and_then(|object| object.get(key_field))
+                    .is_some_and(|own| own.agrees(key))
+            });
+            found.map(|id| (&*id).into())
+        }
     };
     match there {
         Some(id) => {
             let mut object = table.get(&resource.plural, &id).cloned().unwrap_or_default();
             object.extend(changes);
-            replace(resource, kind, table, orders, &id, object, now)?;
+            replace(resource, kind, table, &id, object, now)?;
             Ok(id.into())
         }
-        None => insert(resource, kind, table, orders, changes, now),
+        None => insert(resource, kind, table, changes, now),
     }
 }
 
@@ -239,13 +224,12 @@ fn check_names(kind: Option<&Kind>, changes: &Object) -> Result<(), Refused> {
 fn check_object(
     resource: &Resource,
     kind: Option<&Kind>,
-    table: &Table,
-    orders: &mut Orders,
+    table: &mut Table,
     id: Option<&str>,
     object: &Object,
 ) -> Result<(), Refused> {
     for name in kind.into_iter().flat_map(|kind| kind.required) {
-        if object.get(*name).is_none_or(Value::is_blank) {
+        if object.get(name).is_none_or(|value| value.is_blank()) {
             let capital = format!(
                 "{}{}",
                 name.get(..1).unwrap_or_default().to_uppercase(),
@@ -260,11 +244,9 @@ fn check_object(
     if resource.singular != "prospect" {
         return Ok(());
     }
-    let own = id.and_then(|id| id.parse::<u64>().ok());
-    let order = orders.of(table, &resource.plural);
-    let taken = emails_of(object)
-        .iter()
-        .any(|email| order.by_email.get(email).is_some_and(|ids| ids.iter().any(|id| Some(*id) != own)));
+    keep_emails(table, &resource.plural);
+    let others = |email: &CompactString| table.look_up(&resource.plural, BY_EMAIL, email);
+    let taken = emails_of(object).iter().any(|email| others(email).iter().any(|other| Some(&**other) != id));
     if taken {
         return Err(Refused::validation("/data/attributes/emails", "Contacts email has already been taken."));
     }
@@ -275,11 +257,10 @@ fn insert(
     resource: &Resource,
     kind: Option<&Kind>,
     table: &mut Table,
-    orders: &mut Orders,
     mut object: Object,
     now: Timestamp,
 ) -> Result<String, Refused> {
-    check_object(resource, kind, table, orders, None, &object)?;
+    check_object(resource, kind, table, None, &object)?;
     let serial = format!("serial {}", resource.plural);
     let id = table.fact(&serial).and_then(|last| last.parse::<i64>().ok()).unwrap_or(0) + 1;
     table.set_fact(&serial, id.to_string());
@@ -288,7 +269,6 @@ fn insert(
     object.insert("createdAt".into(), stamp.clone());
     object.insert("updatedAt".into(), stamp);
     let id = id.to_string();
-    orders.of(table, &resource.plural).add(&id, &object);
     table.put(&resource.plural, &id, object);
     Ok(id)
 }
@@ -297,17 +277,12 @@ fn replace(
     resource: &Resource,
     kind: Option<&Kind>,
     table: &mut Table,
-    orders: &mut Orders,
     id: &str,
     mut object: Object,
     now: Timestamp,
 ) -> Result<(), Refused> {
-    check_object(resource, kind, table, orders, Some(id), &object)?;
+    check_object(resource, kind, table, Some(id), &object)?;
     object.insert("updatedAt".into(), Value::text(table.next_stamp(now).to_string()));
-    let before = table.get(&resource.plural, id).cloned().unwrap_or_default();
-    let order = orders.of(table, &resource.plural);
-    order.drop(id, &before);
-    order.add(id, &object);
     table.put(&resource.plural, id, object);
     Ok(())
 }

@@ -5,7 +5,7 @@
 use super::errors::ApiError;
 use super::replication::REACH_MS;
 use super::rows::{self, is_deleted};
-use crate::connectors::mock::{Object, Table};
+use crate::connectors::mock::{Id, Object, Table};
 use crate::connectors::salesforce::wire::format_datetime;
 use crate::engine::record::{Timestamp, Value};
 
@@ -18,18 +18,18 @@ pub fn purged(object: &str) -> String {
 pub fn purge(table: &mut Table, object: &str, id: &str, now: Timestamp) -> bool {
     let Some(row) = table.get(object, id).cloned() else { return false };
     let at = match row.get("SystemModstamp").filter(|_| is_deleted(&row)) {
-        Some(binned_at) => binned_at.clone(),
+        Some(binned_at) => binned_at,
         None => rows::stamp(table, now),
     };
     table.remove(object, id);
-    table.put(&purged(object), id, Object::from([("SystemModstamp".into(), at)]));
+    table.put(&purged(object), id, [("SystemModstamp".into(), at)].into_iter().collect());
     true
 }
 
 /// Empties the bin of an object.
 pub fn empty(table: &mut Table, object: &str, now: Timestamp) {
     let binned = table.rows(object).filter(|(_, row)| is_deleted(row));
-    let ids: Vec<String> = binned.map(|(id, _)| id.to_owned()).collect();
+    let ids: Vec<Id> = binned.map(|(id, _)| Id::clone(id)).collect();
     for id in ids {
         purge(table, object, &id, now);
     }
@@ -56,9 +56,9 @@ pub fn forget(table: &mut Table, object: &str, now: Timestamp) {
     let log = purged(object);
     // The stored form sorts as text.
     let earliest = format_datetime(Timestamp(now.0.saturating_sub(REACH_MS)));
-    let at = |row: &Object| row.get("SystemModstamp").and_then(Value::as_text).map(str::to_owned);
-    let old = table.rows(&log).filter(|(_, row)| at(row).is_none_or(|at| at < earliest));
-    let old: Vec<String> = old.map(|(id, _)| id.to_owned()).collect();
+    let is_old = |row: &Object| row.text("SystemModstamp").is_none_or(|at| at < earliest.as_str());
+    let old = table.rows(&log).filter(|(_, row)| is_old(row));
+    let old: Vec<Id> = old.map(|(id, _)| Id::clone(id)).collect();
     for id in old {
         table.remove(&log, &id);
     }

@@ -226,7 +226,7 @@ fn type_of(incoming: &Object) -> Option<String> {
         r#type: String,
     }
     match incoming.get("attributes")? {
-        Value::Json(text) => serde_json::from_str::<Attributes>(text).ok().map(|found| found.r#type),
+        Value::Json(text) => serde_json::from_str::<Attributes>(&text).ok().map(|found| found.r#type),
         _ => None,
     }
 }

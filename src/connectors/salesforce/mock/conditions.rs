@@ -5,7 +5,7 @@
 use super::errors::ApiError;
 use crate::connectors::mock::{Object, Reply, Request, object_json};
 use crate::connectors::salesforce::wire::parse_datetime;
-use crate::engine::record::{Timestamp, Value};
+use crate::engine::record::Timestamp;
 
 /// Answers at once where the request's conditions do not hold: 304 to a read, 412 to everything else.
 pub fn unmet(request: &Request, changed: Option<Timestamp>, tag: Option<&str>) -> Option<Reply> {
@@ -34,7 +34,7 @@ pub fn unmet(request: &Request, changed: Option<Timestamp>, tag: Option<&str>) -
 
 /// Tells when a row was last changed.
 pub fn changed(row: &Object) -> Option<Timestamp> {
-    row.get("LastModifiedDate").and_then(Value::as_text).and_then(parse_datetime)
+    row.text("LastModifiedDate").and_then(parse_datetime)
 }
 
 /// Makes the tag of a row, for the types that have them.

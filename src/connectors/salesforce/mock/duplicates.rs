@@ -6,7 +6,6 @@ use super::errors::ApiError;
 use super::objects::ObjectType;
 use super::rows;
 use crate::connectors::mock::{Object, Request, Table};
-use crate::engine::record::Value;
 
 /// By which field records of a type are taken for the same.
 const RULES: &[(&str, &str)] = &[("Account", "Name"), ("Contact", "Email")];
@@ -29,13 +28,13 @@ pub fn refuse(
     id: Option<&str>,
 ) -> Result<(), ApiError> {
     let Some((_, field)) = RULES.iter().find(|(of, _)| *of == object.name) else { return Ok(()) };
-    let Some(text) = changes.get(*field).and_then(Value::to_plain) else { return Ok(()) };
+    let Some(text) = changes.plain(field) else { return Ok(()) };
     let others: Vec<String> = table
         .find(&object.name, field, &text)
         .into_iter()
-        .filter(|other| Some(other.as_str()) != id)
+        .filter(|other| Some(&**other) != id)
         .filter(|other| table.get(&object.name, other).is_some_and(|row| !rows::is_deleted(row)))
-        .map(String::from)
+        .map(|other| other.to_string())
         .collect();
     if others.is_empty() {
         return Ok(());

@@ -12,6 +12,7 @@ mod composite;
 mod conditions;
 mod duplicates;
 mod errors;
+mod found;
 mod ids;
 mod jwt;
 mod objects;

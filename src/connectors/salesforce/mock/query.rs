@@ -1,14 +1,16 @@
 //! Queries and the pages behind the first one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::json;
 
 use super::errors::ApiError;
+use super::found::{candidates, found_rows};
 use super::objects::{Kind, ObjectType};
-use super::soql::{self, Column, Plan, Query, Select, push_columns};
-use super::{Visit, lock, rows};
-use crate::connectors::mock::{Object, Reply, Table};
+use super::soql::{self, Column, Select, push_columns};
+use super::{Visit, lock};
+use crate::connectors::mock::{Id, Object, Reply};
 use crate::engine::record::{Timestamp, Value, write_json};
 
 /// Milliseconds that a locator lives.
@@ -21,15 +23,14 @@ const PAGE_MIN: usize = 200;
 /// The open results of queries: ids as they were found.
 #[derive(Default)]
 pub struct Locators {
-    open: BTreeMap<String, Found>,
+    open: BTreeMap<String, Arc<Found>>,
     serial: u64,
 }
 
-#[derive(Clone)]
 struct Found {
     object: String,
     columns: Vec<Column>,
-    ids: Vec<String>,
+    ids: Vec<Id>,
     page: usize,
     at: Timestamp,
 }
@@ -44,25 +45,26 @@ impl Visit<'_> {
         if self.request.query_value("columns").as_deref() == Some("true") {
             return Ok(described(&object, &plan.columns));
         }
+        let candidates = candidates(self.table, &object, &plan);
         let found = match self.luck.empty_pages() {
             true => Vec::new(),
-            false => found_rows(self.table, &object, &plan, &query, with_deleted),
+            false => found_rows(self.table, &object, &plan, &query, with_deleted, &candidates),
         };
         if let (Select::CountOf(_, name), Some(column)) = (&query.select, plan.columns.first()) {
-            let stands = |row: &Object| *column.value(row, self.table) != Value::Null;
+            let stands = |row: &Object| column.value(row, self.table) != Value::Null;
             let count = found.iter().filter(|(_, row)| stands(row)).count();
             let row = json!({ "attributes": { "type": "AggregateResult" }, name: count });
             let answer = json!({ "totalSize": 1, "done": true, "records": [row] });
             return Ok(Reply::json(200, answer.to_string()));
         }
-        let ids: Vec<String> = found.into_iter().map(|(id, _)| id.to_owned()).collect();
         if query.select == Select::Count {
-            let answer = json!({ "totalSize": ids.len(), "done": true, "records": [] });
+            let answer = json!({ "totalSize": found.len(), "done": true, "records": [] });
             return Ok(Reply::json(200, answer.to_string()));
         }
+        let ids: Vec<Id> = found.into_iter().map(|(id, _)| Id::clone(id)).collect();
         let found =
             Found { object: object.name, columns: plan.columns, ids, page: self.page_size(), at: self.now };
-        Ok(self.page(&found, None, 0))
+        Ok(self.page(&Arc::new(found), None, 0))
     }
 
     /// Answers `GET /query/{locator}`.
@@ -86,14 +88,14 @@ impl Visit<'_> {
     }
 
     /// Writes one page; opens a locator where there is more and none is open yet.
-    fn page(&mut self, found: &Found, locator: Option<&str>, offset: usize) -> Reply {
+    fn page(&mut self, found: &Arc<Found>, locator: Option<&str>, offset: usize) -> Reply {
         let end = offset.saturating_add(found.page).min(found.ids.len());
         let root = self.root();
         let mut body = format!(r#"{{"totalSize":{},"done":{}"#, found.ids.len(), end == found.ids.len());
         if end < found.ids.len() {
             let name = match locator {
                 Some(name) => name.to_owned(),
-                None => lock(&self.org.locators).open(found.clone()),
+                None => lock(&self.org.locators).open(Arc::clone(found)),
             };
             body.push_str(&format!(r#","nextRecordsUrl":"{root}/query/{name}-{end}""#));
         }
@@ -113,7 +115,7 @@ impl Visit<'_> {
 }
 
 impl Locators {
-    fn open(&mut self, found: Found) -> String {
+    fn open(&mut self, found: Arc<Found>) -> String {
         self.serial += 1;
         let name = super::ids::make("01g", self.serial);
         if self.open.len() >= LOCATORS_MAX {
@@ -123,30 +125,6 @@ impl Locators {
         self.open.insert(name.clone(), found);
         name
     }
-}
-
-/// Finds the rows of a query, in its order and within its limit.
-pub(super) fn found_rows<'t>(
-    table: &'t Table,
-    object: &ObjectType,
-    plan: &Plan,
-    query: &Query,
-    with_deleted: bool,
-) -> Vec<(&'t str, &'t Object)> {
-    let with_deleted = with_deleted || query.all_rows;
-    let mut found: Vec<(&str, &Object)> = table
-        .rows(&object.name)
-        .filter(|(_, row)| (with_deleted || !rows::is_deleted(row)) && plan.matches(row, table))
-        .collect();
-    let wanted = query.limit.unwrap_or(usize::MAX).saturating_add(query.offset);
-    if plan.is_ordered() {
-        if wanted > 0 && wanted < found.len() {
-            found.select_nth_unstable_by(wanted - 1, |left, right| plan.compare(left.1, right.1, table));
-            found.truncate(wanted);
-        }
-        found.sort_by(|left, right| plan.compare(left.1, right.1, table));
-    }
-    found.into_iter().take(wanted).skip(query.offset).collect()
 }
 
 /// Writes a row as the API does, with its attributes; what it lacks is null.
@@ -161,7 +139,7 @@ pub(super) fn push_row(
     out.push_str(&format!(r#"{{"attributes":{{"type":"{object}","url":"{root}/sobjects/{object}/{id}"}}"#));
     for column in columns {
         out.push_str(&format!(r#","{column}":"#));
-        write_json(row.get(column.as_str()).unwrap_or(&Value::Null), out);
+        write_json(&row.get(column).unwrap_or(Value::Null), out);
     }
     out.push('}');
 }

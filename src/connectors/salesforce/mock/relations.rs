@@ -82,7 +82,7 @@ pub fn children_of(object: &str) -> impl Iterator<Item = (&'static str, &'static
 pub fn resolved(table: &mut Table, object: &ObjectType, incoming: &Object) -> Result<Object, ApiError> {
     let mut out = Object::new();
     for (name, value) in incoming {
-        match (value, by_name(object, name)) {
+        match (&value, by_name(object, name)) {
             (Value::Json(text), Some((field, to))) if to.is_some() || name.ends_with("__r") => {
                 let Some((key, wanted)) = reference(text) else {
                     let message = format!("{name}: a record is named by one external id");
@@ -97,7 +97,7 @@ pub fn resolved(table: &mut Table, object: &ObjectType, incoming: &Object) -> Re
                 out.insert(field.into(), Value::text(id));
             }
             _ => {
-                out.insert(name.clone(), value.clone());
+                out.insert(name.clone(), value);
             }
         }
     }

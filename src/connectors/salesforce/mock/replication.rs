@@ -3,11 +3,13 @@
 use serde_json::json;
 
 use super::errors::ApiError;
+use super::found::{BINNED, keep_binned, keep_order};
 use super::objects::ObjectType;
+use super::soql::STAMP;
 use super::{Visit, bin, rows};
-use crate::connectors::mock::{Object, Reply};
+use crate::connectors::mock::{Id, Object, Order, Reply};
 use crate::connectors::salesforce::wire::{format_datetime, parse_datetime};
-use crate::engine::record::{Timestamp, Value};
+use crate::engine::record::Timestamp;
 
 const MINUTE_MS: i64 = 60_000;
 /// How far back deletions are known.
@@ -19,13 +21,16 @@ impl Visit<'_> {
         bin::forget(self.table, &object.name, self.now);
         let earliest = Timestamp(self.now.0.saturating_sub(REACH_MS));
         let start = start.max(earliest);
-        let binned =
-            self.between(&object.name, "SystemModstamp", start, end).filter(|(_, row)| rows::is_deleted(row));
         let purged = bin::purged(&object.name);
-        let records: Vec<_> = binned
-            .chain(self.between(&purged, "SystemModstamp", start, end))
-            .map(|(id, row)| json!({ "id": id, "deletedDate": text(row, "SystemModstamp") }))
-            .collect();
+        keep_binned(self.table, &object.name);
+        keep_order(self.table, &purged, STAMP);
+        let mut records = Vec::new();
+        for (stream, order) in [(&object.name, BINNED), (&purged, STAMP)] {
+            let order = self.table.order(stream, order).into_iter();
+            let ids: Vec<Id> = order.flat_map(|order| between(order, start, end)).collect();
+            let gone = ids.iter().filter_map(|id| self.table.entry(stream, id));
+            records.extend(gone.map(|(id, row)| json!({ "id": &**id, "deletedDate": text(row, STAMP) })));
+        }
         let answer = json!({
             "deletedRecords": records,
             "earliestDateAvailable": format_datetime(earliest),
@@ -34,13 +39,11 @@ impl Visit<'_> {
         Ok(Reply::json(200, answer.to_string()))
     }
 
-    pub(super) fn updated(&self, object: &ObjectType) -> Result<Reply, ApiError> {
+    pub(super) fn updated(&mut self, object: &ObjectType) -> Result<Reply, ApiError> {
         let (start, end) = self.span()?;
-        let ids: Vec<&str> = self
-            .between(&object.name, "LastModifiedDate", start, end)
-            .filter(|(_, row)| !rows::is_deleted(row))
-            .map(|(id, _)| id)
-            .collect();
+        let ids = self.changed(&object.name, start, end);
+        let stands = |id: &&Id| self.table.get(&object.name, id).is_some_and(|row| !rows::is_deleted(row));
+        let ids: Vec<&str> = ids.iter().filter(stands).map(|id| &**id).collect();
         let answer = json!({ "ids": ids, "latestDateCovered": format_datetime(end.min(self.now)) });
         Ok(Reply::json(200, answer.to_string()))
     }
@@ -63,22 +66,28 @@ impl Visit<'_> {
         Ok((start, end))
     }
 
-    fn between<'r>(
-        &'r self,
-        stream: &str,
-        field: &'static str,
-        start: Timestamp,
-        end: Timestamp,
-    ) -> impl Iterator<Item = (&'r str, &'r Object)> {
+    /// Lists the ids of the rows that were changed from `start` on and before `end`, in order.
+    fn changed(&mut self, stream: &str, start: Timestamp, end: Timestamp) -> Vec<Id> {
+        let field = "LastModifiedDate";
+        keep_order(self.table, stream, field);
+        if let Some(order) = self.table.order(stream, field).filter(|order| order.is_whole()) {
+            return between(order, start, end);
+        }
         // The stored form sorts as text.
         let (start, end) = (format_datetime(start), format_datetime(end));
-        self.table.rows(stream).filter(move |(_, row)| {
-            let stamp = text(row, field);
-            start.as_str() <= stamp && stamp < end.as_str()
-        })
+        let within = |row: &Object| (start.as_str()..end.as_str()).contains(&text(row, field));
+        self.table.rows(stream).filter(|(_, row)| within(row)).map(|(id, _)| Id::clone(id)).collect()
     }
 }
 
+/// Lists the ids whose mark is a moment from `start` on and before `end`, in order.
+fn between(order: &Order, start: Timestamp, end: Timestamp) -> Vec<Id> {
+    let places = order.from(start.0, "").take_while(|(at, _)| *at < end.0);
+    let mut ids: Vec<Id> = places.map(|(_, id)| Id::clone(id)).collect();
+    ids.sort_unstable();
+    ids
+}
+
 fn text<'r>(row: &'r Object, field: &str) -> &'r str {
-    row.get(field).and_then(Value::as_text).unwrap_or_default()
+    row.text(field).unwrap_or_default()
 }

@@ -36,11 +36,11 @@ pub fn find_live(table: &mut Table, object: &ObjectType, field: &Field, value: &
     let matching = ids.into_iter().filter(|id| {
         let row = table.get(&object.name, id);
         row.is_some_and(|row| {
-            let same = row.get(field.name.as_str()).and_then(Value::to_plain);
+            let same = row.plain(&field.name);
             !is_deleted(row) && (!exact || same.as_ref() == Some(&text))
         })
     });
-    matching.map(String::from).collect()
+    matching.map(|id| id.to_string()).collect()
 }
 
 /// Makes a row.
@@ -54,7 +54,7 @@ pub fn create(
     let missing: Vec<&str> = object
         .fields
         .iter()
-        .filter(|field| field.flags.required && is_null(changes.get(field.name.as_str())))
+        .filter(|field| field.flags.required && is_null(changes.get(&field.name).as_ref()))
         .map(|field| field.name.as_str())
         .collect();
     if !missing.is_empty() {
@@ -188,7 +188,7 @@ pub fn touch(row: &mut Object, stamp: Value, user: Value) {
 fn complete(object: &ObjectType, row: &mut Object) {
     let of_people = !object.open && matches!(object.name.as_str(), "Contact" | "User");
     if of_people {
-        let part = |name: &str| row.get(name).and_then(Value::as_text).unwrap_or_default().to_owned();
+        let part = |name: &str| row.text(name).unwrap_or_default().to_owned();
         let name = format!("{} {}", part("FirstName"), part("LastName"));
         row.insert("Name".into(), Value::text(name.trim()));
     }
@@ -208,7 +208,7 @@ fn checked(
         if name == "attributes" {
             continue;
         }
-        let field = object.field_to_write(table, name, value)?;
+        let field = object.field_to_write(table, name, &value)?;
         if field.flags.read_only {
             let message = format!(
                 "Unable to create/update fields: {}. Please check the security settings of this field and verify that it is read/write for your profile or permission set.",
@@ -216,7 +216,7 @@ fn checked(
             );
             return Err(ApiError::save("INVALID_FIELD_FOR_INSERT_UPDATE", message, &[&field.name]));
         }
-        let value = if object.open { value.clone() } else { fitted(&field, value)? };
+        let value = if object.open { value } else { fitted(&field, &value)? };
         let value = actor.luck.stored(value);
         if field.flags.external_id {
             refuse_duplicate(table, object, &field, &value, id)?;

@@ -205,10 +205,9 @@ pub fn id_of(name: &str) -> String {
 
 /// Returns the text of a plain field.
 pub fn text_of<'o>(object: &'o Object, field: &str) -> Cow<'o, str> {
-    match object.get(field) {
-        Some(Value::Text(text)) => Cow::Borrowed(text.as_str()),
-        Some(value) => Cow::Owned(value.to_plain().map(String::from).unwrap_or_default()),
-        None => Cow::Borrowed(""),
+    match object.text(field) {
+        Some(text) => Cow::Borrowed(text),
+        None => Cow::Owned(object.plain(field).map(String::from).unwrap_or_default()),
     }
 }
 

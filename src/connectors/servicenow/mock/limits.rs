@@ -25,7 +25,7 @@ impl Rule {
     pub fn find(table: &Table) -> Option<Self> {
         let rules = table.rows("sys_rate_limit_rules").filter_map(|(id, object)| {
             let limit = text_of(object, "limit_per_hour").parse().ok()?;
-            (text_of(object, "active") == "true").then(|| Self { id: id.to_owned(), limit })
+            (text_of(object, "active") == "true").then(|| Self { id: id.to_string(), limit })
         });
         rules.min_by_key(|rule| rule.limit)
     }

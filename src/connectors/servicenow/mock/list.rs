@@ -2,16 +2,15 @@
 
 use std::borrow::Cow;
 
-use compact_str::CompactString;
-
 use super::catalogue::{Catalogue, Kind, text_of, value_at};
-use super::order::Order;
 use super::query::{Condition, Op, Query, Resolved, order_rows};
 use super::refusal::Refused;
 use super::render::{Display, Shape};
 use super::{State, Visit};
-use crate::connectors::mock::{Luck, Object, Reply, Table, query_pairs};
+use crate::connectors::mock::{Id, Luck, Object, Rank, Reply, Table, query_pairs};
 use crate::connectors::rest::PathQuery;
+use crate::connectors::servicenow::wire::format_moment;
+use crate::engine::record::Timestamp;
 
 const LIMIT: usize = 10_000;
 
@@ -83,7 +82,7 @@ pub fn undisplayed(table: &Table, catalogue: &Catalogue, stream: &str, field: &s
         let rows = table.rows(other).map(|(id, _)| id);
         rows.into_iter()
             .find(|id| catalogue.display(table, stream, field, id).eq_ignore_ascii_case(text))
-            .map(str::to_owned)
+            .map(|id| id.to_string())
     };
     let referred = declared.reference.filter(|_| text.len() != 32);
     referred.and_then(named).unwrap_or_else(|| text.to_owned())
@@ -103,14 +102,16 @@ pub fn single(
     table: &Table,
     object: &Object,
 ) -> Reply {
-    let row = Parameters::of(visit).shape(visit).row(table, catalogue, object);
+    let parameters = Parameters::of(visit);
+    let shape = parameters.shape(visit);
+    let row = shape.row(table, catalogue, object, &shape.columns(catalogue));
     Reply::json(status, serde_json::json!({ "result": row }).to_string())
 }
 
 /// A page: its ids, and how many rows there are over all pages where that is counted.
 #[derive(Default)]
 struct Page {
-    ids: Vec<CompactString>,
+    ids: Vec<Id>,
     total: usize,
 }
 
@@ -142,8 +143,9 @@ pub fn list(visit: &Visit<'_>, state: &mut State, table: &mut Table, luck: &Luck
     }
     let shape = parameters.shape(visit);
     let rows = page.ids.iter().filter_map(|id| table.get(&visit.stream, id));
+    let columns = shape.columns(&state.catalogue);
     let rows: Vec<serde_json::Value> =
-        rows.map(|object| shape.row(table, &state.catalogue, object)).collect();
+        rows.map(|object| shape.row(table, &state.catalogue, object, &columns)).collect();
     let mut reply = Reply::json(200, serde_json::json!({ "result": rows }).to_string());
     if cut.counted {
         reply = reply.with_header("x-total-count", page.total.to_string());
@@ -175,9 +177,23 @@ fn links(visit: &Visit<'_>, parameters: &Parameters, cut: Cut, total: usize) -> 
     links.collect::<Vec<_>>().join(",")
 }
 
-fn page(visit: &Visit<'_>, state: &mut State, table: &mut Table, query: &Resolved, cut: Cut) -> Page {
+/// The fields by which rows are kept in order, once a read has asked for it.
+const ORDERED: [&str; 2] = ["sys_updated_on", "sys_created_on"];
+
+fn page(visit: &Visit<'_>, state: &State, table: &mut Table, query: &Resolved, cut: Cut) -> Page {
     let stream = visit.stream.as_str();
     let candidates = candidates(query, stream, table);
+    let terms: Vec<(&str, bool)> =
+        query.order.iter().map(|sort| (sort.field.as_str(), sort.descending)).collect();
+    let ordered = match terms.as_slice() {
+        [(field, false)] | [(field, false), ("sys_id", false)] if candidates.is_none() => {
+            ORDERED.into_iter().find(|known| known == field)
+        }
+        _ => None,
+    };
+    if let Some(field) = ordered {
+        keep_order(table, stream, field);
+    }
     let table = &*table;
     let catalogue = &state.catalogue;
     let passes = |object: &Object| {
@@ -186,71 +202,89 @@ fn page(visit: &Visit<'_>, state: &mut State, table: &mut Table, query: &Resolve
             false => text_of(object, field),
         })
     };
-    let terms: Vec<(&str, bool)> =
-        query.order.iter().map(|sort| (sort.field.as_str(), sort.descending)).collect();
-    if candidates.is_none() {
-        match terms.as_slice() {
-            [] | [("sys_id", false), ..] => {
-                let from = query.least("sys_id").unwrap_or_default();
-                let rows = table.rows_from(stream, from);
-                return taken(rows.filter(|(_, object)| passes(object)).map(|(id, _)| id), cut);
-            }
-            [(field, false)] | [(field, false), ("sys_id", false)] => {
-                if let Some(order) = state.orders.of(table, stream, field) {
-                    let rows = along(order, query, field);
-                    let passes = |stamp: &str, id: &str| {
-                        query.accepts(&|name| match name {
-                            _ if name == *field => Cow::Borrowed(stamp),
-                            "sys_id" => Cow::Borrowed(id),
-                            name => table.get(stream, id).map_or(Cow::Borrowed(""), |object| {
-                                value_at(table, catalogue, stream, object, name)
-                            }),
-                        })
-                    };
-                    let rows = rows.filter(|(stamp, id)| passes(stamp, id)).map(|(_, id)| id.as_str());
-                    return taken(rows, cut);
-                }
-            }
-            _ => {}
-        }
+    if candidates.is_none() && matches!(terms.as_slice(), [] | [("sys_id", false), ..]) {
+        let rows = table.rows_from(stream, query.least("sys_id").unwrap_or_default());
+        return taken(
+            rows.filter(|(_, object)| passes(object)).map(|(id, _)| id),
+            cut,
+            total(table, query, stream),
+        );
     }
-    let mut rows: Vec<(&str, &Object)> = match &candidates {
-        Some(ids) => ids.iter().filter_map(|id| Some((id.as_str(), table.get(stream, id)?))).collect(),
+    let order = ordered.and_then(|field| Some((field, table.order(stream, field)?)));
+    if let Some((field, order)) = order.filter(|(_, order)| order.is_whole()) {
+        let passes = |stamp: i64, id: &str| {
+            query.accepts(&|name| match name {
+                _ if name == field => Cow::Owned(format_moment(Timestamp(stamp))),
+                "sys_id" => Cow::Owned(id.to_owned()),
+                name => table
+                    .get(stream, id)
+                    .map_or(Cow::Borrowed(""), |object| value_at(table, catalogue, stream, object, name)),
+            })
+        };
+        let least = query.least(field).unwrap_or_default();
+        let (stamp, id) = match moment(least) {
+            Some(at) => (at, query.least_id(field, least).unwrap_or_default()),
+            None => (i64::MIN, ""),
+        };
+        let rows = order.from(stamp, id).filter(|(stamp, id)| passes(*stamp, id));
+        return taken(rows.map(|(_, id)| id), cut, total(table, query, stream));
+    }
+    let mut rows: Vec<(&Id, &Object)> = match &candidates {
+        Some(ids) => ids.iter().filter_map(|id| table.entry(stream, id)).collect(),
         None => table.rows(stream).collect(),
     };
     rows.retain(|(_, object)| passes(object));
     order_rows(&mut rows, &query.order, stream, table, catalogue);
-    taken(rows.into_iter().map(|(id, _)| id), cut)
+    taken(rows.into_iter().map(|(id, _)| id), cut, None)
 }
 
-/// Walks along an order from the first row that can pass.
-fn along<'o>(
-    order: &'o Order,
-    query: &Resolved,
-    field: &str,
-) -> impl Iterator<Item = &'o (CompactString, CompactString)> {
-    let from = query.least(field).unwrap_or_default();
-    order.range((CompactString::from(from), CompactString::default())..)
+/// Keeps rows in the order of a field that holds moments; what is written in any other form has no place.
+fn keep_order(table: &mut Table, stream: &str, field: &'static str) {
+    table.keep_order(stream, field, Rank::Bytes, move |object| moment(&text_of(object, field)));
 }
 
-/// Cuts a page out, and counts what lies behind it where that is wanted.
-fn taken<'r>(mut rows: impl Iterator<Item = &'r str>, cut: Cut) -> Page {
+/// Reads a moment in the stored form to the letter, in milliseconds.
+fn moment(text: &str) -> Option<i64> {
+    let fits = |(at, byte): (usize, u8)| match at {
+        4 | 7 => byte == b'-',
+        10 => byte == b' ',
+        13 | 16 => byte == b':',
+        _ => byte.is_ascii_digit(),
+    };
+    // A leap second would be taken for the one before it.
+    if text.len() != 19 || !text.bytes().enumerate().all(fits) || text.ends_with(":60") {
+        return None;
+    }
+    let at = text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(at.timestamp().as_millisecond())
+}
+
+/// Tells how many rows there are where that is known beforehand.
+fn total(table: &Table, query: &Resolved, stream: &str) -> Option<usize> {
+    query.accepts_all().then(|| table.count(stream))
+}
+
+/// Cuts a page out, and counts what lies behind it where that is wanted and not known.
+fn taken<'r>(mut rows: impl Iterator<Item = &'r Id>, cut: Cut, total: Option<usize>) -> Page {
     let skipped = rows.by_ref().take(cut.offset).count();
-    let ids: Vec<CompactString> = rows.by_ref().take(cut.limit).map(CompactString::from).collect();
-    let behind = if cut.counted { rows.count() } else { 0 };
-    let total = skipped + ids.len() + behind;
+    let ids: Vec<Id> = rows.by_ref().take(cut.limit).cloned().collect();
+    let behind = if cut.counted && total.is_none() { rows.count() } else { 0 };
+    let total = total.unwrap_or(skipped + ids.len() + behind);
     Page { ids, total }
 }
 
 /// Narrows the search down where an index can.
-fn candidates(query: &Resolved, stream: &str, table: &mut Table) -> Option<Vec<CompactString>> {
+fn candidates(query: &Resolved, stream: &str, table: &mut Table) -> Option<Vec<Id>> {
     let (field, kind, values) = query.lists().find(|(field, kind, _)| {
         let exact = matches!(kind, Kind::Id | Kind::Text | Kind::Email | Kind::Reference);
         // Half of the rows are no help.
         exact && !field.contains('.') && *field != "tablename"
     })?;
-    let mut ids: Vec<CompactString> = match kind {
-        Kind::Id => values.into_iter().filter(|id| table.get(stream, id).is_some()).map(Into::into).collect(),
+    let mut ids: Vec<Id> = match kind {
+        Kind::Id => {
+            let known = values.into_iter().filter_map(|id| table.entry(stream, id));
+            known.map(|(id, _)| Id::clone(id)).collect()
+        }
         _ => values.into_iter().flat_map(|text| table.find(stream, field, text)).collect(),
     };
     ids.sort_unstable();

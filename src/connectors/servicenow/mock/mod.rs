@@ -8,7 +8,6 @@ mod catalogue;
 mod limits;
 mod list;
 mod login;
-mod order;
 mod query;
 mod refusal;
 mod render;
@@ -19,7 +18,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::catalogue::{Catalogue, id_of, text_of};
 use self::limits::{Hour, Rule};
-use self::order::Orders;
 use self::query::Asker;
 use self::refusal::Refused;
 use self::write::Hand;
@@ -59,7 +57,6 @@ struct Instance {
 /// What is known beside the rows.
 pub struct State {
     pub catalogue: Catalogue,
-    pub orders: Orders,
 }
 
 /// A request to one table.
@@ -98,10 +95,7 @@ impl Instance {
 
     /// Puts the rows in that every instance has, and reads what was learnt.
     fn found<'s>(&self, state: &'s mut Option<State>, table: &mut Table, now: Timestamp) -> &'s mut State {
-        let made = state.get_or_insert_with(|| State {
-            catalogue: Catalogue::open(self.strict, table),
-            orders: Orders::default(),
-        });
+        let made = state.get_or_insert_with(|| State { catalogue: Catalogue::open(self.strict, table) });
         let id = user_id();
         if table.get("sys_user", &id).is_none() {
             let hand = Hand { user: "system", now, seed: self.seed };
@@ -115,7 +109,7 @@ impl Instance {
             .into_iter()
             .map(|(name, text)| (name.into(), Value::text(text)))
             .collect();
-            write::add(&hand, "sys_user", made, table, Some(id), row);
+            write::add(&hand, "sys_user", table, Some(id), row);
         }
         made
     }
@@ -202,22 +196,18 @@ impl Instance {
         // These tell what there is; nobody changes them here.
         if matches!(visit.stream.as_str(), "sys_db_object" | "sys_dictionary") {
             let mut about = state.catalogue.about_itself("2020-01-01 00:00:00");
-            let mut aside =
-                State { catalogue: std::mem::take(&mut state.catalogue), orders: Orders::default() };
-            let answered = match (method, rest) {
-                ("GET", []) => list::list(visit, &mut aside, &mut about, luck),
-                ("GET", [id]) => list::get(visit, &mut aside, &about, id),
+            return match (method, rest) {
+                ("GET", []) => list::list(visit, state, &mut about, luck),
+                ("GET", [id]) => list::get(visit, state, &about, id),
                 _ => Err(Refused::acl("Update")),
             };
-            state.catalogue = aside.catalogue;
-            return answered;
         }
         match (method, rest) {
             ("GET", []) => list::list(visit, state, table, luck),
             ("GET", [id]) => list::get(visit, state, table, id),
             ("POST", []) => write::insert(visit, state, table, luck),
             ("PATCH" | "PUT", [id]) => write::update(visit, state, table, luck, id),
-            ("DELETE", [id]) => write::delete(visit, state, table, luck, id),
+            ("DELETE", [id]) => write::delete(visit, table, luck, id),
             (_, [] | [_]) => Err(Refused::method()),
             _ => Err(Refused::route()),
         }

@@ -1,6 +1,6 @@
 //! Rows as the Table API shows them.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use super::catalogue::{Catalogue, Kind, text_of, value_at};
 use crate::connectors::mock::{Object, Table};
@@ -24,27 +24,31 @@ pub struct Shape<'s> {
 }
 
 impl Shape<'_> {
-    /// Writes one row.
-    pub fn row(&self, table: &Table, catalogue: &Catalogue, object: &Object) -> Json {
-        let mut row = Map::new();
-        let names = || catalogue.names(self.stream);
+    /// Says which fields are shown, and what they hold.
+    pub fn columns(&self, catalogue: &Catalogue) -> Vec<(String, Kind)> {
+        let names = catalogue.names(self.stream);
+        let kind = |name: &str| catalogue.kind(self.stream, name);
         match &self.fields {
             Some(fields) => {
-                for name in fields {
-                    let known = name.contains('.') || names().contains(name.as_str());
-                    if let Some(kind) = catalogue.kind(self.stream, name).filter(|_| known) {
-                        row.insert(name.clone(), self.field(table, catalogue, object, name, kind));
-                    }
-                }
+                let known = fields.iter().filter(|name| name.contains('.') || names.contains(name.as_str()));
+                known.filter_map(|name| Some((name.clone(), kind(name)?))).collect()
             }
-            None => {
-                for name in names() {
-                    let kind = catalogue.kind(self.stream, &name).unwrap_or(Kind::Text);
-                    row.insert(name.to_string(), self.field(table, catalogue, object, &name, kind));
-                }
-            }
+            None => names.iter().map(|name| (name.to_string(), kind(name).unwrap_or(Kind::Text))).collect(),
         }
-        Json::Object(row)
+    }
+
+    /// Writes one row.
+    pub fn row(
+        &self,
+        table: &Table,
+        catalogue: &Catalogue,
+        object: &Object,
+        columns: &[(String, Kind)],
+    ) -> Json {
+        let shown = columns
+            .iter()
+            .map(|(name, kind)| (name.clone(), self.field(table, catalogue, object, name, *kind)));
+        Json::Object(shown.collect())
     }
 
     fn field(&self, table: &Table, catalogue: &Catalogue, object: &Object, name: &str, kind: Kind) -> Json {

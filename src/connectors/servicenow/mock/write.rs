@@ -37,7 +37,7 @@ pub fn insert(
     if wanted.as_ref().is_some_and(|id| table.get(&visit.stream, id).is_some()) {
         return Err(Refused::acl("Insert"));
     }
-    let id = add(&visit.hand(), &visit.stream, state, table, wanted.map(String::from), changes);
+    let id = add(&visit.hand(), &visit.stream, table, wanted.map(String::from), changes);
     let object = table.get(&visit.stream, &id).ok_or_else(Refused::record)?;
     let place = format!("{}/api/now/table/{}/{id}", visit.request.base_url, visit.stream);
     Ok(single(visit, 201, &state.catalogue, table, object).with_header("location", place))
@@ -56,33 +56,26 @@ pub fn update(
     }
     let mut changes = read_body(visit, state, table, luck)?;
     changes.remove("sys_id");
-    change(&visit.hand(), &visit.stream, state, table, id, changes);
+    change(&visit.hand(), &visit.stream, table, id, changes);
     let object = table.get(&visit.stream, id).ok_or_else(Refused::record)?;
     Ok(single(visit, 200, &state.catalogue, table, object))
 }
 
 /// Answers `DELETE /table/incident/0f…`.
-pub fn delete(
-    visit: &Visit<'_>,
-    state: &mut State,
-    table: &mut Table,
-    luck: &mut Luck,
-    id: &str,
-) -> Result<Reply, Refused> {
+pub fn delete(visit: &Visit<'_>, table: &mut Table, luck: &mut Luck, id: &str) -> Result<Reply, Refused> {
     luck.records = luck.records.saturating_add(1);
     let object = table.get(&visit.stream, id).cloned().ok_or_else(Refused::record)?;
-    state.orders.drop(&visit.stream, id, &object);
     table.remove(&visit.stream, id);
     if visit.stream != GRAVEYARD {
-        bury(&visit.hand(), &visit.stream, state, table, id, &object);
+        bury(&visit.hand(), &visit.stream, table, id, &object);
     }
     Ok(Reply::empty(204))
 }
 
 /// Tells of a deletion where clients look for it.
-fn bury(hand: &Hand<'_>, stream: &str, state: &mut State, table: &mut Table, id: &str, object: &Object) {
+fn bury(hand: &Hand<'_>, stream: &str, table: &mut Table, id: &str, object: &Object) {
     let display = table_kind(stream).map_or("sys_id", |kind| kind.display);
-    let cell = |(name, value): (&compact_str::CompactString, &Value)| {
+    let cell = |(name, value): (&compact_str::CompactString, Value)| {
         let text = value.to_plain().unwrap_or_default();
         let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         format!("<{name}>{text}</{name}>")
@@ -97,7 +90,7 @@ fn bury(hand: &Hand<'_>, stream: &str, state: &mut State, table: &mut Table, id:
     .into_iter()
     .map(|(name, value)| (name.into(), value))
     .collect();
-    add(hand, GRAVEYARD, state, table, None, grave);
+    add(hand, GRAVEYARD, table, None, grave);
 }
 
 /// Puts a flat record in, changing the one with the same key.
@@ -122,16 +115,19 @@ pub fn push(
     let text = key.to_plain().unwrap_or_default();
     let found = match key_field {
         "sys_id" => Some(text.clone()).filter(|id| table.get(stream, id).is_some()),
-        _ => table.find(stream, key_field, &text).into_iter().find(|id| {
-            table.get(stream, id).is_some_and(|object| text_of(object, key_field) == text.as_str())
-        }),
+        _ => {
+            let found = table.find(stream, key_field, &text).into_iter().find(|id| {
+                table.get(stream, id).is_some_and(|object| text_of(object, key_field) == text.as_str())
+            });
+            found.map(|id| (&*id).into())
+        }
     };
     match found {
         Some(id) => {
-            change(hand, stream, state, table, &id, changes);
+            change(hand, stream, table, &id, changes);
             Ok(id.into())
         }
-        None => Ok(add(hand, stream, state, table, None, changes)),
+        None => Ok(add(hand, stream, table, None, changes)),
     }
 }
 
@@ -200,18 +196,11 @@ fn fitted(
 }
 
 /// Puts a new row in; gives its id.
-pub fn add(
-    hand: &Hand<'_>,
-    stream: &str,
-    state: &mut State,
-    table: &mut Table,
-    id: Option<String>,
-    changes: Object,
-) -> String {
+pub fn add(hand: &Hand<'_>, stream: &str, table: &mut Table, id: Option<String>, changes: Object) -> String {
     let id = id.unwrap_or_else(|| id_of(&format!("{} {stream} {}", hand.seed, next(table, SERIAL))));
     let stamp = Value::text(format_moment(next_stamp(table, hand.now)));
     let mut object = Object::new();
-    let mut set = |name: &str, value: Value| drop(object.insert(name.into(), value));
+    let mut set = |name: &str, value: Value| object.insert(name.into(), value);
     for field in Catalogue::defaults(stream) {
         set(field.name, Value::text(field.default));
     }
@@ -235,15 +224,14 @@ pub fn add(
     ];
     object.extend(own.into_iter().map(|(name, value)| (name.into(), value)));
     name_person(stream, &mut object);
-    state.orders.add(stream, &id, &object);
     table.put(stream, &id, object);
     id
 }
 
 /// Changes a row; one that says the same already stays as it is, stamp and all.
-fn change(hand: &Hand<'_>, stream: &str, state: &mut State, table: &mut Table, id: &str, changes: Object) {
+fn change(hand: &Hand<'_>, stream: &str, table: &mut Table, id: &str, changes: Object) {
     let Some(before) = table.get(stream, id).cloned() else { return };
-    let says = |(name, value): (&compact_str::CompactString, &Value)| {
+    let says = |(name, value): (&compact_str::CompactString, Value)| {
         text_of(&before, name) == value.to_plain().unwrap_or_default().as_str()
     };
     if changes.iter().all(says) {
@@ -261,8 +249,6 @@ fn change(hand: &Hand<'_>, stream: &str, state: &mut State, table: &mut Table, i
         object.insert(name.into(), Value::text(text));
     }
     name_person(stream, &mut object);
-    state.orders.drop(stream, id, &before);
-    state.orders.add(stream, id, &object);
     table.put(stream, id, object);
 }
 

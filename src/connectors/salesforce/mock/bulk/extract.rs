@@ -9,8 +9,8 @@ use super::results::shuffled;
 use super::{Job, QUERY_JOBS_MAX, State, Work, invalid_value, not_ready};
 use crate::connectors::mock::{Object, Reply, Table};
 use crate::connectors::salesforce::mock::errors::ApiError;
+use crate::connectors::salesforce::mock::found::{candidates, found_rows};
 use crate::connectors::salesforce::mock::objects::Kind;
-use crate::connectors::salesforce::mock::query::found_rows;
 use crate::connectors::salesforce::mock::soql::{self, Column, Query, Select};
 use crate::connectors::salesforce::mock::{Visit, lock};
 use crate::engine::record::Value;
@@ -95,7 +95,8 @@ impl Visit<'_> {
         let read = object.ok_or_else(ApiError::not_found).and_then(|object| {
             let query = &extract.query;
             let plan = soql::plan(query, &object, self.table, self.now)?;
-            let mut found = found_rows(self.table, &object, &plan, query, with_deleted);
+            let candidates = candidates(self.table, &object, &plan);
+            let mut found = found_rows(self.table, &object, &plan, query, with_deleted, &candidates);
             if !plan.is_ordered() {
                 let mut numbered: Vec<_> = found.into_iter().enumerate().collect();
                 numbered.sort_by_key(|(number, _)| shuffled(self.org.seed, *number));
@@ -176,7 +177,7 @@ fn written<'r>(
     let header = writer.get_ref().len();
     let mut ends = Vec::new();
     for row in rows {
-        let cells = columns.iter().map(|column| cell(column, column.value(row, table)));
+        let cells = columns.iter().map(|column| cell(column, &column.value(row, table)));
         writer.write_record(cells)?;
         writer.flush()?;
         ends.push(writer.get_ref().len());

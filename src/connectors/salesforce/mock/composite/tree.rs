@@ -141,7 +141,7 @@ fn branches_of(incoming: &mut Object) -> Vec<(String, String)> {
     let mut branches = Vec::new();
     for name in names {
         let Some(Value::Json(text)) = incoming.get(&name) else { continue };
-        if serde_json::from_str::<List>(text).is_ok() {
+        if serde_json::from_str::<List>(&text).is_ok() {
             branches.push((name.to_string(), text.to_string()));
             incoming.remove(&name);
         }

@@ -67,6 +67,11 @@ impl Column {
         Self { walk: Vec::new(), name: field.name.clone(), field: Some(field.clone()) }
     }
 
+    /// Tells whether it is a field of the row itself.
+    pub fn is_own(&self) -> bool {
+        self.walk.is_empty()
+    }
+
     /// Tells how values are compared: ids and moments byte by byte, all other text without regard to case.
     pub fn bytewise(&self) -> bool {
         let kind = self.field.as_ref().map(|field| field.kind);
@@ -80,9 +85,9 @@ impl Column {
     }
 
     /// Returns the value; null where the walk leads nowhere.
-    pub fn value<'r>(&self, row: &'r Object, table: &'r Table) -> &'r Value {
+    pub fn value(&self, row: &Object, table: &Table) -> Value {
         let end = self.walk.iter().try_fold(row, |row, step| step.follow(row, table).map(|(_, _, row)| row));
-        end.and_then(|row| row.get(self.name.as_str())).unwrap_or(&Value::Null)
+        end.and_then(|row| row.get(&self.name)).unwrap_or(Value::Null)
     }
 
     /// Gives text in the form in which it is compared.
@@ -132,7 +137,7 @@ impl Step {
 
     /// Finds the record that a row leads to: its type, its id, and itself.
     fn follow<'r>(&self, row: &Object, table: &'r Table) -> Option<(&str, String, &'r Object)> {
-        let id = row.get(self.field.as_str())?.as_text()?;
+        let id = row.text(&self.field)?;
         let (_, to) = self.targets.iter().find(|(prefix, _)| id.starts_with(prefix.as_str()))?;
         Some((to, id.to_owned(), table.get(to, id)?))
     }
@@ -163,7 +168,7 @@ fn push_level(
     for column in columns {
         let Some(step) = column.walk.get(level) else {
             out.push_str(&format!(r#","{}":"#, column.name));
-            write_json(row.get(column.name.as_str()).unwrap_or(&Value::Null), out);
+            write_json(&row.get(&column.name).unwrap_or(Value::Null), out);
             continue;
         };
         if walked.contains(&step) {

@@ -18,17 +18,17 @@ use crate::engine::record::{Timestamp, Value};
 pub struct Plan {
     /// Without repeats; empty for a count.
     pub columns: Vec<Column>,
-    test: Option<Test>,
-    order: Vec<Sorting>,
+    pub(super) test: Option<Test>,
+    pub(super) order: Vec<Sorting>,
 }
 
-struct Sorting {
-    column: Column,
-    descending: bool,
+pub(super) struct Sorting {
+    pub(super) column: Column,
+    pub(super) descending: bool,
     nulls_last: bool,
 }
 
-enum Test {
+pub(super) enum Test {
     All(Vec<Test>),
     Any(Vec<Test>),
     Not(Box<Test>),
@@ -36,7 +36,7 @@ enum Test {
     Set { column: Column, texts: HashSet<String>, null: bool },
 }
 
-enum Operand {
+pub(super) enum Operand {
     Null,
     Bool(bool),
     Number(Value),
@@ -118,11 +118,20 @@ impl Plan {
         self.test.as_ref().is_none_or(|test| test.holds(row, table))
     }
 
-    /// Puts two rows in order.
-    pub fn compare(&self, left: &Object, right: &Object, table: &Table) -> Ordering {
-        self.order
-            .iter()
-            .fold(Ordering::Equal, |so_far, sorting| so_far.then_with(|| sorting.compare(left, right, table)))
+    /// Gives what [`Self::compare`] compares of a row.
+    pub fn keys(&self, row: &Object, table: &Table) -> Vec<Value> {
+        let key = |Sorting { column, .. }: &Sorting| match column.value(row, table) {
+            Value::Text(text) if !column.bytewise() => Value::text(text.as_str().to_lowercase()),
+            value => value,
+        };
+        self.order.iter().map(key).collect()
+    }
+
+    /// Puts two rows in order by their keys.
+    pub fn compare(&self, left: &[Value], right: &[Value]) -> Ordering {
+        let terms = self.order.iter().zip(left.iter().zip(right));
+        let orders = terms.map(|(sorting, (left, right))| sorting.compare(left, right));
+        orders.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 
     /// Tells whether there is an ORDER BY.
@@ -254,11 +263,11 @@ impl Test {
             Self::Any(parts) => parts.iter().any(|part| part.holds(row, table)),
             Self::Not(inner) => !inner.holds(row, table),
             Self::Compare { column, comparison, with } => {
-                with.holds(column, *comparison, column.value(row, table))
+                with.holds(column, *comparison, &column.value(row, table))
             }
             Self::Set { column, texts, null } => match column.value(row, table) {
                 Value::Null | Value::Absent | Value::Unknown => *null,
-                value => texts.contains(column.folded(value).as_ref()),
+                value => texts.contains(column.folded(&value).as_ref()),
             },
         }
     }
@@ -302,8 +311,7 @@ impl Operand {
 }
 
 impl Sorting {
-    fn compare(&self, left: &Object, right: &Object, table: &Table) -> Ordering {
-        let (left, right) = (self.column.value(left, table), self.column.value(right, table));
+    fn compare(&self, left: &Value, right: &Value) -> Ordering {
         let null = |value: &Value| matches!(value, Value::Null | Value::Absent | Value::Unknown);
         match (null(left), null(right)) {
             (true, true) => return Ordering::Equal,
@@ -314,7 +322,10 @@ impl Sorting {
         let number = |value: &Value| matches!(value, Value::Int(_) | Value::Number(_));
         let order = match (number(left), number(right)) {
             (true, true) => numbers(left, right),
-            (false, false) => self.column.folded(left).cmp(&self.column.folded(right)),
+            (false, false) => match (left, right) {
+                (Value::Text(left), Value::Text(right)) => left.cmp(right),
+                _ => left.to_plain().cmp(&right.to_plain()),
+            },
             // Only in a field that grew: numbers stand before text.
             (left, right) => right.cmp(&left),
         };

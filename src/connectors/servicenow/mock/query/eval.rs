@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::super::catalogue::{Catalogue, Kind, value_at};
 use super::moment::{Asker, worked_out};
 use super::parser::{Clause, Condition, Op, Order, Query};
-use crate::connectors::mock::{Object, Table};
+use crate::connectors::mock::{Id, Object, Table};
 
 /// A query whose fields exist and whose values are worked out.
 pub struct Resolved {
@@ -87,6 +87,32 @@ impl Resolved {
             let values = clause.iter().flat_map(|check| check.values.iter().map(String::as_str));
             clause.iter().all(fits).then(|| (first.field.as_str(), first.kind, values.collect()))
         })
+    }
+
+    /// Tells whether every row passes.
+    pub fn accepts_all(&self) -> bool {
+        self.groups.iter().any(Vec::is_empty)
+    }
+
+    /// Returns the least id that a row can have whose field has just this value, in lower case. Reads that go on
+    /// behind a place ask for a later value or, at this one, for a later id.
+    pub fn least_id(&self, field: &str, value: &str) -> Option<&str> {
+        let group = match self.groups.as_slice() {
+            [group] => group.as_slice(),
+            _ => &[],
+        };
+        let later = |check: &Check| {
+            let not_before = check.values.first().is_some_and(|bound| bound.as_str() >= value);
+            check.field == field && check.op == Op::Greater && not_before
+        };
+        let bounds = |check: &Check| {
+            check.field == "sys_id" && matches!(check.op, Op::Is | Op::Greater | Op::GreaterOrIs)
+        };
+        let clauses = group.iter().filter(|clause| clause.iter().all(|check| later(check) || bounds(check)));
+        let least = clauses.filter_map(|clause| {
+            clause.iter().filter(|check| bounds(check)).filter_map(|check| check.values.first()).min()
+        });
+        least.map(String::as_str).max()
     }
 
     /// Returns the least value of a field that can pass, in lower case.
@@ -188,7 +214,7 @@ fn flag(text: &str) -> &str {
 
 /// Orders rows; the id comes last, so that the order is total.
 pub fn order_rows(
-    rows: &mut [(&str, &Object)],
+    rows: &mut [(&Id, &Object)],
     order: &[Sort],
     stream: &str,
     table: &Table,
@@ -200,7 +226,7 @@ pub fn order_rows(
             .map(|sort| value_at(table, catalogue, stream, object, &sort.field).to_lowercase())
             .collect()
     };
-    let mut keyed: Vec<(Vec<String>, (&str, &Object))> =
+    let mut keyed: Vec<(Vec<String>, (&Id, &Object))> =
         rows.iter().map(|(id, object)| (key(object), (*id, *object))).collect();
     keyed.sort_by(|(left, (left_id, _)), (right, (right_id, _))| {
         let terms = order.iter().zip(left.iter().zip(right));
