@@ -89,6 +89,15 @@ impl Index {
         }
     }
 
+    /// Counts the objects that may have a text.
+    pub(super) fn count(&self, text: &str) -> usize {
+        match self.ids.get(&hash(text)) {
+            None => 0,
+            Some(Ids::One(_)) => 1,
+            Some(Ids::Many(ids)) => ids.len(),
+        }
+    }
+
     /// Gives the ids of the objects that may have a text, in order.
     pub(super) fn of(&self, text: &str) -> impl Iterator<Item = &Id> {
         let (one, many) = match self.ids.get(&hash(text)) {

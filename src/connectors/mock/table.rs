@@ -142,11 +142,22 @@ impl Table {
     /// Finds the ids of the objects whose field has this text, case ignored, in order; callers that
     /// mind the case compare again. Makes an index of the field at first use.
     pub fn find(&mut self, stream: &str, field: &str, text: &str) -> Vec<Id> {
+        self.keep_field(stream, field);
+        self.look_up(stream, field, text)
+    }
+
+    /// Counts the objects that [`Self::find`] may find.
+    pub fn how_many(&mut self, stream: &str, field: &str, text: &str) -> usize {
+        self.keep_field(stream, field);
+        let index = self.streams.get(stream).and_then(|stream| stream.indexes.get(field));
+        index.map_or(0, |index| index.count(text))
+    }
+
+    fn keep_field(&mut self, stream: &str, field: &str) {
         if self.streams.get(stream).is_some_and(|stream| !stream.indexes.contains_key(field)) {
             let name = CompactString::from(field);
             self.keep_index(stream, field, move |object| object.plain(&name).into_iter().collect());
         }
-        self.look_up(stream, field, text)
     }
 
     /// Keeps an index from now on, under a name by which [`Self::look_up`] asks it.

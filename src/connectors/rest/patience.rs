@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::connectors::Call;
-use crate::engine::fault::{Fault, FaultKind};
+use crate::engine::fault::{Fault, FaultCode, FaultKind};
 
 /// The waits before a read is made again, where nobody says how long to wait.
 const PAUSES: [Duration; 3] =
@@ -38,7 +38,8 @@ impl<'c> Patience<'c> {
 
 fn wait(fault: &Fault, pause: Duration) -> Option<Duration> {
     let wait = match fault.kind {
-        _ if fault.is_stopping() => return None,
+        // Who could not answer in time would be asked the same again.
+        _ if fault.is_stopping() || fault.code == FaultCode::Timeout => return None,
         FaultKind::Transient => pause,
         FaultKind::Throttled { retry_after } => retry_after.unwrap_or_default().max(pause),
         FaultKind::Stale | FaultKind::Rejected | FaultKind::Fatal => return None,
@@ -50,7 +51,6 @@ fn wait(fault: &Fault, pause: Duration) -> Option<Duration> {
 mod tests {
     use super::*;
     use crate::connectors::Class;
-    use crate::engine::fault::FaultCode;
 
     #[tokio::test(start_paused = true)]
     async fn a_read_is_made_again_while_that_may_help() {
@@ -58,13 +58,14 @@ mod tests {
         let throttled = |seconds| Fault::throttled(Some(Duration::from_secs(seconds)), "429");
         let wrong = || Fault::fatal(FaultCode::Auth, "401", "log in");
         // (faults of the first reads, reads made, fine in the end, why)
-        let cases: [(Vec<Fault>, usize, bool, &str); 6] = [
+        let cases: [(Vec<Fault>, usize, bool, &str); 7] = [
             (vec![], 1, true, "the usual case"),
             (vec![unavailable()], 2, true, "one failed"),
             (vec![unavailable(), throttled(1), unavailable()], 4, true, "all but the last failed"),
             (vec![unavailable(); 4], 4, false, "that is enough"),
             (vec![throttled(60)], 1, false, "longer than anybody waits here"),
             (vec![wrong()], 1, false, "that does not help"),
+            (vec![Fault::transient(FaultCode::Timeout, "504")], 1, false, "it would take as long again"),
         ];
         for (faults, wanted, is_fine, why) in cases {
             let call = Call {

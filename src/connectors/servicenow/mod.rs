@@ -83,7 +83,7 @@ impl ServiceNow {
         Ok(Decoder::new(&[], []).plain_rows(&operation, &reply.body)?.into_iter().next())
     }
 
-    /// Makes sure that moments in conditions are read as they are shown, by a row that must be found by its own
+    /// Makes sure that moments in conditions are read as they are shown, by the latest row, which must be found by its own
     /// stamp: they are shown in UTC and read in the user's time zone, and what is read by stamps would be
     /// incomplete in any other.
     async fn check_zone(&self, stream: &StreamSpec, row: &Record, call: &Call) -> Result<(), Fault> {
@@ -91,13 +91,16 @@ impl ServiceNow {
         let (Some(id), Some(stamp)) = (text(row, "sys_id"), text(row, STAMP)) else { return Ok(()) };
         let itself = Encoded::new().is("sys_id", &id);
         let at_its_moment = itself.clone().from(STAMP, &stamp).until(STAMP, &stamp);
-        if self.sample(stream, &at_its_moment, call).await?.is_some() {
-            return Ok(());
-        }
-        // It may have been changed in between.
-        let now = self.sample(stream, &itself, call).await?.and_then(|row| text(&row, STAMP));
-        if now.as_ref() != Some(&stamp) {
-            return Ok(());
+        // Twice: it may have been saved a moment ago, and another node answers that has not heard of it.
+        for _ in 0..2 {
+            if self.sample(stream, &at_its_moment, call).await?.is_some() {
+                return Ok(());
+            }
+            // It may have been changed in between.
+            let now = self.sample(stream, &itself, call).await?.and_then(|row| text(&row, STAMP));
+            if now.as_ref() != Some(&stamp) {
+                return Ok(());
+            }
         }
         Err(Fault::fatal(
             FaultCode::Configuration,
@@ -106,7 +109,7 @@ impl ServiceNow {
                  time zone than GMT",
                 stream.stream
             ),
-            "set the time zone of our user there to GMT",
+            "set the time zone of our user there to GMT; if it is, an access rule keeps it from asking by this field",
         ))
     }
 
@@ -169,7 +172,7 @@ impl System for ServiceNow {
     async fn describe(&self, stream: &StreamSpec, call: &Call) -> Result<StreamInfo, Fault> {
         check_name(stream)?;
         let deletes = options::deletes(stream)?;
-        let row = self.sample(stream, &Encoded::new(), call).await?;
+        let row = self.sample(stream, &Encoded::new().latest(STAMP), call).await?;
         if let Some(row) = &row {
             self.check_zone(stream, row, call).await?;
         }

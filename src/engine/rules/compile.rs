@@ -115,7 +115,7 @@ impl RulesFile {
             arrows.sort_by_key(|arrow| (&arrow.to, &arrow.from));
             for arrow in arrows {
                 ends.known(direction.from(), &arrow.from, &arrow.spot)?;
-                ends.known(direction.to(), &arrow.to, &arrow.spot)?;
+                ends.own(direction.to(), &arrow.to, &arrow.spot)?;
                 ends.place(direction.from(), &arrow.from);
                 ends.place(direction.to(), &arrow.to);
             }
@@ -413,7 +413,7 @@ fn compile_deletes(draft: &Draft<'_>, ends: &mut Ends<'_>) -> Result<[DeletePoli
                         Some(target) if !ends.has(to, &field.name) => target,
                         _ => &field.name,
                     };
-                    ends.known(to, name, &field.spot)?;
+                    ends.own(to, name, &field.spot)?;
                     places.push((ends.place(to, name), value.clone()));
                 }
                 *policy = DeletePolicy::Archive(places);

@@ -53,7 +53,7 @@ pub(super) fn compile_way(
         way.when = Some(bind(parsed, from, ends, spot)?);
     }
     for (target, parsed) in &entry.set {
-        ends.known(direction.to(), &target.name, &target.spot)?;
+        ends.own(direction.to(), &target.name, &target.spot)?;
         let expression = bind(parsed, from, ends, &target.spot)?;
         let at = ends.place(direction.to(), &target.name);
         way.steps.push(Step { target: at, made: Made::Set(target.name.clone(), Box::new(expression)) });

@@ -24,19 +24,10 @@ impl LinkFacts {
     }
 }
 
-/// Of fields that are read along a reference.
-const WALKED: &str = "it is another record's field; take it out of the mapping of this direction, and write it by a link of its own";
-
 impl EndFacts {
     /// Tells whether the stream is known to have the field.
     pub fn has(&self, field: &str) -> bool {
         self.fields.iter().chain(&self.key).any(|known| known == field) || self.walks_to(field)
-    }
-
-    /// Says why a field can't be written there, and what helps.
-    pub(super) fn bar(&self, field: &str) -> Option<&str> {
-        let walked = || self.walks_to(field).then_some(WALKED);
-        self.barred.get(field).map(String::as_str).or_else(walked)
     }
 
     fn walks_to(&self, field: &str) -> bool {
@@ -85,6 +76,18 @@ impl<'f> Ends<'f> {
             return Ok(());
         }
         Err(self.missing(side, field, spot))
+    }
+
+    /// Refuses a field that can't be written because the stream does not have it itself.
+    pub fn own(&self, side: Side, field: &str, spot: &Spot) -> Result<(), RulesError> {
+        let end = self.facts.end(side);
+        if !end.walks_to(field) {
+            return self.known(side, field, spot);
+        }
+        Err(spot.remedied(
+            format!("`{field}` of {} is another record's field and is only read", end.words(side)),
+            "map it in the other direction's `mappings` only, and write it by a link of its own",
+        ))
     }
 
     /// Makes the error that a stream does not have a field.

@@ -196,7 +196,7 @@ async fn a_field_of_another_record_is_read_along_its_reference_and_never_written
 
     // (rules, what the check says of them)
     let cases = [
-        (along("a_to_b", r#""email": "caller_id.email""#), "another record's field"),
+        (along("a_to_b", r#""email": "caller_id.email""#), "only read"),
         (along("a_to_b", r#""email": "sys_updated_by""#), "sets it itself"),
         (along("b_to_a", r#""caller_idd.email": "email""#), "no field `caller_idd.email`"),
     ];

@@ -25,9 +25,18 @@ pub enum Candidates {
 pub fn candidates(table: &mut Table, object: &ObjectType, plan: &Plan) -> Candidates {
     let stream = object.name.as_str();
     let lists = plan.lists();
-    let fewest = lists.iter().map(|(field, texts)| ids(table, stream, field, texts)).min_by_key(Vec::len);
-    if let Some(ids) = fewest.filter(|ids| ids.len().saturating_mul(ONE_IN) <= table.count(stream)) {
-        return Candidates::These(ids);
+    let mut count = |field: &str, texts: &[&str]| match field {
+        "Id" => texts.len(),
+        _ => texts.iter().map(|text| table.how_many(stream, field, text)).sum::<usize>(),
+    };
+    // An index of what all rows share is of no use.
+    let telling = lists.iter().filter(|(field, _)| *field != "IsDeleted");
+    let counted = telling.map(|(field, texts)| (count(field, texts), field, texts));
+    let fewest = counted.min_by_key(|(count, ..)| *count);
+    if let Some((_, field, texts)) =
+        fewest.filter(|(count, ..)| count.saturating_mul(ONE_IN) <= table.count(stream))
+    {
+        return Candidates::These(ids(table, stream, field, texts));
     }
     let stretch = plan.stretch();
     let moment = |text: &str| parse_datetime(text).map(|at| at.0);

@@ -129,15 +129,20 @@ impl Encoded {
     #[must_use]
     pub fn ordered_by(mut self, fields: &[&str]) -> Self {
         for field in fields.iter().filter(|field| is_name(field)) {
-            self = Self(if self.0.is_empty() { self.0 } else { self.0 + "^" }).ordered(field);
+            self = self.ordered("ORDERBY", field);
         }
         self
     }
 
-    fn ordered(mut self, field: &str) -> Self {
-        self.0.push_str("ORDERBY");
-        self.0.push_str(field);
-        self
+    /// Orders by this field, the greatest first.
+    #[must_use]
+    pub fn latest(self, field: &str) -> Self {
+        if is_name(field) { self.ordered("ORDERBYDESC", field) } else { self }
+    }
+
+    fn ordered(self, word: &str, field: &str) -> Self {
+        let before = if self.0.is_empty() { "" } else { "^" };
+        Self(self.0 + before + word + field)
     }
 
     /// Returns the query's text, not yet percent-encoded.

@@ -277,24 +277,17 @@ fn faults_against_the_streams_are_shown_where_they_stand() {
 #[test]
 fn what_cannot_be_written_is_said_of_the_direction_that_writes_it() {
     let mut facts = closed(&["record_id", "owner", "made"]);
-    facts.b.walks = vec!["owner".to_owned()];
     facts.b.barred = [("made".to_owned(), "it is theirs".to_owned())].into();
     let id = r#""record_id": "record_id""#;
     // (entry, part of what is said, why)
     let cases = [
         (format!(r#""fields": {{{id}, "name": "owner"}}"#), None, "a field"),
         (format!(r#""fields": {{{id}, "name": "made"}}"#), Some("a_to_b writes made"), "theirs"),
+        (format!(r#""fields": {{{id}}}, "b_to_a": {{"mappings": {{"made": "email"}}}}"#), None, "only read"),
         (
-            format!(r#""fields": {{{id}, "name": "owner.name"}}"#),
-            Some("a_to_b writes owner.name"),
-            "another record's",
-        ),
-        (
-            format!(
-                r#""fields": {{{id}}}, "b_to_a": {{"mappings": {{"owner.name": "name", "made": "email"}}}}"#
-            ),
-            None,
-            "only read",
+            format!(r#""fields": {{{id}}}, "deletes": {{"a_to_b": {{"archive": {{"made": "gone"}}}}}}"#),
+            Some("a_to_b writes made"),
+            "a mark",
         ),
     ];
     for (entry, said, why) in cases {
@@ -302,6 +295,42 @@ fn what_cannot_be_written_is_said_of_the_direction_that_writes_it() {
         assert_eq!(barred.len(), usize::from(said.is_some()), "{why}: {barred:?}");
         assert!(said.is_none_or(|said| barred[0].starts_with(said)), "{why}: {barred:?}");
     }
-    let typo = format!(r#""fields": {{{id}, "name": "made.name"}}"#);
-    assert!(link(&typo, &facts).is_err(), "no reference");
+    facts.b.barred = [("record_id".to_owned(), "it is computed".to_owned())].into();
+    for (more, said) in [("", 1), (r#", "a_to_b": {"operations": ["update", "delete"]}"#, 0)] {
+        let rules = link(&format!(r#""fields": {{{id}, "name": "owner"}}{more}"#), &facts).expect("rules");
+        assert_eq!(rules.barred(&facts).len(), said, "a key is written where records are made: {more}");
+    }
+}
+
+#[test]
+fn the_fields_of_other_records_are_read_and_never_written() {
+    let mut facts = closed(&["record_id", "owner", "made"]);
+    facts.b.walks = vec!["owner".to_owned()];
+    let id = r#""record_id": "record_id""#;
+    let archive = r#""deletes": {"a_to_b": {"archive": {"owner.left": true}}}"#;
+    // (entry, part of the refusal, why)
+    let cases = [
+        (
+            format!(r#""fields": {{{id}}}, "b_to_a": {{"mappings": {{"owner.name": "name"}}}}"#),
+            None,
+            "only read",
+        ),
+        (
+            format!(r#""fields": {{{id}}}, "b_to_a": {{"mappings": {{"made.name": "name"}}}}"#),
+            Some("no field `made.name`"),
+            "no reference",
+        ),
+        (format!(r#""fields": {{{id}, "name": "owner.name"}}"#), Some("only read"), "both ways"),
+        (
+            format!(r#""fields": {{{id}}}, "a_to_b": {{"set": {{"owner.name": "name"}}}}"#),
+            Some("only read"),
+            "worked out",
+        ),
+        (format!(r#""fields": {{{id}}}, {archive}"#), Some("only read"), "a mark"),
+    ];
+    for (entry, refused, why) in cases {
+        let compiled = link(&entry, &facts).err().map(|error| error.to_string());
+        assert_eq!(compiled.is_some(), refused.is_some(), "{why}: {compiled:?}");
+        assert!(refused.is_none_or(|part| compiled.is_some_and(|said| said.contains(part))), "{why}");
+    }
 }

@@ -132,6 +132,7 @@ impl Check {
             text.map(|text| text.to_lowercase())
         };
         let (op, values) = match op {
+            Op::In | Op::NotIn if kind == Kind::Moment => (op, value.split(',').filter_map(out).collect()),
             Op::In | Op::NotIn => (op, value.split(',').map(str::to_lowercase).collect()),
             Op::Between => (op, value.split('@').map(out).collect::<Option<Vec<_>>>()?),
             // `Today@begin@end`: the name of the day, and its ends.
