@@ -11,23 +11,10 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use serde_json::value::RawValue;
 
-use crate::engine::record::{JsonError, Number, Value, value_from_raw, write_json};
+use crate::engine::record::{Cell, JsonError, Value, push_cell, split_cell, value_from_raw, write_json};
 
 /// The names of an object's fields, sorted.
 pub(super) type Names = Arc<Vec<CompactString>>;
-
-/// The first byte of a cell. An integer is followed by 8 bytes, what comes behind it in this list by a length
-/// and as many bytes.
-const UNKNOWN: u8 = 0;
-const ABSENT: u8 = 1;
-const NULL: u8 = 2;
-const FALSE: u8 = 3;
-const TRUE: u8 = 4;
-const INT: u8 = 5;
-const NUMBER: u8 = 6;
-const TEXT: u8 = 7;
-const BYTES: u8 = 8;
-const JSON: u8 = 9;
 
 /// One object: its fields by name, exact.
 #[derive(Clone, Default)]
@@ -35,9 +22,6 @@ pub struct Object {
     names: Names,
     cells: Vec<u8>,
 }
-
-/// A cell taken apart: its first byte, and what follows.
-type Cell<'c> = (u8, &'c [u8]);
 
 impl Object {
     /// Makes one without fields.
@@ -47,22 +31,20 @@ impl Object {
 
     /// Returns a field's value.
     pub fn get(&self, name: &str) -> Option<Value> {
-        self.cell(name).map(value_of)
+        self.cell(name)?.value()
     }
 
     /// Returns a field's text, where its value is text.
     pub fn text(&self, name: &str) -> Option<&str> {
-        match self.cell(name)? {
-            (TEXT, bytes) => std::str::from_utf8(bytes).ok(),
-            _ => None,
-        }
+        self.cell(name)?.text()
     }
 
     /// Writes a field's value as plain text; `None` for missing and null.
     pub fn plain(&self, name: &str) -> Option<CompactString> {
-        match self.cell(name)? {
-            (TEXT, bytes) => std::str::from_utf8(bytes).ok().map(CompactString::new),
-            cell => value_of(cell).to_plain(),
+        let cell = self.cell(name)?;
+        match cell.text() {
+            Some(text) => Some(CompactString::new(text)),
+            None => cell.value()?.to_plain(),
         }
     }
 
@@ -79,7 +61,7 @@ impl Object {
         let (Ok(at) | Err(at)) = place;
         let rest = self.behind(at);
         let start = self.cells.len() - rest.len();
-        let end = match (place, split(rest)) {
+        let end = match (place, split_cell(rest)) {
             (Ok(_), Some((_, rest))) => self.cells.len() - rest.len(),
             _ => start,
         };
@@ -94,11 +76,11 @@ impl Object {
         let at = self.place(name).ok()?;
         let rest = self.behind(at);
         let start = self.cells.len() - rest.len();
-        let (cell, rest) = split(rest)?;
-        let (value, end) = (value_of(cell), self.cells.len() - rest.len());
+        let (cell, rest) = split_cell(rest)?;
+        let (value, end) = (cell.value(), self.cells.len() - rest.len());
         self.cells.drain(start..end);
         Arc::make_mut(&mut self.names).remove(at);
-        Some(value)
+        value
     }
 
     /// Iterates over the fields in the order of their names.
@@ -128,12 +110,12 @@ impl Object {
 
     fn cell(&self, name: &str) -> Option<Cell<'_>> {
         let at = self.place(name).ok()?;
-        split(self.behind(at)).map(|(cell, _)| cell)
+        split_cell(self.behind(at)).map(|(cell, _)| cell)
     }
 
     /// Returns the cells behind so many.
     fn behind(&self, count: usize) -> &[u8] {
-        (0..count).fold(self.cells.as_slice(), |rest, _| split(rest).map_or(&[], |(_, rest)| rest))
+        (0..count).fold(self.cells.as_slice(), |rest, _| split_cell(rest).map_or(&[], |(_, rest)| rest))
     }
 }
 
@@ -183,9 +165,9 @@ impl<'o> Iterator for Fields<'o> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let name = self.names.next()?;
-        let (cell, rest) = split(self.cells)?;
+        let (cell, rest) = split_cell(self.cells)?;
         self.cells = rest;
-        Some((name, value_of(cell)))
+        Some((name, cell.value()?))
     }
 }
 
@@ -210,80 +192,10 @@ pub fn object_json(object: &Object) -> String {
     out
 }
 
-fn push_cell(value: &Value, out: &mut Vec<u8>) {
-    let mut push = |kind: u8, bytes: &[u8]| {
-        out.push(kind);
-        push_length(bytes.len(), out);
-        out.extend_from_slice(bytes);
-    };
-    match value {
-        Value::Unknown => out.push(UNKNOWN),
-        Value::Absent => out.push(ABSENT),
-        Value::Null => out.push(NULL),
-        Value::Bool(false) => out.push(FALSE),
-        Value::Bool(true) => out.push(TRUE),
-        Value::Int(int) => {
-            out.push(INT);
-            out.extend_from_slice(&int.to_le_bytes());
-        }
-        Value::Number(number) => push(NUMBER, number.as_str().as_bytes()),
-        Value::Text(text) => push(TEXT, text.as_bytes()),
-        Value::Bytes(bytes) => push(BYTES, bytes),
-        Value::Json(text) => push(JSON, text.as_bytes()),
-    }
-}
-
-fn value_of((kind, bytes): Cell<'_>) -> Value {
-    let text = || std::str::from_utf8(bytes).unwrap_or_default();
-    match kind {
-        ABSENT => Value::Absent,
-        NULL => Value::Null,
-        FALSE => Value::Bool(false),
-        TRUE => Value::Bool(true),
-        INT => Value::Int(bytes.try_into().map_or(0, i64::from_le_bytes)),
-        NUMBER => Number::parse(text()).unwrap_or_default(),
-        TEXT => Value::text(text()),
-        BYTES => Value::Bytes(bytes.into()),
-        JSON => Value::Json(text().into()),
-        _ => Value::Unknown,
-    }
-}
-
-/// Takes the first cell off.
-fn split(cells: &[u8]) -> Option<(Cell<'_>, &[u8])> {
-    let (kind, rest) = cells.split_first()?;
-    let (length, rest) = match *kind {
-        INT => (8, rest),
-        kind if kind > INT => length(rest)?,
-        _ => (0, rest),
-    };
-    let (bytes, rest) = rest.split_at_checked(length)?;
-    Some(((*kind, bytes), rest))
-}
-
-/// Writes a length, seven bits a byte, the lowest first; all bytes but the last have the top bit.
-fn push_length(mut length: usize, out: &mut Vec<u8>) {
-    while length > 0x7f {
-        out.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
-}
-
-fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let mut length = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        length |= usize::from(byte & 0x7f).checked_shl(7 * u32::try_from(at).ok()?)?;
-        if byte & 0x80 == 0 {
-            return Some((length, bytes.get(at + 1..)?));
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::record::Number;
 
     #[test]
     fn every_value_comes_back_as_it_was() {

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use compact_str::CompactString;
-
-use super::{Number, Schema, Value};
+use super::cell::{push_cell, push_length, split_cell};
+use super::{Schema, Value};
 
 /// The projection of one side onto the fields that the rules read or write there.
 ///
@@ -67,7 +66,8 @@ impl Image {
         let mut rest = bytes;
         let mut values = Vec::with_capacity(shape.len());
         for _ in 0..shape.len() {
-            let (value, left) = decode_value(rest).ok_or(DecodeError(bytes.len() - rest.len()))?;
+            let cell = split_cell(rest).and_then(|(cell, left)| Some((cell.value()?, left)));
+            let (value, left) = cell.ok_or(DecodeError(bytes.len() - rest.len()))?;
             values.push(value);
             rest = left;
         }
@@ -89,9 +89,9 @@ impl Image {
                 continue;
             }
             let name = self.shape.name(position).unwrap_or("");
-            push_length(&mut bytes, name.len());
+            push_length(name.len(), &mut bytes);
             bytes.extend_from_slice(name.as_bytes());
-            encode_value(value, &mut bytes);
+            push_cell(value, &mut bytes);
         }
         blake3::hash(&bytes).to_hex().to_string()
     }
@@ -99,94 +99,12 @@ impl Image {
 
 /// Appends the canonical bytes of values: typed and length-prefixed.
 pub fn encode_values(values: &[Value], bytes: &mut Vec<u8>) {
-    values.iter().for_each(|value| encode_value(value, bytes));
-}
-
-const UNKNOWN: u8 = 0;
-const ABSENT: u8 = 1;
-const NULL: u8 = 2;
-const FALSE: u8 = 3;
-const TRUE: u8 = 4;
-const INT: u8 = 5;
-const NUMBER: u8 = 6;
-const TEXT: u8 = 7;
-const BYTES: u8 = 8;
-const JSON: u8 = 9;
-
-fn encode_value(value: &Value, bytes: &mut Vec<u8>) {
-    let mut sized = |tag: u8, data: &[u8]| {
-        bytes.push(tag);
-        push_length(bytes, data.len());
-        bytes.extend_from_slice(data);
-    };
-    match value {
-        Value::Unknown => bytes.push(UNKNOWN),
-        Value::Absent => bytes.push(ABSENT),
-        Value::Null => bytes.push(NULL),
-        Value::Bool(false) => bytes.push(FALSE),
-        Value::Bool(true) => bytes.push(TRUE),
-        Value::Int(int) => {
-            bytes.push(INT);
-            bytes.extend_from_slice(&int.to_le_bytes());
-        }
-        Value::Number(number) => sized(NUMBER, number.as_str().as_bytes()),
-        Value::Text(text) => sized(TEXT, text.as_bytes()),
-        Value::Bytes(data) => sized(BYTES, data),
-        Value::Json(text) => sized(JSON, text.as_bytes()),
-    }
-}
-
-fn decode_value(bytes: &[u8]) -> Option<(Value, &[u8])> {
-    let (&tag, rest) = bytes.split_first()?;
-    let plain = match tag {
-        UNKNOWN => Some(Value::Unknown),
-        ABSENT => Some(Value::Absent),
-        NULL => Some(Value::Null),
-        FALSE => Some(Value::Bool(false)),
-        TRUE => Some(Value::Bool(true)),
-        _ => None,
-    };
-    if let Some(value) = plain {
-        return Some((value, rest));
-    }
-    if tag == INT {
-        let (int, rest) = rest.split_first_chunk::<8>()?;
-        return Some((Value::Int(i64::from_le_bytes(*int)), rest));
-    }
-    let (length, rest) = take_length(rest)?;
-    let (data, rest) = rest.split_at_checked(length)?;
-    let value = match tag {
-        NUMBER => Number::parse(std::str::from_utf8(data).ok()?)?,
-        TEXT => Value::Text(CompactString::from_utf8(data).ok()?),
-        BYTES => Value::Bytes(data.into()),
-        JSON => Value::Json(std::str::from_utf8(data).ok()?.into()),
-        _ => return None,
-    };
-    Some((value, rest))
-}
-
-/// Writes a length as LEB128.
-fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
-    while length >= 0x80 {
-        bytes.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
-    }
-    bytes.push(length as u8);
-}
-
-fn take_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let mut length = 0usize;
-    for (at, &byte) in bytes.iter().enumerate().take(9) {
-        length |= usize::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            return Some((length, bytes.get(at + 1..)?));
-        }
-    }
-    None
+    values.iter().for_each(|value| push_cell(value, bytes));
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Number;
     use super::*;
 
     #[test]

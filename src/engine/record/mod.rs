@@ -1,5 +1,6 @@
 //! The nouns that everything else speaks of.
 
+mod cell;
 mod change;
 mod cursor;
 mod image;
@@ -11,6 +12,7 @@ mod side;
 mod timestamp;
 mod value;
 
+pub use cell::{Cell, push_cell, split_cell};
 pub use change::{Change, Malformed, Meta, Record, RemoteId, Revision, Tombstone};
 pub use cursor::Cursor;
 pub use image::{DecodeError, Image, encode_values};
