@@ -1,12 +1,11 @@
 //! W4: ten thousand of a million records have changed; they are found and delivered, both directions on.
 
 use std::path::Path;
-use std::process::Command;
 
 use rusqlite::Connection;
 
 use super::line::{Line, tell_round};
-use super::measure::{Run, child, median, peak_kib};
+use super::measure::{self, Run, median, peak_kib};
 use super::{Size, copies, data};
 
 /// One record in so many changes.
@@ -91,11 +90,9 @@ fn bare_run(folder: &Path, scratch: &Path, name: &str, tag: &str, rows: usize) -
     }
     change(scratch, "left.sqlite", tag);
     let how = if name.ends_with("scan") { "scan" } else { "stamp" };
-    let (run, output) = child(
-        Command::new(std::env::current_exe().expect("this program")).args(["changes", how]).arg(scratch),
-    );
+    let run = measure::bare(["changes".as_ref(), how.as_ref(), scratch.as_os_str()]);
     assert_eq!(changed(scratch, tag), rows / EVERY, "the bare loop found every change");
-    Run { peak_kib: String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0), ..run }
+    run
 }
 
 fn without_triggers(database: &Connection) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::line::{Line, tell_round};
-use super::measure::{Run, child, median, peak_kib};
+use super::measure::{self, Run, child, median, peak_kib};
 use super::{Size, bare, data, peers};
 
 /// What is read and what is written.
@@ -60,10 +60,9 @@ pub fn measure(folder: &Path, size: &Size, tell: &mut dyn FnMut(Line)) {
 fn bare_run(folder: &Path, copy: &Copy, rows: usize) -> Run {
     let destination = folder.join(copy.destination);
     data::clean(folder, copy.destination);
-    let mut command = Command::new(std::env::current_exe().expect("this program"));
-    let (run, output) = child(command.arg("bare").arg(folder.join(copy.source)).arg(&destination));
+    let run = measure::bare(["bare".as_ref(), folder.join(copy.source).as_os_str(), destination.as_os_str()]);
     assert_eq!(data::count(&destination), rows, "the bare loop wrote everything");
-    Run { peak_kib: String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0), ..run }
+    run
 }
 
 fn sync_run(folder: &Path, copy: &Copy, rows: usize) -> Run {

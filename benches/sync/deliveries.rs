@@ -2,14 +2,13 @@
 //! rows and sends the same bodies.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::task::JoinSet;
 
 use super::line::{Line, tell_round};
-use super::measure::{Run, child, median, peak_kib};
+use super::measure::{self, Run, median, peak_kib};
 use super::service::Service;
 use super::{Size, copies, data};
 
@@ -117,17 +116,13 @@ pub fn measure(folder: &Path, service: &Service, size: &Size, tell: &mut dyn FnM
 }
 
 fn bare_run(folder: &Path, service: &Service, way: &Way) -> Run {
-    let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args(["deliveries", &service.url()]).arg(folder.join("left.sqlite"));
-    let (run, output) = child(command.args([way.batch.to_string(), way.at_once.to_string()]));
-    Run { peak_kib: String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0), ..run }
+    let (database, url) = (folder.join("left.sqlite"), service.url());
+    let (batch, at_once) = (way.batch.to_string(), way.at_once.to_string());
+    let words = ["deliveries".as_ref(), url.as_ref(), database.as_os_str(), batch.as_ref(), at_once.as_ref()];
+    measure::bare(words)
 }
 
 fn sync_run(folder: &Path, service: &Service, way: &Way) -> Run {
     data::clean(folder, "no destination");
-    data::rules(folder);
-    let config = folder.join("service.toml");
-    let options = format!("batch_size = {}\nflush_interval = 0", way.batch);
-    std::fs::write(&config, service.settings(&options)).expect("service.toml");
-    copies::once(&config)
+    copies::once(&service.configure(folder, way.batch, ""))
 }

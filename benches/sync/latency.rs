@@ -27,10 +27,7 @@ pub fn measure(folder: &Path, service: &Service, size: &Size, tell: &mut dyn FnM
         data::clean(folder, "left.sqlite");
         data::clean(folder, "no destination");
         data::fill(&folder.join("left.sqlite"), ROWS);
-        data::rules(folder);
-        let config = folder.join("service.toml");
-        std::fs::write(&config, service.settings("batch_size = 200\nflush_interval = 0"))
-            .expect("service.toml");
+        let config = service.configure(folder, 200, "");
         service.begin(Duration::ZERO);
         let mut daemon = Daemon::start(&config);
         daemon.until("the first rows", Duration::from_secs(120), || service.count() == ROWS);

@@ -1,5 +1,6 @@
 //! What a run costs: time, work of the processors, memory.
 
+use std::ffi::OsStr;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,12 @@ pub fn child(command: &mut Command) -> (Run, Output) {
     let run = Run { elapsed: begun.elapsed(), cpu: children_cpu() - before, peak_kib: 0 };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     (run, output)
+}
+
+/// Runs a bare loop: this program with words of its own, in a process of its own, which tells its memory.
+pub fn bare(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Run {
+    let (run, output) = child(Command::new(std::env::current_exe().expect("this program")).args(words));
+    Run { peak_kib: String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0), ..run }
 }
 
 /// Returns the run in the middle, by time.

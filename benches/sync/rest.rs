@@ -89,10 +89,7 @@ pub fn restart(folder: &Path, service: &Service, size: &Size, tell: &mut dyn FnM
     std::fs::create_dir_all(folder).expect("a folder");
     data::clean(folder, "left.sqlite");
     data::fill(&folder.join("left.sqlite"), jobs);
-    data::rules(folder);
-    let config = folder.join("service.toml");
-    let settings = service.settings("batch_size = 200\nflush_interval = 0");
-    std::fs::write(&config, format!("{settings}queue_max = {}\n", 2 * jobs)).expect("service.toml");
+    let config = service.configure(folder, 200, &format!("queue_max = {}\n", 2 * jobs));
     service.begin(Duration::ZERO);
     service.set_down(true);
     let mut daemon = Daemon::start(&config);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+
+use super::data;
 
 /// What stands in the file of every workload that sends to the service.
 const SETTINGS: &str = r#"
@@ -24,7 +27,8 @@ log_dir = "logs"
 [default]
 max_requests = 1000000000
 window_size = 1
-OPTIONS
+batch_size = BATCH
+flush_interval = 0
 
 [default.systems.left]
 connector = "sqlite"
@@ -159,9 +163,13 @@ impl Service {
         lock(&self.shared.arrived).clone()
     }
 
-    /// Writes a configuration that sends here; `options` are the customer's.
-    pub fn settings(&self, options: &str) -> String {
-        SETTINGS.replace("URL", &self.url()).replace("OPTIONS", options)
+    /// Writes rules and a configuration that send here, so many records a call; `link` are more keys of the link.
+    pub fn configure(&self, folder: &Path, batch: usize, link: &str) -> PathBuf {
+        data::rules(folder);
+        let path = folder.join("service.toml");
+        let text = SETTINGS.replace("URL", &self.url()).replace("BATCH", &batch.to_string());
+        std::fs::write(&path, text + link).expect("service.toml");
+        path
     }
 }
 

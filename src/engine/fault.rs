@@ -144,6 +144,25 @@ impl Fault {
         self.code == FaultCode::Stopping
     }
 
+    /// Returns how long the other side asks to be left alone.
+    pub fn asked_to_wait(&self) -> Option<Duration> {
+        match self.kind {
+            FaultKind::Throttled { retry_after } => retry_after,
+            _ => None,
+        }
+    }
+
+    /// Says how long to wait before the same is tried again: this pause, or as long as the other side asks; `None`
+    /// where that does not help.
+    pub fn wait(&self, pause: Duration) -> Option<Duration> {
+        match self.kind {
+            FaultKind::Transient | FaultKind::Throttled { .. } => {
+                Some(self.asked_to_wait().unwrap_or_default().max(pause))
+            }
+            FaultKind::Stale | FaultKind::Rejected | FaultKind::Fatal => None,
+        }
+    }
+
     /// Builds the fault of a stream that stands before the place where reading stopped.
     pub fn restored(stream: &str, what: &str) -> Self {
         Self::fatal(

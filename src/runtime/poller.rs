@@ -120,7 +120,7 @@ impl Poller {
             }
             let took = began.elapsed();
             meter::polled(&ctx, self.side, took);
-            let asked_to_wait = ended.as_ref().err().and_then(asked_to_wait);
+            let asked_to_wait = ended.as_ref().err().and_then(Fault::asked_to_wait);
             troubles = self.report(ended, took, troubles);
             // Whoever waits for a pass waits for one that came to its end.
             if troubles == 0 {
@@ -167,7 +167,7 @@ impl Poller {
         // Who has come some way counts anew; who was told when to come back has not failed on its own.
         let more = match &ended {
             _ if self.has_moved => 1,
-            Err(fault) if asked_to_wait(fault).is_some() => troubles.max(1),
+            Err(fault) if fault.asked_to_wait().is_some() => troubles.max(1),
             _ => (troubles + 1).min(TROUBLES_MAX),
         };
         match ended {
@@ -472,13 +472,5 @@ impl Poller {
             total.add(page::take(ctx, Facts::of(self.side, chunk.to_vec(), looked_at), mode).await?);
         }
         Ok(total)
-    }
-}
-
-/// Says when to come back, where a system, or the gate for it, has said so: it backs off by itself.
-fn asked_to_wait(fault: &Fault) -> Option<Duration> {
-    match fault.kind {
-        FaultKind::Throttled { retry_after } => retry_after,
-        _ => None,
     }
 }

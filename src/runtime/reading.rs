@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::link::LinkContext;
 use crate::connectors::{Class, Page, Source};
-use crate::engine::fault::{Fault, FaultKind};
+use crate::engine::fault::Fault;
 use crate::engine::record::{Cursor, Side};
 
 /// Records of a page: enough for one cheap commit, few enough for flat memory.
@@ -58,7 +58,8 @@ impl<'l> Patience<'l> {
         if fault.is_stopping() {
             return Err(fault);
         }
-        let Some(wait) = self.pauses.next().and_then(|pause| wait(&fault, *pause)) else { return Err(fault) };
+        let wait = self.pauses.next().and_then(|pause| fault.wait(*pause));
+        let Some(wait) = wait.filter(|wait| *wait <= PATIENCE) else { return Err(fault) };
         tracing::info!(event = "poll.again", customer = %ctx.customer, link = %ctx.name, side = side.as_str(),
             error = %fault, "a call is made again in {} ms", wait.as_millis());
         ctx.trouble_reading(side, Some(fault.to_string()));
@@ -73,16 +74,6 @@ impl<'l> Patience<'l> {
             *self = Self::new(self.ctx, self.side);
         }
     }
-}
-
-/// Says how long to wait before a call is made again; `None` where that does not help.
-fn wait(fault: &Fault, pause: Duration) -> Option<Duration> {
-    let wait = match fault.kind {
-        FaultKind::Transient => pause,
-        FaultKind::Throttled { retry_after } => retry_after.unwrap_or_default().max(pause),
-        FaultKind::Stale | FaultKind::Rejected | FaultKind::Fatal => return None,
-    };
-    (wait <= PATIENCE).then_some(wait)
 }
 
 /// Waits, unless the link stops.

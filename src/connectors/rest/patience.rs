@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::connectors::Call;
-use crate::engine::fault::{Fault, FaultCode, FaultKind};
+use crate::engine::fault::{Fault, FaultCode};
 
 /// The waits before a read is made again, where nobody says how long to wait.
 const PAUSES: [Duration; 3] =
@@ -37,14 +37,9 @@ impl<'c> Patience<'c> {
 }
 
 fn wait(fault: &Fault, pause: Duration) -> Option<Duration> {
-    let wait = match fault.kind {
-        // Who could not answer in time would be asked the same again.
-        _ if fault.is_stopping() || fault.code == FaultCode::Timeout => return None,
-        FaultKind::Transient => pause,
-        FaultKind::Throttled { retry_after } => retry_after.unwrap_or_default().max(pause),
-        FaultKind::Stale | FaultKind::Rejected | FaultKind::Fatal => return None,
-    };
-    (wait <= PATIENCE).then_some(wait)
+    // Who could not answer in time would be asked the same again.
+    let is_worth_it = !fault.is_stopping() && fault.code != FaultCode::Timeout;
+    fault.wait(pause).filter(|wait| is_worth_it && *wait <= PATIENCE)
 }
 
 #[cfg(test)]
