@@ -48,12 +48,13 @@ const FLOORS: &[Floor] = &[
         name: "engine",
         floors: &[],
         // jiff: formats and parses times, its clock is banned by clippy.toml. The rest are the
-        // expression language, patterns, hashes, compact texts, Unicode and phone numbers: all pure.
+        // expression language, patterns, hashes, compact texts and lists, Unicode and phone numbers: all pure.
         crates: Some(&[
             "serde",
             "serde_json",
             "thiserror",
             "compact_str",
+            "smallvec",
             "xxhash_rust",
             "blake3",
             "cel",

@@ -5,8 +5,8 @@
 //! more about the machine. Rows at the destination are counted before a figure is believed.
 //!
 //! `make bench ARGS="W1 W6b"` runs only the workloads that are named; the environment makes them smaller:
-//! `RECORD_SYNC_BENCH_ROUNDS` (3), `_ROWS` (1000000), `_BATCHED` (100000), `_CALLS` (10000), `_JOBS` (100000) and
-//! `_SECONDS` (20).
+//! `RECORD_SYNC_BENCH_ROUNDS` (3), `_ROWS` (1000000), `_BATCHED` (100000), `_CALLS` (10000), `_JOBS` (100000),
+//! `_SECONDS` (20) and `_PLANNED` (100000).
 
 #![allow(
     clippy::expect_used,
@@ -29,6 +29,7 @@ mod peers;
 mod plot;
 mod rest;
 mod service;
+mod stages;
 
 use std::path::{Path, PathBuf};
 
@@ -91,6 +92,9 @@ fn measure(size: Size) {
     }
     if size.is_wanted("W10") {
         rest::restart(folder, &service, &size, &mut tell);
+    }
+    if size.is_wanted("W11") {
+        stages::measure(&size, &mut tell);
     }
     let out = PathBuf::from("target/bench");
     std::fs::create_dir_all(&out).expect("target/bench");

@@ -27,7 +27,9 @@ pub use vault::{MemoryVault, Opening, Vault};
 
 use crate::engine::fault::Fault;
 use crate::engine::reading::{Overlap, Reach};
-use crate::engine::record::{Change, Cursor, Key, Record, RemoteId, Revision, Schema, Timestamp, Value};
+use crate::engine::record::{
+    Change, Cursor, Key, Presence, Record, RemoteId, Revision, Schema, Timestamp, Values,
+};
 
 /// Every connector that this build knows, in the order in which they are listed.
 pub const CONNECTORS: &[&Connector] = &[
@@ -281,6 +283,15 @@ pub struct Listing {
     pub end: End,
 }
 
+/// A piece of the enumeration of all keys, added up.
+#[derive(Debug)]
+pub struct Summed {
+    pub presence: Presence,
+    pub cursor: Option<Cursor>,
+    /// `More` or `Complete`.
+    pub end: End,
+}
+
 /// A reading end.
 #[async_trait]
 pub trait Source: Send {
@@ -294,6 +305,15 @@ pub trait Source: Send {
             "this stream can't be listed",
             "this is a defect of the connector",
         ))
+    }
+
+    /// Adds up the keys that [`Self::list`] enumerates, for [`Deletes::Listed`] on this machine, where that costs far
+    /// less: nothing is gone where the sum is the one that is known.
+    async fn sum(&mut self, after: Option<&Cursor>, limit: usize, call: &Call) -> Result<Summed, Fault> {
+        let Listing { keys, cursor, end } = self.list(after, limit, call).await?;
+        let mut presence = Presence::default();
+        keys.iter().for_each(|key| presence.add(key.hash64()));
+        Ok(Summed { presence, cursor, end })
     }
 
     /// Shows the whole stream once more in the order of its ids, for streams that are read from a cursor:
@@ -329,6 +349,12 @@ pub trait Source: Send {
         true
     }
 
+    /// Tells whether all that may have changed since the last read that came to its end was written by the destination
+    /// beside it and told in its outcomes. Answers false where it can't tell.
+    async fn only_ours(&mut self) -> bool {
+        false
+    }
+
     /// Learns that everything through this cursor is durably decided. Called after commit only.
     async fn ack(&mut self, _through: &Cursor) -> Result<(), Fault> {
         Ok(())
@@ -352,7 +378,7 @@ pub struct Delivery {
     pub write: Write,
     /// What the destination should look like now, under the batch's shape; places that are
     /// `Unknown` or `Absent` are not compared. `None`: do not compare. Creates expect no record.
-    pub expected: Option<Vec<Value>>,
+    pub expected: Option<Values>,
     pub revision: Option<Revision>,
 }
 
@@ -360,9 +386,9 @@ pub struct Delivery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     /// Values under the batch's shape, the key's among them; absent ones are left out.
-    Create(Vec<Value>),
+    Create(Values),
     /// The same, with absent ones left untouched.
-    Update(Vec<Value>),
+    Update(Values),
     Delete,
 }
 

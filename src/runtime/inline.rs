@@ -16,7 +16,7 @@ use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::plan::{
     Action, MadeFrom, Occasion, Pair, Projector, Status, Why, Written, delivered, observe, observe_deleted,
 };
-use crate::engine::record::{Direction, Image, Record, RemoteId, Revision, Side, Value};
+use crate::engine::record::{Direction, Image, Record, RemoteId, Revision, Side, Value, Values};
 use crate::planted::{Bug, planted};
 use crate::store::Answered;
 
@@ -294,7 +294,7 @@ pub fn observe_gone(ctx: &LinkContext, pair: &mut Pair, side: Side) {
 pub fn delivery(pair: &Pair, direction: Direction, action: Action) -> Option<Delivery> {
     let to = pair.side(direction.to());
     let there =
-        |bug| -> Option<Vec<Value>> { to.now().filter(|_| !planted(bug)).map(|image| image.values.clone()) };
+        |bug| -> Option<Values> { to.now().filter(|_| !planted(bug)).map(|image| image.values.clone()) };
     let (write, expected) = match action {
         Action::Create(values) => (Write::Create(values), None),
         Action::Update(mut values) => {

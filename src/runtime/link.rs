@@ -20,9 +20,9 @@ use crate::connectors::{Call, Class, Clock, Destination, Features, StreamSpec, S
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::flow::BreakerState;
 use crate::engine::job::RetryPolicy;
-use crate::engine::record::{Cursor, Direction, Key, Side, Timestamp};
+use crate::engine::record::{Cursor, Direction, Key, Presence, Side, Timestamp};
 use crate::engine::rules::LinkRules;
-use crate::store::{LinkId, Store};
+use crate::store::{LinkId, Store, Sums};
 
 /// One end of a link, opened.
 pub struct End {
@@ -78,42 +78,6 @@ pub struct Tuning {
     pub flush_interval: Duration,
 }
 
-/// Which keys a side is known to have, as a sum that changes a commit at a time: a complete scan
-/// that adds up to the same has missed nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Presence {
-    pub count: u64,
-    pub sum: u64,
-}
-
-impl Presence {
-    /// Takes one key in.
-    pub fn add(&mut self, hash: u64) {
-        self.count = self.count.wrapping_add(1);
-        self.sum = self.sum.wrapping_add(hash);
-    }
-
-    /// Adds what was counted elsewhere.
-    pub fn merge(&mut self, other: Self) {
-        self.count = self.count.wrapping_add(other.count);
-        self.sum = self.sum.wrapping_add(other.sum);
-    }
-
-    /// Takes one key out.
-    pub fn remove(&mut self, hash: u64) {
-        self.count = self.count.wrapping_sub(1);
-        self.sum = self.sum.wrapping_sub(hash);
-    }
-}
-
-/// What has to be added up over all pairs: so it is carried on from one generation to the next.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sums {
-    pub presence: [Presence; 2],
-    /// The latest scan that a pair was touched in, a side each.
-    pub epochs: [u32; 2],
-}
-
 /// By the hashes of their keys: one that is met by chance costs a look-up.
 #[derive(Default)]
 struct Forgotten {
@@ -153,6 +117,9 @@ pub struct LinkContext {
     pub fuses: Fuses,
     /// The sums of present keys may be off: the next generation adds them up anew.
     pub unsure: AtomicBool,
+    /// Counts what was handed in and written to a side: once before it goes out, and once behind its answer. Whoever
+    /// reads the same before and after has read all of it.
+    pub(super) pushed: [AtomicU64; 2],
     /// Pairs that were forgotten lately: a page that was read before shows them still.
     forgotten: Mutex<Forgotten>,
     pub circles: Circles,
@@ -311,6 +278,7 @@ impl LinkContext {
             bells: parts.bells,
             fuses: Default::default(),
             unsure: AtomicBool::new(false),
+            pushed: Default::default(),
             forgotten: Default::default(),
             circles: Default::default(),
             busy: Default::default(),

@@ -20,6 +20,7 @@ mod lateness;
 pub mod letters;
 mod limits;
 pub mod link;
+mod listing;
 mod look;
 mod mark;
 pub mod meter;

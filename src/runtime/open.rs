@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::book::{BookError, RuleBook};
 use super::contact;
 use super::fuse;
-use super::link::{End, LinkContext, LinkParts, Phase, Sums, Tuning, along_mut, at, lock};
+use super::link::{End, LinkContext, LinkParts, Phase, Tuning, along_mut, at, lock};
 use super::meter;
 use super::page::storage;
 use super::poller::Poller;
@@ -26,7 +26,7 @@ use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::job::RetryPolicy;
 use crate::engine::record::{Direction, Side};
 use crate::engine::rules::{self, EndFacts, Flow, LinkFacts, LinkRules};
-use crate::store::LinkState;
+use crate::store::{LinkState, Sums};
 
 const BLOCKED_DELAY: Duration = Duration::from_secs(1);
 const BLOCKED_DELAY_MAX: Duration = Duration::from_secs(30);

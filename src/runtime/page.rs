@@ -11,9 +11,8 @@ pub use super::facts::{Fact, Facts, Mode, Tally};
 use super::fuse;
 use super::inline::{self, Inline};
 use super::lateness;
-use super::link::{LinkContext, Presence, along, at, lock};
+use super::link::{LinkContext, along, at, lock};
 use super::meter::Outcomes;
-use super::presence::shift;
 use super::recheck;
 use super::sights;
 use super::tell;
@@ -26,7 +25,7 @@ use crate::engine::job::JobState;
 use crate::engine::plan::{
     Action, Observation, Occasion, Pair, Status, mark, observe, observe_deleted, reconcile,
 };
-use crate::engine::record::{Direction, Key, Malformed, Side, Timestamp};
+use crate::engine::record::{Direction, Key, Malformed, Presence, Side, Timestamp};
 use crate::planted::{Bug, planted};
 use crate::store::{Answered, Commit, Known, Looks, NewJob, StoreError};
 
@@ -250,8 +249,10 @@ pub(super) async fn gather(ctx: &LinkContext, page: &Facts, only_note: bool) -> 
     let renewed = recheck::renew(ctx, side, facts, &known, read_at).await?;
     let now = ctx.now();
     let epoch = ctx.epoch(side);
+    // What is gone may come a second time under a key that is shown.
+    let are_sights = *keys_once && facts.iter().all(|(_, fact)| matches!(fact, Fact::Seen(_)));
     let mut entries: Vec<Entry> = Vec::with_capacity(facts.len());
-    let mut places: HashMap<&Key, usize> = HashMap::with_capacity(facts.len());
+    let mut places: HashMap<&Key, usize> = HashMap::new();
     for (at, ((key, fact), known)) in facts.iter().zip(known).enumerate() {
         let fact = renewed.get(&at).unwrap_or(fact);
         let known = match known {
@@ -259,10 +260,11 @@ pub(super) async fn gather(ctx: &LinkContext, page: &Facts, only_note: bool) -> 
             Known::Pair(pair) => Some(pair),
             Known::Nothing => None,
         };
-        let place = *places.entry(key).or_insert_with(|| {
+        let next = entries.len();
+        let place = if are_sights { next } else { *places.entry(key).or_insert(next) };
+        if place == next {
             entries.push(Entry::new(known.unwrap_or_else(|| Pair::new(key.clone()))));
-            entries.len() - 1
-        });
+        }
         if let Some(entry) = entries.get_mut(place) {
             take_in(ctx, side, entry, fact, epoch, now);
         }
@@ -439,7 +441,7 @@ fn moved(entries: &[Entry]) -> [Presence; 2] {
         let mut moved = Presence::default();
         for entry in entries.iter().filter(|entry| entry.dirty) {
             let now = !entry.forget && entry.pair.side(side).now().is_some();
-            shift(&mut moved, *at(&entry.before.present, side), now, &entry.pair.key);
+            moved.shift(*at(&entry.before.present, side), now, &entry.pair.key);
         }
         moved
     })

@@ -8,17 +8,15 @@ use std::time::Duration;
 
 use super::audit::Audits;
 use super::filling::{Filling, Rest};
-use super::fuse;
 use super::link::{LinkContext, at, lock};
 use super::mark;
 use super::meter;
-use super::page::{self, Facts, Mode, Tally, storage};
-use super::reading::{self, PAGE_LOCAL, Patience, unless_stopped};
+use super::page::{Facts, Mode, Tally, storage};
+use super::reading::{self, Patience};
 use super::relay::Relay;
-use super::scan;
 use super::shown::Shown;
-use super::sights::Sights;
-use crate::connectors::{Class, Deletes, End, Page, Source};
+use super::sights::{self, Sights};
+use crate::connectors::{Deletes, End, Page, Source};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::plan::Projector;
 use crate::engine::record::{Cursor, Side, Timestamp};
@@ -32,7 +30,6 @@ const SECOND_LOOKS: [Duration; 4] = [
     Duration::from_millis(50),
     Duration::from_millis(250),
 ];
-const LIST_PAGE: usize = 1000;
 /// Failures in a row beyond which no more are told apart.
 const TROUBLES_MAX: u32 = 16;
 /// What the pause after a failure starts from; each one in a row doubles it.
@@ -46,10 +43,12 @@ pub struct Poller {
     pub(super) source: Box<dyn Source>,
     pub(super) projector: Projector,
     /// Calls that the last listing of keys took; decides how often it is worth one.
-    listing_calls: u32,
+    pub(super) listing_calls: u32,
     pub(super) polls_since_listing: u32,
     /// The last pass did not come to its end.
     unfinished: bool,
+    /// What was handed in and written here when the last pass began that came to its end.
+    pushed: u64,
     /// It broke off behind pages that are taken in, and the next one goes on there.
     has_moved: bool,
     /// Polls since a frozen direction was last looked at.
@@ -63,6 +62,20 @@ pub struct Poller {
     /// What the frozen direction holds back is listed.
     pub(super) is_weighed: bool,
     pub(super) audits: Audits,
+}
+
+/// A page whose changes are turned into facts.
+struct Turned {
+    sights: Result<Sights, Fault>,
+    cursor: Option<Cursor>,
+    end: End,
+}
+
+impl Turned {
+    fn of(page: Page, deletes: Deletes, projector: &mut Projector, shown: Option<&mut Shown>) -> Self {
+        let sights = Sights::of(page.changes, deletes, projector, shown);
+        Self { sights, cursor: page.cursor, end: page.end }
+    }
 }
 
 /// How far a pass goes with what it reads.
@@ -94,6 +107,7 @@ impl Poller {
             listing_calls: 1,
             polls_since_listing: 0,
             unfinished: false,
+            pushed: 0,
             has_moved: false,
             frozen_polls: 0,
             quiet_polls: 0,
@@ -201,7 +215,9 @@ impl Poller {
         self.ctx.begin_run(self.side);
         let answered = self.is_answered();
         let now = self.ctx.now();
-        if !self.source.may_have_changed() && !self.unfinished && !answered {
+        let has_work = self.unfinished || answered;
+        let pushed = at(&self.ctx.pushed, self.side).load(Ordering::Acquire);
+        if !has_work && (!self.source.may_have_changed() || self.is_all_planned(pushed).await) {
             self.complete(now);
             return self.audit_on().await;
         }
@@ -214,7 +230,7 @@ impl Poller {
         self.audit_again();
         match self.pass(&mut PassMode::Plan).await {
             Ok(mut tally) => {
-                self.unfinished = false;
+                (self.unfinished, self.pushed) = (false, pushed);
                 tally.add(self.audit_on().await?);
                 Ok(tally)
             }
@@ -225,6 +241,12 @@ impl Poller {
             }
             Err(fault) => Err(fault),
         }
+    }
+
+    /// Tells whether all that has changed was planned here and written by us: its outcomes have told it. What
+    /// somebody handed in travels home from where it was written, and is read there.
+    async fn is_all_planned(&mut self, pushed: u64) -> bool {
+        pushed == self.pushed && self.source.only_ours().await
     }
 
     /// Reads a side to its end, or to where it is caught up.
@@ -245,16 +267,16 @@ impl Poller {
         mark::wait(&ctx, self.side.outward()).await?;
         let began = ctx.now();
         let mut read_at = began;
-        let mut page = self.read(cursor.as_ref()).await?;
+        let page = self.read(cursor.as_ref()).await?;
+        let mut page = Turned::of(page, features.deletes, &mut self.projector, shown.as_mut());
         loop {
-            let end = page.end;
-            let at_cursor = page.cursor.take();
-            let Sights { list, ids, is_again } = self.facts(page.changes, shown.as_mut()).await?;
+            let Turned { sights, cursor: at_cursor, end } = page;
+            let Sights { list, ids, is_again } = sights::parted(&ctx, self.side, sights?).await?;
             read += list.len();
             let stored = (!scanned && !whole).then(|| at_cursor.clone().or_else(|| cursor.clone()));
             cursor = at_cursor.or(cursor);
-            // The next page is read while this one is decided and delivered; its cursor is stored
-            // only with its own decisions.
+            // The next page is read, and turned into facts, while this one is decided and delivered; its cursor
+            // is stored only with its own decisions.
             let next_at = ctx.now();
             let facts = Facts {
                 keys_once: scanned && !is_again,
@@ -264,13 +286,13 @@ impl Poller {
                 ids,
                 ..Facts::of(self.side, list, read_at)
             };
+            let (source, projector) = (&mut self.source, &mut self.projector);
             let next = async {
-                match end {
-                    End::More => {
-                        reading::page(&ctx, self.side, &mut self.source, cursor.as_ref()).await.map(Some)
-                    }
-                    _ => Ok(None),
+                if end != End::More {
+                    return Ok(None);
                 }
+                let page = reading::page(&ctx, self.side, source, cursor.as_ref()).await?;
+                Ok(Some(Turned::of(page, features.deletes, projector, shown.as_mut())))
             };
             if let Some(stored) = stored.clone().filter(|_| planted(Bug::CursorBeforeCommit)) {
                 let early = Commit { cursor: Some((self.side, stored)), ..Commit::default() };
@@ -291,7 +313,8 @@ impl Poller {
                 (Ok(mut taken), Err(fault)) => {
                     // Nobody waits for us while we wait.
                     taken.add(relay.finish(mode.page()).await?);
-                    (taken, Some(self.read_on(fault, cursor.as_ref()).await?))
+                    let page = self.read_on(fault, cursor.as_ref()).await?;
+                    (taken, Some(Turned::of(page, features.deletes, &mut self.projector, shown.as_mut())))
                 }
             };
             total.add(taken);
@@ -407,70 +430,5 @@ impl Poller {
     pub(super) async fn read(&mut self, after: Option<&Cursor>) -> Result<Page, Fault> {
         let ctx = Arc::clone(&self.ctx);
         reading::page(&ctx, self.side, &mut self.source, after).await
-    }
-
-    /// Enumerates the keys where that is due, and finds what is gone.
-    async fn list(&mut self, mode: Mode<'_>) -> Result<Tally, Fault> {
-        let ctx = Arc::clone(&self.ctx);
-        self.polls_since_listing = self.polls_since_listing.saturating_add(1);
-        // A remote listing of many calls is made the more seldom the more it costs.
-        let every =
-            if ctx.end(self.side).remote && self.listing_calls > 1 { self.listing_calls * 10 } else { 1 };
-        if self.polls_since_listing < every && !self.begins_anew {
-            return Ok(Tally::default());
-        }
-        let shown = self.list_keys().await?;
-        self.sweep(shown, ctx.epoch(self.side), mode).await
-    }
-
-    /// Enumerates the keys, as a scan of its own.
-    pub(super) async fn list_keys(&mut self) -> Result<Shown, Fault> {
-        let ctx = Arc::clone(&self.ctx);
-        ctx.next_epoch(self.side);
-        let mut shown = Shown::default();
-        let (mut cursor, mut calls) = (None, 0);
-        let mut patience = Patience::new(&ctx, self.side);
-        loop {
-            let call = ctx.call(Class::Backfill);
-            let listed = unless_stopped(&ctx, self.source.list(cursor.as_ref(), LIST_PAGE, &call)).await;
-            let listing = match listed {
-                Ok(listing) => listing,
-                Err(fault) => {
-                    patience.wait(fault).await?;
-                    continue;
-                }
-            };
-            patience.renew();
-            calls += 1;
-            for key in &listing.keys {
-                shown.note(key);
-            }
-            cursor = listing.cursor;
-            if listing.end != End::More {
-                break;
-            }
-        }
-        self.listing_calls = calls;
-        self.polls_since_listing = 0;
-        Ok(shown)
-    }
-
-    /// Takes in what a complete scan or listing has not shown.
-    pub(super) async fn sweep(&mut self, shown: Shown, epoch: u32, mode: Mode<'_>) -> Result<Tally, Fault> {
-        let ctx = &self.ctx;
-        let looked_at = ctx.now();
-        let count = shown.presence.count;
-        let missing = unless_stopped(ctx, scan::missing(ctx, self.side, shown, epoch)).await?;
-        fuse::sweep(ctx, self.side, count, &missing)?;
-        let facts = unless_stopped(ctx, scan::confirm(ctx, self.side, missing)).await?;
-        let mut total = Tally::default();
-        for chunk in facts.chunks(PAGE_LOCAL) {
-            if ctx.stop.is_cancelled() {
-                return Err(Fault::stopping());
-            }
-            let mode = if matches!(mode, Mode::Note) { Mode::Note } else { Mode::Plan };
-            total.add(page::take(ctx, Facts::of(self.side, chunk.to_vec(), looked_at), mode).await?);
-        }
-        Ok(total)
     }
 }

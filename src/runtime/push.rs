@@ -12,7 +12,7 @@ use crate::engine::fault::FaultCode;
 use crate::engine::history::Cell;
 use crate::engine::job::{Job, JobError, Origin};
 use crate::engine::plan::{Action, Pair, Projector, Why};
-use crate::engine::record::{Direction, Image, Record, Side, Value, value_from_raw};
+use crate::engine::record::{Direction, Image, Record, Side, Value, Values, value_from_raw};
 use crate::planted::{Bug, planted};
 
 /// What a push job carries.
@@ -40,7 +40,7 @@ fn action(ctx: &LinkContext, direction: Direction, job: &Job, pair: &Pair) -> Re
         return Ok(match there {
             Some(_) => Action::Delete,
             None if planted(Bug::PushMakesAgain) => {
-                Action::Create(vec![Value::Null; ctx.rules.shape(direction.to()).len()])
+                Action::Create(Values::all(Value::Null, ctx.rules.shape(direction.to()).len()))
             }
             None => Action::Nothing(Why::NothingThere),
         });
@@ -53,10 +53,10 @@ fn action(ctx: &LinkContext, direction: Direction, job: &Job, pair: &Pair) -> Re
     let shape = ctx.rules.shape(direction.from());
     let mut image = Image {
         shape: std::sync::Arc::clone(shape),
-        values: pair
-            .side(direction.from())
-            .now()
-            .map_or_else(|| vec![Value::Absent; shape.len()], |image| image.clone().reshaped(shape).values),
+        values: pair.side(direction.from()).now().map_or_else(
+            || Values::all(Value::Absent, shape.len()),
+            |image| image.clone().reshaped(shape).values,
+        ),
     };
     let mut direct = Vec::new();
     let mut touched = vec![false; shape.len()];

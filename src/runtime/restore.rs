@@ -81,7 +81,7 @@ fn set(ctx: &LinkContext, direction: Direction, payload: &Payload, pair: &Pair) 
         }
     }
     if values.iter().any(|value| !value.is_missing()) {
-        return Ok(Action::Update(values));
+        return Ok(Action::Update(values.into()));
     }
     match moved.as_slice() {
         [] => Ok(Action::Nothing(Why::Agreed)),
@@ -100,5 +100,5 @@ fn make(ctx: &LinkContext, direction: Direction, payload: &Payload, pair: &Pair)
             *place = cell.0;
         }
     }
-    Ok(Action::Create(values))
+    Ok(Action::Create(values.into()))
 }

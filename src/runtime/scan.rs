@@ -16,7 +16,12 @@ use crate::planted::{Bug, planted};
 const WALK: usize = 1000;
 
 /// Finds the pairs that a complete scan of `side`, begun as number `epoch`, has not shown.
-pub async fn missing(ctx: &LinkContext, side: Side, shown: Shown, epoch: u32) -> Result<Vec<Wanted>, Fault> {
+pub async fn missing(
+    ctx: &LinkContext,
+    side: Side,
+    mut shown: Shown,
+    epoch: u32,
+) -> Result<Vec<Wanted>, Fault> {
     let present = *lock(at(&ctx.presence, side));
     if present == shown.presence {
         return Ok(Vec::new());

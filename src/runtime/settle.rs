@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::link::{LinkContext, along, at, lock};
 use super::meter::Outcomes;
 use super::page::{Entry, storage};
-use super::presence::shift;
 use super::verdict::{Ending, Retold, arrived};
 use super::wanted::sync_job;
 use crate::engine::fault::{Fault, FaultCode};
@@ -239,6 +238,6 @@ fn count(ctx: &LinkContext, ending: &Ending) {
     let [before_a, before_b] = ending.before.present;
     for (side, before) in [(Side::A, before_a), (Side::B, before_b)] {
         let now = !ending.settlement.forget && pair.side(side).now().is_some();
-        shift(&mut lock(at(&ctx.presence, side)), before, now, &pair.key);
+        lock(at(&ctx.presence, side)).shift(before, now, &pair.key);
     }
 }

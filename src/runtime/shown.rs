@@ -1,12 +1,12 @@
 //! The keys that one scan or listing has shown, as hashes.
 //!
-//! Invariant: about 9 bytes a key, and growing copies nothing: a scan of any length stays small.
+//! Invariant: about 9 bytes a key, and growing copies nothing: a scan of any length stays small. As long as keys come in
+//! order, noting one is to write its hash down: nothing is searched, and nothing sorted.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::link::Presence;
-use crate::engine::record::Key;
+use crate::engine::record::{Key, Presence};
 
 /// Keys of a piece.
 const PIECE: usize = 64 * 1024;
@@ -19,14 +19,21 @@ const WORDS: usize = PIECE / 8;
 pub struct Shown {
     pub presence: Presence,
     closed: Vec<Piece>,
-    open: HashSet<u64, BuildHasherDefault<AlreadyHashed>>,
+    /// The latest hashes, as they came.
+    open: Vec<u64>,
+    /// So many of the open ones are among `found`.
+    noted: usize,
+    /// The open ones once more, to be searched; made when a key is asked for.
+    found: HashSet<u64, BuildHasherDefault<AlreadyHashed>>,
     /// The greatest key so far, by its bytes: what comes behind it was not shown, and most scans go by keys.
     last: Vec<u8>,
 }
 
-/// A full piece, sorted.
+/// A full piece.
 struct Piece {
+    /// As they came until somebody searches it; sorted from then on.
     hashes: Vec<u64>,
+    /// Empty as long as they are not sorted.
     filter: Vec<u64>,
 }
 
@@ -68,38 +75,44 @@ impl Shown {
     }
 
     /// Tells whether a key was shown.
-    pub fn has(&self, key: &Key) -> bool {
+    pub fn has(&mut self, key: &Key) -> bool {
         self.has_hash(key.hash64())
     }
 
-    fn has_hash(&self, hash: u64) -> bool {
-        self.open.contains(&hash) || self.closed.iter().any(|piece| piece.has(hash))
+    fn has_hash(&mut self, hash: u64) -> bool {
+        self.found.extend(self.open.iter().skip(self.noted));
+        self.noted = self.open.len();
+        self.found.contains(&hash) || self.closed.iter_mut().any(|piece| piece.has(hash))
     }
 
     fn insert(&mut self, hash: u64) {
-        self.open.insert(hash);
+        self.open.push(hash);
         if self.open.len() == PIECE {
-            self.closed.push(Piece::of(self.open.drain().collect()));
+            self.closed.push(Piece { hashes: std::mem::take(&mut self.open), filter: Vec::new() });
+            self.found.clear();
+            self.noted = 0;
         }
     }
 }
 
 impl Piece {
-    fn of(mut hashes: Vec<u64>) -> Self {
-        hashes.sort_unstable();
-        let mut filter = vec![0; WORDS];
-        for &hash in &hashes {
-            if let Some(word) = filter.get_mut(place(hash)) {
-                *word |= bits(hash);
-            }
+    fn has(&mut self, hash: u64) -> bool {
+        if self.filter.is_empty() {
+            self.sort();
         }
-        Self { hashes, filter }
-    }
-
-    fn has(&self, hash: u64) -> bool {
         let bits = bits(hash);
         self.filter.get(place(hash)).is_some_and(|word| word & bits == bits)
             && self.hashes.binary_search(&hash).is_ok()
+    }
+
+    fn sort(&mut self) {
+        self.hashes.sort_unstable();
+        self.filter = vec![0; WORDS];
+        for &hash in &self.hashes {
+            if let Some(word) = self.filter.get_mut(place(hash)) {
+                *word |= bits(hash);
+            }
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Invariant: nothing that a source showed is dropped here; what can't be named is kept under a name made
 //! from its content, and what is named by an id is found by it.
 
+use std::sync::Arc;
+
 use super::facts::OfId;
 use super::link::LinkContext;
 use super::page::{Fact, Facts, storage};
@@ -11,7 +13,8 @@ use super::shown::Shown;
 use super::twins;
 use crate::connectors::Deletes;
 use crate::engine::fault::{Fault, FaultCode};
-use crate::engine::record::{Change, Key, Malformed, Tombstone};
+use crate::engine::plan::Projector;
+use crate::engine::record::{Change, Key, Malformed, Side, Tombstone};
 
 /// What the changes of a page say, some of it still by id.
 pub(super) struct Sights {
@@ -26,16 +29,35 @@ impl Poller {
     pub(super) async fn facts(
         &mut self,
         changes: Vec<Change>,
-        mut shown: Option<&mut Shown>,
+        shown: Option<&mut Shown>,
     ) -> Result<Sights, Fault> {
+        let deletes = self.ctx.end(self.side).features.deletes;
+        let sights = Sights::of(changes, deletes, &mut self.projector, shown)?;
+        parted(&self.ctx, self.side, sights).await
+    }
+}
+
+/// Leaves out whose key belongs to another record, as far as the pages before are taken in.
+pub(super) async fn parted(ctx: &Arc<LinkContext>, side: Side, sights: Sights) -> Result<Sights, Fault> {
+    let list = twins::part(ctx, side, sights.list).await?;
+    Ok(Sights { list, ..sights })
+}
+
+impl Sights {
+    /// Says what changes say, each by itself.
+    pub(super) fn of(
+        changes: Vec<Change>,
+        deletes: Deletes,
+        projector: &mut Projector,
+        mut shown: Option<&mut Shown>,
+    ) -> Result<Self, Fault> {
         let mut facts = Vec::with_capacity(changes.len());
         let mut is_again = false;
-        let deletes = self.ctx.end(self.side).features.deletes;
         let reported = deletes == Deletes::Reported;
         let mut ids = Vec::new();
         for change in changes {
             match change {
-                Change::Upsert(record) => match self.projector.project(record) {
+                Change::Upsert(record) => match projector.project(record) {
                     Ok(projected) => {
                         if let Some(id) = projected.meta.id.as_ref().filter(|_| reported) {
                             ids.push(OfId { place: facts.len(), id: id.clone(), at: None });
@@ -70,8 +92,7 @@ impl Poller {
                 },
             }
         }
-        let list = twins::part(&self.ctx, self.side, facts).await?;
-        Ok(Sights { list, ids, is_again })
+        Ok(Self { list: facts, ids, is_again })
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::book::{BookError, RuleBook};
 use super::gate::Gates;
-use super::link::{LinkContext, LinkView, Phase, Sums, Tuning, lock};
+use super::link::{LinkContext, LinkView, Phase, Tuning, lock};
 use super::open;
 use super::overrides::Overrides;
 use super::vault::VaultStore;
@@ -23,7 +23,7 @@ use super::watch::FileWatcher;
 use crate::config::Config;
 use crate::connectors::{Clock, Connector, Opening, System};
 use crate::engine::rules::{Flow, LinkFacts};
-use crate::store::{LinkWord, Store, StoreError};
+use crate::store::{LinkWord, Store, StoreError, Sums};
 
 /// A customer and one of its links.
 pub type LinkKey = (String, String);

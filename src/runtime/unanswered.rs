@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex};
 
 use super::link::{LinkContext, at, lock};
 use super::page::{Entry, storage};
-use super::presence::shift;
 use super::tell;
 use super::wanted::sync_job;
 use crate::engine::fault::{Fault, FaultCode};
@@ -237,7 +236,7 @@ impl LinkContext {
         if !committed.stale.is_empty() {
             return Ok(false);
         }
-        noted.iter().for_each(|(key, side)| shift(&mut lock(at(&self.presence, *side)), false, true, key));
+        noted.iter().for_each(|(key, side)| lock(at(&self.presence, *side)).shift(false, true, key));
         Ok(true)
     }
 

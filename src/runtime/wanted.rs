@@ -34,6 +34,12 @@ pub fn job_for(
 ) -> Option<NewJob> {
     let status = entry.pair.way(direction).status;
     let action = along(&entry.actions, direction);
+    let is_wanted = action.is_write()
+        || entry.malformed.is_some()
+        || matches!(action, Action::Invalid(_) | Action::Conflict(_));
+    if !is_wanted {
+        return None;
+    }
     let mut job = sync_job(ctx, direction, entry.pair.key.clone(), now);
     let error = |code, message: Option<&String>| {
         Some(JobError { code, message: message.cloned().unwrap_or_default() })

@@ -4,13 +4,14 @@
 //! intent never overtakes a newer one; and every delivery of a batch gets exactly one outcome.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::asked;
 use super::claims::Claims;
 use super::doubt::{self, is_in_doubt};
 use super::inline::observe_there;
-use super::link::{LinkContext, along};
+use super::link::{LinkContext, along, at};
 use super::look;
 use super::meter;
 use super::page::{Entry, storage};
@@ -158,8 +159,12 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
             Err(ending) => settlements.push(*ending),
         }
     }
+    let is_pushed = parcels.iter().any(|parcel| parcel.job.origin == Origin::Push);
+    let pushed = |count| at(&ctx.pushed, direction.to()).fetch_add(count, Ordering::AcqRel);
+    pushed(u64::from(is_pushed));
     let began = tokio::time::Instant::now();
     let tried = claims.keep(ctx, deliver(ctx, direction, parcels, &claims, &mut settlements, &call)).await;
+    pushed(u64::from(is_pushed));
     let took = began.elapsed();
     if !tried.is_empty() {
         meter::attempted(ctx, direction, took);

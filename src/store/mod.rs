@@ -11,6 +11,7 @@ mod moves;
 mod once;
 mod remembered;
 pub mod sqlite;
+mod sums;
 mod tries;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub use self::filters::{HistoryFilter, JobFilter};
 pub use self::looks::{Known, Looks};
 pub use self::once::Once;
 pub use self::remembered::{Answered, Remembered};
+pub use self::sums::Sums;
 use crate::engine::history::Event;
 use crate::engine::job::{Attempt, Job, JobError, JobState, Origin};
 use crate::engine::plan::Pair;
@@ -369,6 +371,20 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<Option<Key>>, StoreError>;
     /// Walks all pairs of a link in key order, `limit` at a time, after a key.
     async fn walk(&self, link: LinkId, after: Option<Key>, limit: usize) -> Result<Vec<Pair>, StoreError>;
+    /// Adds up the next `limit` pairs of a link in key order, after a key; gives the last of them where there may be
+    /// more.
+    async fn sums(
+        &self,
+        link: LinkId,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<(Sums, Option<Key>), StoreError> {
+        let pairs = self.walk(link, after, limit).await?;
+        let mut sums = Sums::default();
+        pairs.iter().for_each(|pair| sums.add(pair));
+        let last = pairs.into_iter().skip(limit.saturating_sub(1)).next_back();
+        Ok((sums, last.map(|pair| pair.key)))
+    }
     /// Finds the pairs of a key in all links of all customers, in the order of the links.
     async fn find(&self, key: &Key) -> Result<Vec<(LinkId, Pair)>, StoreError>;
     /// Counts the pairs of a link; costs nothing.

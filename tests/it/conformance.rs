@@ -18,7 +18,7 @@ use record_sync::connectors::{
     System, Wanted, Write,
 };
 use record_sync::engine::fault::{Fault, FaultKind};
-use record_sync::engine::record::{Change, Cursor, Key, Number, Record, RemoteId, Schema, Value};
+use record_sync::engine::record::{Change, Cursor, Key, Number, Presence, Record, RemoteId, Schema, Value};
 
 pub use changing::*;
 pub use follower::Follower;

@@ -139,7 +139,7 @@ impl Victim {
         let delivery = Delivery {
             key: Key::from_text("k1").unwrap(),
             id: None,
-            write: Write::Create(vec!["k1".into(), Value::text("name")]),
+            write: Write::Create(vec!["k1".into(), Value::text("name")].into()),
             expected: None,
             revision: None,
         };

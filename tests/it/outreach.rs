@@ -199,7 +199,7 @@ fn json(reply: &Reply) -> serde_json::Value {
 }
 
 fn create(key: &str) -> (&str, Option<&str>, Write) {
-    (key, None, Write::Create(vec![key.into(), "Name".into(), Value::Absent]))
+    (key, None, Write::Create(vec![key.into(), "Name".into(), Value::Absent].into()))
 }
 
 fn kind(outcome: &Outcome) -> &'static str {

@@ -297,7 +297,7 @@ async fn a_load_after_a_broken_one_comes_to_its_end() {
     let mut pair = Pair::new(Key::from_text("9").unwrap());
     for side in [&mut pair.a, &mut pair.b] {
         let values = ["9", "old", "old"].map(Value::text).to_vec();
-        side.base = Some(Image { shape: Schema::new(["id", "x", "y"]), values });
+        side.base = Some(Image { shape: Schema::new(["id", "x", "y"]), values: values.into() });
         side.seen = Seen::AsBase;
     }
     let commit = Commit { pairs: vec![pair], load: Some(load), ..Commit::default() };

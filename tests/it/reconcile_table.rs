@@ -120,7 +120,7 @@ fn image(rules: &LinkRules, side: Side, key: &str, text: &str) -> Image {
             values[at] = value;
         }
     }
-    Image { shape: Arc::clone(shape), values }
+    Image { shape: Arc::clone(shape), values: values.into() }
 }
 
 fn text(shape_of: &LinkRules, side: Side, values: &[Value]) -> String {

@@ -298,7 +298,7 @@ fn json(reply: &Reply) -> Json {
 }
 
 fn create(key: &str) -> (&str, Option<&str>, Write) {
-    (key, None, Write::Create(vec![key.into(), "Name".into(), Value::Absent]))
+    (key, None, Write::Create(vec![key.into(), "Name".into(), Value::Absent].into()))
 }
 
 fn kind(outcome: &Outcome) -> &'static str {

@@ -4,6 +4,7 @@ mod capture;
 mod cursors;
 mod keys;
 mod tables;
+mod twins;
 mod values;
 mod writing;
 

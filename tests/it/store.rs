@@ -9,7 +9,6 @@ mod pairs;
 mod random;
 mod sent;
 mod small;
-mod speed;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -60,7 +59,7 @@ pub(crate) fn shape() -> Arc<Schema> {
 }
 
 pub(crate) fn image(id: &str, name: &str) -> Image {
-    Image { shape: shape(), values: vec![Value::text(id), Value::text(name)] }
+    Image { shape: shape(), values: vec![Value::text(id), Value::text(name)].into() }
 }
 
 /// A pair that both sides agree on.

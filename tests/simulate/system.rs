@@ -130,7 +130,7 @@ impl Sys {
             modified_at: nature.stamps.then_some(Timestamp(row.stamp)),
             ours: false,
         };
-        Record { schema: Arc::clone(&self.layout.schema), values: self.layout.values(row), meta }
+        Record { schema: Arc::clone(&self.layout.schema), values: self.layout.values(row).into(), meta }
     }
 
     /// A call comes in; false where that is one too many for the window.

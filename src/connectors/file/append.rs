@@ -64,7 +64,11 @@ impl Appender {
                 .any(|value| matches!(value, Value::Bytes(_) | Value::Unknown))
                 .then(|| values.iter().map(style::canonical).collect()),
         };
-        delivered(stored.map(|values| Record { schema: Arc::clone(shape), values, meta: Meta::default() }))
+        delivered(stored.map(|values| Record {
+            schema: Arc::clone(shape),
+            values: values.into(),
+            meta: Meta::default(),
+        }))
     }
 }
 

@@ -144,7 +144,7 @@ fn look_up_once(plan: &Plan, wanted: &[Wanted]) -> Result<Vec<Option<Record>>, B
     let meta = Meta { modified_at: Some(snapshot.stamp.modified_at()), ..Meta::default() };
     while let Some(item) = reader.next()? {
         let Item::Record { schema, values } = item else { continue };
-        let record = Record { schema, values, meta: meta.clone() };
+        let record = Record { schema, values: values.into(), meta: meta.clone() };
         let Ok(key) = Key::from_values(plan.key.iter().map(|name| record.get(name))) else { continue };
         if let Some(place) = found.get_mut(&key).filter(|place| place.is_none()) {
             *place = Some(record);

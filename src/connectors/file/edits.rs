@@ -190,7 +190,7 @@ impl<'b> Edits<'b> {
         }
         delivered(Some(Record {
             schema: Arc::clone(&self.batch.shape),
-            values: stored,
+            values: stored.into(),
             meta: Meta::default(),
         }))
     }

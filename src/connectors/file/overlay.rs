@@ -100,7 +100,11 @@ fn set(record: &mut Record, name: &str, value: &Value) {
         record.schema = Schema::new(record.schema.names().chain([name]));
         record.schema.len() - 1
     });
-    record.values.resize(record.schema.len().max(record.values.len()), Value::Absent);
+    let missing = record.schema.len().saturating_sub(record.values.len());
+    if missing > 0 {
+        let grown = record.values.iter().cloned().chain(std::iter::repeat_n(Value::Absent, missing));
+        record.values = grown.collect();
+    }
     if let Some(place) = record.values.get_mut(position) {
         *place = value.clone();
     }

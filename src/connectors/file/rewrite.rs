@@ -169,7 +169,7 @@ fn object_verdict<'b>(
             match decoders.all.decode(text) {
                 Ok(values) => {
                     let schema = Arc::clone(decoders.all.schema());
-                    return edits.meet(at, &Record { schema, values, meta: Meta::default() });
+                    return edits.meet(at, &Record { schema, values: values.into(), meta: Meta::default() });
                 }
                 Err(reason) => reason,
             }

@@ -190,7 +190,7 @@ impl Pass {
             changes.push(match item {
                 Item::Record { schema, values } => {
                     let meta = Meta { modified_at: self.modified_at, ..Meta::default() };
-                    Change::Upsert(Record { schema, values, meta })
+                    Change::Upsert(Record { schema, values: values.into(), meta })
                 }
                 Item::Malformed(malformed) => Change::Malformed(malformed),
             });

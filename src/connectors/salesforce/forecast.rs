@@ -33,7 +33,11 @@ pub fn forecast(
     if let Some(key @ Value::Unknown) = shape.position(key_field).and_then(|at| stored.get_mut(at)) {
         *key = Value::text(delivery.key.to_string());
     }
-    differs.then(|| Record { schema: std::sync::Arc::clone(shape), values: stored, meta: Meta::default() })
+    differs.then(|| Record {
+        schema: std::sync::Arc::clone(shape),
+        values: stored.into(),
+        meta: Meta::default(),
+    })
 }
 
 /// Tells what a value becomes in a declared field; `None` where it stays as it is.

@@ -237,7 +237,7 @@ impl SalesforceDestination {
     }
 }
 
-fn values(delivery: &Delivery) -> Option<&Vec<Value>> {
+fn values(delivery: &Delivery) -> Option<&[Value]> {
     match &delivery.write {
         Write::Create(values) | Write::Update(values) => Some(values),
         Write::Delete => None,

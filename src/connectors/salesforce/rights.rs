@@ -114,7 +114,7 @@ mod tests {
             let delivery = Delivery {
                 key: Key::from_text("1").expect("a key"),
                 id: None,
-                write: Write::Update(values.to_vec()),
+                write: Write::Update(values.to_vec().into()),
                 expected: None,
                 revision: None,
             };

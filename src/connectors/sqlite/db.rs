@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
 use super::wire;
@@ -108,6 +109,8 @@ impl Location {
             let conn = Connection::open_with_flags(&self.path, flags)?;
             conn.busy_timeout(self.busy_timeout)?;
             conn.set_prepared_statement_cache_capacity(64);
+            // A plan does not depend on the values that are bound: else each use would make it anew.
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             // The first look at the file: one that is no database shows here.
             conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
             Ok(conn)
@@ -133,6 +136,11 @@ impl Location {
     }
 }
 
+/// Reads a number that SQLite keeps under this name.
+pub(super) fn pragma(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
+    conn.prepare_cached(&format!("PRAGMA {name}"))?.query_row([], |row| row.get(0))
+}
+
 /// Looks at the file without opening it: closing a second handle would drop SQLite's own locks.
 /// Outer `None`: there is no file.
 fn identity(path: &Path) -> Option<FileIdentity> {
@@ -150,7 +158,7 @@ fn identity(path: &Path) -> Option<FileIdentity> {
 }
 
 /// Locks; a panic under the lock left nothing half-done that the next transaction would not undo.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -17,8 +17,10 @@ mod options;
 mod order;
 mod source;
 mod stamp;
+mod twin;
 mod wire;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,6 +35,7 @@ use crate::connectors::Clock;
 use crate::engine::fault::{Fault, FaultCode};
 use db::{Db, Location, blocking, lock};
 use options::{Capture, Options, Stream};
+use twin::Twin;
 
 /// The entry for the table of connectors.
 pub const CONNECTOR: Connector = Connector {
@@ -129,7 +132,8 @@ fn open(open: Open) -> Result<Arc<dyn System>, Fault> {
     })?;
     let path = open.base_dir.join(settings.path.replace("{customer}", &open.customer));
     let location = Location { path, create: settings.create, busy_timeout: settings.busy_timeout };
-    Ok(Arc::new(Sqlite { db: Arc::new(Mutex::new(Db::new(location.clone()))), location, clock: open.clock }))
+    let db = Arc::new(Mutex::new(Db::new(location.clone())));
+    Ok(Arc::new(Sqlite { db, location, clock: open.clock, twins: Mutex::default() }))
 }
 
 /// Why a generated column can't be written, and what helps.
@@ -141,9 +145,15 @@ struct Sqlite {
     /// For looking at the catalogue only; each end has a connection of its own.
     db: Arc<Mutex<Db>>,
     clock: Clock,
+    /// By consumer: what makes both ends of one side known to each other.
+    twins: Mutex<HashMap<String, Twin>>,
 }
 
 impl Sqlite {
+    fn twin(&self, spec: &StreamSpec) -> Twin {
+        lock(&self.twins).entry(spec.consumer.clone()).or_default().clone()
+    }
+
     /// Tells whether the table itself refuses a second row of the same key.
     fn guards_keys(&self, spec: &StreamSpec) -> Result<bool, Fault> {
         let mut db = lock(&self.db);
@@ -196,12 +206,14 @@ impl System for Sqlite {
             spec.clone(),
             options,
             Arc::clone(&self.clock),
+            self.twin(spec),
         )))
     }
 
     fn destination(&self, spec: &StreamSpec) -> Result<Arc<dyn Destination>, Fault> {
         let options = Options::read(spec)?;
-        Ok(Arc::new(destination::SqliteDestination::new(self.location.clone(), spec.clone(), options)))
+        let twin = self.twin(spec);
+        Ok(Arc::new(destination::SqliteDestination::new(self.location.clone(), spec.clone(), options, &twin)))
     }
 
     fn watch(&self, _spec: &StreamSpec) -> Vec<PathBuf> {

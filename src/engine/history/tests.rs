@@ -258,7 +258,7 @@ fn a_write_tells_what_it_overwrote_and_who_lost() {
         assert_eq!(told.seen.len(), usize::from(base.is_some()), "{why}: what had changed at a");
     }
     let rules = rules(true);
-    let create = Action::Create(vec![Value::text("7"), Value::text("2")]);
+    let create = Action::Create([Value::text("7"), Value::text("2")].into());
     let mut pair = Pair::new(Key::from_text("7").unwrap());
     pair.a = side(&rules, Side::A, None, Some("2"));
     assert_eq!(written(&pair, &rules, Direction::AToB, &create, None, None), None, "the pair tells it");

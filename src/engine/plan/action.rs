@@ -1,6 +1,6 @@
 //! What the planner can decide.
 
-use crate::engine::record::{Direction, Side, Value};
+use crate::engine::record::{Direction, Side, Value, Values};
 use crate::engine::rules::{Held, Invalid};
 
 /// Why nothing is to be done.
@@ -23,9 +23,9 @@ pub enum Why {
 pub enum Action {
     Nothing(Why),
     /// Values by position of the destination's shape; absent ones are not written.
-    Create(Vec<Value>),
+    Create(Values),
     /// The same: only fields to change are there.
-    Update(Vec<Value>),
+    Update(Values),
     Delete,
     /// A rule holds the record back.
     Skip(Held),

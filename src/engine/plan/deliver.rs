@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::action::{Action, Decision, Why};
 use super::{Pair, Seen, SideState, Status};
-use crate::engine::record::{Direction, Image, RemoteId, Revision, Schema, Timestamp, Value};
+use crate::engine::record::{Direction, Image, RemoteId, Revision, Schema, Timestamp, Value, Values};
 use crate::engine::rules::LinkRules;
 use crate::planted::{Bug, planted};
 
@@ -92,13 +92,7 @@ pub fn delivered(pair: &mut Pair, rules: &LinkRules, mut written: Written<'_>) {
 }
 
 /// The destination now shows the written values, or what it made of them.
-fn write_at(
-    to: &mut SideState,
-    values: Vec<Value>,
-    shape: &Arc<Schema>,
-    written: &Written<'_>,
-    creates: bool,
-) {
+fn write_at(to: &mut SideState, values: Values, shape: &Arc<Schema>, written: &Written<'_>, creates: bool) {
     to.id = written.id.clone().or_else(|| to.id.take());
     // A destination that did not compare may have met another edit in the same version: read back, it
     // must not be taken for our own doing.
@@ -127,13 +121,14 @@ fn write_at(
     match (&written.stored, also.is_some()) {
         // An update that was not compared may have met another record, made since this one was deleted.
         (Some(stored), false) if creates || written.compared => base.values.clone_from(&stored.values),
+        (None, false) if creates && is_whole(&values, base) => base.values = values,
         (stored, _) => {
             let places = base.values.iter_mut();
-            for (position, (place, value)) in places.zip(values).enumerate() {
+            for (position, (place, value)) in places.zip(&values).enumerate() {
                 if value.is_missing() {
                     continue;
                 }
-                *place = stored.as_ref().map_or(value, |stored| stored.at(position).clone());
+                place.clone_from(stored.as_ref().map_or(value, |stored| stored.at(position)));
                 if let Some(image) = also.as_deref_mut() {
                     put(image, position, place);
                 }
@@ -146,6 +141,11 @@ fn write_at(
         to.seen = Seen::AsBase;
     }
     settle_seen(to);
+}
+
+/// Tells whether a write says something of every field of an image.
+fn is_whole(values: &[Value], image: &Image) -> bool {
+    values.len() == image.values.len() && !values.iter().any(Value::is_missing)
 }
 
 /// The source's base moves on the fields that the written ones were made from.
@@ -182,13 +182,13 @@ pub(super) fn stands_apart(state: &mut SideState) {
 fn now_as_base(state: &mut SideState) {
     if let Seen::Changed(image) = &mut state.seen {
         let shape = Arc::clone(&image.shape);
-        state.base = Some(std::mem::replace(image, Image { shape, values: Vec::new() }));
+        state.base = Some(std::mem::replace(image, Image { shape, values: Values::default() }));
         state.seen = Seen::AsBase;
     }
 }
 
 pub(super) fn nothing_known(shape: &Arc<Schema>) -> Image {
-    Image { shape: Arc::clone(shape), values: vec![Value::Unknown; shape.len()] }
+    Image { shape: Arc::clone(shape), values: Values::all(Value::Unknown, shape.len()) }
 }
 
 pub(super) fn put(image: &mut Image, position: usize, value: &Value) {

@@ -17,7 +17,7 @@ use std::cmp::Ordering;
 use super::action::{Action, ConflictField, Decision, Why};
 use super::reconcile::Occasion;
 use super::{Pair, SideState, anew};
-use crate::engine::record::{Direction, Image, Number, Side, Value};
+use crate::engine::record::{Direction, Image, Number, Side, Value, Values};
 use crate::engine::rules::{self, ConflictPolicy, Held, Invalid, LinkRules, Mapped, Way};
 use crate::planted::{Bug, planted};
 
@@ -89,7 +89,7 @@ impl<'p> Sides<'p> {
 
 /// What one direction wants, gathered field by field.
 struct Wish {
-    values: Vec<Value>,
+    values: Values,
     writes: bool,
 }
 
@@ -110,7 +110,7 @@ pub(super) fn merge(pair: &Pair, a: &Image, b: &Image, rules: &LinkRules, occasi
         again: Vec::new(),
     };
     let [mut forth, mut back] =
-        [&b, &a].map(|image| Wish { values: vec![Value::Absent; image.values.len()], writes: false });
+        [&b, &a].map(|image| Wish { values: Values::all(Value::Absent, image.values.len()), writes: false });
     for (at, wish) in [&mut forth, &mut back].into_iter().enumerate() {
         let (Some(Some(this)), Some(other)) = (legs.get(at), legs.get(1 - at)) else { continue };
         for &target in this.way.targets() {

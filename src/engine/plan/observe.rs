@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Pair, Projected, Seen, SideState};
-use crate::engine::record::{Image, Schema, Side, Timestamp, Value};
+use crate::engine::record::{Image, Schema, Side, Timestamp, Value, Values};
 use crate::planted::{Bug, planted};
 
 /// What an observation changed.
@@ -102,7 +102,7 @@ pub(super) fn reshape(pair: &mut Pair, side: Side, shape: &Arc<Schema>) {
     let state = pair.side_mut(side);
     state.base = state.base.take().map(|base| base.reshaped(shape));
     if let Seen::Changed(image) = &mut state.seen {
-        let taken = std::mem::replace(image, Image { shape: Arc::clone(shape), values: Vec::new() });
+        let taken = std::mem::replace(image, Image { shape: Arc::clone(shape), values: Values::default() });
         *image = taken.reshaped(shape);
     }
 }

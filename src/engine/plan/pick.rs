@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Pair, Seen};
-use crate::engine::record::{Image, Side, Value};
+use crate::engine::record::{Image, Side, Value, Values};
 use crate::engine::rules::LinkRules;
 
 /// One field, and the side whose value stands.
@@ -62,7 +62,7 @@ fn rebase(
     let shape = rules.shape(side);
     let state = pair.side_mut(side);
     let Some(now) = state.now().cloned().map(|now| now.reshaped(shape)) else { return };
-    let unknown = || Image { shape: Arc::clone(shape), values: vec![Value::Unknown; shape.len()] };
+    let unknown = || Image { shape: Arc::clone(shape), values: Values::all(Value::Unknown, shape.len()) };
     let mut base = state.base.take().map_or_else(unknown, |base| base.reshaped(shape));
     if let Some(place) = base.values.get_mut(position) {
         let made = value(now.at(position), place);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::record::{Image, Key, Malformed, Meta, Record, Schema, Side, Value, json_text};
+use crate::engine::record::{Image, Key, Malformed, Meta, Record, Schema, Side, json_text};
 use crate::engine::rules::LinkRules;
 use crate::planted::{Bug, planted};
 
@@ -21,6 +21,8 @@ pub struct Projector {
     key: Vec<usize>,
     schema: Option<Arc<Schema>>,
     positions: Vec<Option<usize>>,
+    /// The records are laid out as the shape is: their values are taken as they are.
+    as_they_are: bool,
 }
 
 impl Projector {
@@ -31,6 +33,7 @@ impl Projector {
             key: rules.key(side).to_vec(),
             schema: None,
             positions: Vec::new(),
+            as_they_are: false,
         }
     }
 
@@ -41,14 +44,14 @@ impl Projector {
         if !self.schema.as_ref().is_some_and(is_known) {
             self.positions = self.shape.names().map(|name| record.schema.position(name)).collect();
             self.schema = Some(Arc::clone(&record.schema));
+            self.as_they_are = self.shape == record.schema;
         }
-        let mut record = record;
-        let values: Vec<Value> = self
-            .positions
-            .iter()
-            .map(|position| position.and_then(|at| record.values.get_mut(at)).map(std::mem::take))
-            .map(Option::unwrap_or_default)
-            .collect();
+        let values = if self.as_they_are && record.values.len() == self.shape.len() {
+            record.values
+        } else {
+            let at = |position: &Option<usize>| position.and_then(|at| record.values.get(at)).cloned();
+            self.positions.iter().map(|position| at(position).unwrap_or_default()).collect()
+        };
         let image = Image { shape: Arc::clone(&self.shape), values };
         match Key::from_values(self.key.iter().map(|&position| image.at(position))) {
             Ok(key) => Ok(Projected { key, image, meta: record.meta }),

@@ -12,7 +12,7 @@
 
 use super::action::{Action, Decision, Why};
 use super::{Pair, Seen, anew, merge, observe};
-use crate::engine::record::{Direction, Image, Side, Value};
+use crate::engine::record::{Direction, Image, Side, Value, Values};
 use crate::engine::rules::{DeletePolicy, Held, LinkRules, Way};
 use crate::planted::{Bug, planted};
 
@@ -136,7 +136,7 @@ fn delete(gone: Option<&Image>, image: &Image, direction: Direction, rules: &Lin
 }
 
 fn archive(fields: &[(usize, Value)], image: &Image) -> Action {
-    let mut values = vec![Value::Absent; image.values.len()];
+    let mut values = Values::all(Value::Absent, image.values.len());
     let mut differs = false;
     for (position, value) in fields {
         if !image.at(*position).agrees(value) {
@@ -171,7 +171,7 @@ fn agree(pair: &mut Pair, decision: &Decision) {
         let Seen::Changed(image) = &state.seen else { continue };
         let shape = std::sync::Arc::clone(&image.shape);
         let base = state.base.get_or_insert_with(|| Image {
-            values: vec![Value::Unknown; shape.len()],
+            values: Values::all(Value::Unknown, shape.len()),
             shape: std::sync::Arc::clone(&shape),
         });
         for ((place, value), open) in base.values.iter_mut().zip(&image.values).zip(open) {

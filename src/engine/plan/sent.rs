@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::Action;
-use crate::engine::record::{Direction, Image, Key, RemoteId, Schema, Value, encode_values};
+use crate::engine::record::{Direction, Image, Key, RemoteId, Schema, Values, encode_values};
 
 /// A write whose answer is not known.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,7 +72,7 @@ impl Slip {
         }
     }
 
-    fn put(&mut self, key: &Key, id: Option<&RemoteId>, made_from: Option<&Image>, values: Option<&[Value]>) {
+    fn put(&mut self, key: &Key, id: Option<&RemoteId>, made_from: Option<&Image>, values: Option<&Values>) {
         self.writes += 1;
         let Self { bytes, part, shapes: [from, to], .. } = self;
         put(bytes, key.as_bytes());
@@ -95,6 +95,9 @@ impl Slip {
         }
         match values {
             None => flags |= IS_GONE,
+            Some(values) if from.len() == to.len() && is_source(values, made_from, from) => {
+                flags |= AS_SOURCE
+            }
             Some(values) => {
                 let source = part.len();
                 encode_values(values, part);
@@ -115,6 +118,11 @@ impl Slip {
     pub fn close(self) -> Option<(Vec<u8>, u32)> {
         (self.writes > 0).then_some((self.bytes, self.writes))
     }
+}
+
+/// Tells whether the values are those of the source, where that needs no comparing.
+fn is_source(values: &Values, made_from: Option<&Image>, shape: &Arc<Schema>) -> bool {
+    made_from.is_some_and(|image| Arc::ptr_eq(&image.shape, shape) && image.values.is_same(values))
 }
 
 /// Reads what a [`Slip`] says, in the order in which it was added.
@@ -175,6 +183,7 @@ fn take_bytes<'b>(rest: &mut &'b [u8], length: usize) -> Result<&'b [u8], Unread
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::record::Value;
 
     #[test]
     fn writes_come_back_from_their_bytes_and_cut_ones_are_refused() {
@@ -182,10 +191,10 @@ mod tests {
         let key = |text| Key::from_text(text).unwrap();
         let image = |shape: &Arc<Schema>, text: &str| Image {
             shape: Arc::clone(shape),
-            values: vec![Value::Int(1), Value::text(text)],
+            values: [Value::Int(1), Value::text(text)].into(),
         };
         let source = image(&from, "t1");
-        let partly = vec![Value::Absent, Value::text("T1")];
+        let partly = Values::from([Value::Absent, Value::text("T1")]);
         let mut slip = Slip::new(Direction::BToA, &from, &to);
         let id = RemoteId::from("17");
         slip.add(&key("made"), Some(&id), Some(&source), &Action::Create(source.values.clone()));

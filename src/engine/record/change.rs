@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{Key, Schema, Timestamp, Value};
+use super::{Key, Schema, Timestamp, Value, Values};
 
 /// A record's id in the outside system, where that is not the key itself.
 pub type RemoteId = CompactString;
@@ -17,7 +17,7 @@ pub type Revision = CompactString;
 pub struct Record {
     pub schema: Arc<Schema>,
     /// As many as the schema has names; [`Value::Absent`] where this record lacks one.
-    pub values: Vec<Value>,
+    pub values: Values,
     pub meta: Meta,
 }
 
@@ -41,7 +41,7 @@ impl Record {
     /// Builds a record from pairs of names and values; for edges and tests, not for the hot path.
     pub fn from_pairs<N: AsRef<str>>(pairs: impl IntoIterator<Item = (N, Value)>) -> Self {
         let (names, values): (Vec<N>, Vec<Value>) = pairs.into_iter().unzip();
-        Self { schema: Schema::new(names), values, meta: Meta::default() }
+        Self { schema: Schema::new(names), values: values.into(), meta: Meta::default() }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::cell::{push_cell, push_length, split_cell};
-use super::{Schema, Value};
+use super::{Schema, Value, Values};
 
 /// The projection of one side onto the fields that the rules read or write there.
 ///
@@ -11,7 +11,7 @@ use super::{Schema, Value};
 #[derive(Clone, Debug)]
 pub struct Image {
     pub shape: Arc<Schema>,
-    pub values: Vec<Value>,
+    pub values: Values,
 }
 
 impl PartialEq for Image {
@@ -74,7 +74,7 @@ impl Image {
         if !rest.is_empty() {
             return Err(DecodeError(bytes.len() - rest.len()));
         }
-        Ok(Self { shape: Arc::clone(shape), values })
+        Ok(Self { shape: Arc::clone(shape), values: values.into() })
     }
 
     /// Returns the data hash: BLAKE3 as 64 hex digits over the fields in the order of their names,
@@ -121,7 +121,7 @@ mod tests {
             Value::Json("[1]".into()),
         ];
         let shape = Schema::new((0..values.len()).map(|at| format!("f{at}")));
-        let image = Image { shape: Arc::clone(&shape), values };
+        let image = Image { shape: Arc::clone(&shape), values: values.into() };
         let mut bytes = Vec::new();
         image.encode(&mut bytes);
         assert_eq!(Image::decode(&shape, &bytes), Ok(image));

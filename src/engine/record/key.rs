@@ -3,6 +3,7 @@
 use std::fmt;
 
 use compact_str::CompactString;
+use smallvec::SmallVec;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::Value;
@@ -15,7 +16,10 @@ use super::Value;
 /// Invariant: the form is injective (each part carries its length or its end), and whole numbers
 /// sort by amount, text by bytes; so a stream read in key order meets the store in key order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key(Box<[u8]>);
+pub struct Key(Bytes);
+
+/// Most keys are short: a number, an id. Those stand in place and cost no allocation.
+type Bytes = SmallVec<[u8; 24]>;
 
 /// Why no key can be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +39,7 @@ const PART_BYTES_MAX: usize = 1024;
 impl Key {
     /// Makes a key of one part or several.
     pub fn from_values<'v>(values: impl IntoIterator<Item = &'v Value>) -> Result<Self, KeyError> {
-        let mut bytes = Vec::with_capacity(16);
+        let mut bytes = Bytes::new();
         for (at, value) in values.into_iter().enumerate() {
             match value {
                 Value::Unknown | Value::Absent | Value::Null => return Err(KeyError::Missing(at)),
@@ -50,7 +54,7 @@ impl Key {
                 }
             }
         }
-        Ok(Self(bytes.into()))
+        Ok(Self(bytes))
     }
 
     /// Makes a key of one part from its text, as it stands in a URL.
@@ -72,7 +76,7 @@ impl Key {
 
     /// Takes bytes that [`Self::as_bytes`] gave out.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        Self(bytes.into())
+        Self(Bytes::from_slice(bytes))
     }
 
     /// Returns the canonical bytes.
@@ -82,7 +86,12 @@ impl Key {
 
     /// Returns the XXH3-64 of the canonical bytes, for sets that only live through one scan.
     pub fn hash64(&self) -> u64 {
-        xxhash_rust::xxh3::xxh3_64(&self.0)
+        Self::hash64_of(&self.0)
+    }
+
+    /// The same of canonical bytes.
+    pub fn hash64_of(bytes: &[u8]) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(bytes)
     }
 
     /// Returns the texts of the parts.
@@ -118,7 +127,7 @@ impl fmt::Display for Key {
     }
 }
 
-fn push_part(bytes: &mut Vec<u8>, at: usize, text: &str) -> Result<(), KeyError> {
+fn push_part(bytes: &mut Bytes, at: usize, text: &str) -> Result<(), KeyError> {
     if text.len() > PART_BYTES_MAX {
         return Err(KeyError::TooLong(at));
     }
@@ -143,7 +152,7 @@ fn push_part(bytes: &mut Vec<u8>, at: usize, text: &str) -> Result<(), KeyError>
 }
 
 /// Writes text so that its end (two zero bytes) can't stand inside it.
-fn push_escaped(bytes: &mut Vec<u8>, text: &str) {
+fn push_escaped(bytes: &mut Bytes, text: &str) {
     for &byte in text.as_bytes() {
         bytes.push(byte);
         if byte == 0 {

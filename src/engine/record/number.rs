@@ -30,7 +30,8 @@ impl Number {
         if !float.is_finite() {
             return None;
         }
-        Self::parse(&format!("{float:?}"))
+        // With a point or an exponent always, and so never a plain integer; in JSON's grammar.
+        Some(Value::Number(Self(compact_str::format_compact!("{float:?}"))))
     }
 
     /// Returns the exact text.

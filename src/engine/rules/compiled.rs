@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::way::Way;
-use crate::engine::record::{Direction, Schema, Side, Value};
+use crate::engine::record::{Direction, Schema, Side, Value, Values};
 
 /// What compiling needs to know of a link.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +82,7 @@ pub struct Invalid {
 }
 
 /// Values for the other end, by position of its shape; `Absent` where nothing is to be written.
-pub type Mapped = Vec<Value>;
+pub type Mapped = Values;
 
 /// The rules of one link, compiled against the fields of both streams.
 #[derive(Debug)]

@@ -93,7 +93,7 @@ fn push(
         .iter()
         .map(|(name, raw)| value_from_raw(raw).map_err(|error| Problem::invalid(format!("{name}: {error}"))))
         .collect();
-    let record = Record { schema: Schema::new(fields.keys()), values: values?, meta: Meta::default() };
+    let record = Record { schema: Schema::new(fields.keys()), values: values?.into(), meta: Meta::default() };
     let id = mock
         .push(end.map(|end| end.stream.as_str()), key, &record, (app.runtime.clock)())
         .map_err(Problem::invalid)?;

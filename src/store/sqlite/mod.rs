@@ -49,7 +49,7 @@ use self::writer::{Answer, Request};
 use super::{
     Commit, Committed, Depth, Enqueued, HistoryFilter, JobFilter, Known, LeaseRequest, Leased, LinkId,
     LinkState, LinkWord, LoadId, Looks, NewJob, Once, OpenLoad, Recorded, Remembered, Retried, RulesVersion,
-    Settled, Settlement, Store, StoreError,
+    Settled, Settlement, Store, StoreError, Sums,
 };
 use crate::engine::job::{Attempt, Job};
 use crate::engine::plan::Pair;
@@ -310,6 +310,15 @@ impl Store for SqliteStore {
 
     async fn walk(&self, link: LinkId, after: Option<Key>, limit: usize) -> Result<Vec<Pair>, StoreError> {
         self.read(move |session| walk::walk(session, link, after.as_ref(), limit)).await
+    }
+
+    async fn sums(
+        &self,
+        link: LinkId,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<(Sums, Option<Key>), StoreError> {
+        self.read(move |session| walk::sums(session, link, after.as_ref(), limit)).await
     }
 
     async fn find(&self, key: &Key) -> Result<Vec<(LinkId, Pair)>, StoreError> {

@@ -18,6 +18,17 @@ use crate::store::{LinkId, LoadId, Looks, OpenLoad};
 pub(super) const COLUMNS: &str =
     "key, version, rules_version, load, a_id, b_id, a_base, b_base, a_seen, b_seen, a_meta, b_meta, ab, ba";
 
+/// What [`Reading::bare`] expects, in order.
+pub(super) const BARE_COLUMNS: &str =
+    "key, load, a_base IS NOT NULL, b_base IS NOT NULL, a_seen, b_seen, a_meta, b_meta";
+
+/// Of a side, only what is added up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bare {
+    pub is_there: bool,
+    pub epoch: u32,
+}
+
 const INSERT: &str = "
 INSERT INTO pairs (link, key, version, rules_version, load, a_id, b_id,
                    a_base, b_base, a_seen, b_seen, a_meta, b_meta, ab, ba)
@@ -127,7 +138,8 @@ impl<'db> Writing<'db> {
         close(bytes);
         if let Some(base) = &pair.b.base {
             let (of_a, shape) = (0..bytes.len(), shapes.intern(db, &base.shape)?);
-            row::put_image_beside(bytes, of_a, shape, base)?;
+            let is_same = pair.a.base.as_ref().is_some_and(|of_a| of_a.values.is_same(&base.values));
+            row::put_image_beside(bytes, of_a, shape, base, is_same)?;
         }
         close(bytes);
         for side in [&pair.a, &pair.b] {
@@ -175,6 +187,8 @@ pub(super) struct Reading<'db> {
     shapes: &'db mut Shapes,
     /// Loads that have not ended: their pairs read as if they had not been staged.
     open_loads: Vec<OpenLoad>,
+    /// The shape that was last found to be that of the looks.
+    looked: Option<u32>,
     /// Finds one pair; made at the first that is asked for, and kept.
     find: Option<CachedStatement<'db>>,
 }
@@ -182,7 +196,7 @@ pub(super) struct Reading<'db> {
 impl<'db> Reading<'db> {
     pub fn new(db: &'db Connection, shapes: &'db mut Shapes) -> Fallible<Self> {
         let open_loads = super::load::open(db, None)?;
-        Ok(Self { db, shapes, open_loads, find: None })
+        Ok(Self { db, shapes, open_loads, looked: None, find: None })
     }
 
     /// Reads one pair by its key.
@@ -232,8 +246,13 @@ impl<'db> Reading<'db> {
         if values != look {
             return Ok(false);
         }
-        let shape = self.shapes.get(self.db, shape)?;
-        Ok(Arc::ptr_eq(&shape, &looks.shape) || shape == looks.shape)
+        if self.looked == Some(shape) {
+            return Ok(true);
+        }
+        let known = self.shapes.get(self.db, shape)?;
+        let is_same = Arc::ptr_eq(&known, &looks.shape) || known == looks.shape;
+        self.looked = is_same.then_some(shape);
+        Ok(is_same)
     }
 
     fn side(&mut self, row: &Row<'_>, side: Side, state: &mut SideState) -> Fallible<()> {
@@ -254,6 +273,24 @@ impl<'db> Reading<'db> {
             }
         };
         row::take_meta(blob(row, 10 + at)?, state)
+    }
+
+    /// Reads the key and what is added up of a row of [`BARE_COLUMNS`].
+    pub fn bare<'r>(&self, row: &'r Row<'_>) -> Fallible<(&'r [u8], [Bare; 2])> {
+        let key = blob(row, 0)?.ok_or_else(|| damaged("a key"))?;
+        let load: Option<u32> = row.get(1)?;
+        let staged = load.and_then(|load| self.open_load(load));
+        let mut bare = [Bare::default(); 2];
+        for (side, bare) in Side::BOTH.into_iter().zip(&mut bare) {
+            // As `moves::unload` says it: nothing has reached the destination of a load that has not ended.
+            if staged.is_some_and(|direction| direction.to() == side) {
+                continue;
+            }
+            let at = side as usize;
+            bare.is_there = row::is_there(blob(row, 4 + at)?, row.get(2 + at)?);
+            bare.epoch = row::epoch(blob(row, 6 + at)?)?;
+        }
+        Ok((key, bare))
     }
 
     /// Returns the direction of a load that has not ended.

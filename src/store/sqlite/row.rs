@@ -30,14 +30,19 @@ pub(super) fn put_image(bytes: &mut Vec<u8>, shape: u32, image: &Image) {
 }
 
 /// Appends the image of B after that of A, whose bytes stand in this range: only its shape's number where
-/// the values are the same, as they are wherever rules only rename. An image is never without values.
+/// the values are the same, as they are wherever rules only rename; `is_same` says so where it is known already. An
+/// image is never without values.
 pub(super) fn put_image_beside(
     bytes: &mut Vec<u8>,
     of_a: Range<usize>,
     shape: u32,
     image: &Image,
+    is_same: bool,
 ) -> Fallible<()> {
     put_unsigned(bytes, shape.into());
+    if is_same {
+        return Ok(());
+    }
     let start = bytes.len();
     image.encode(bytes);
     if of_a.is_empty() {
@@ -97,6 +102,14 @@ pub(super) fn take_seen(bytes: Option<&[u8]>) -> Fallible<SeenBytes<'_>> {
     Ok(SeenBytes::Plain(seen))
 }
 
+/// Tells from a `seen` column whether the record is there; `has_base`: something was agreed on.
+pub(super) fn is_there(bytes: Option<&[u8]>, has_base: bool) -> bool {
+    match bytes {
+        None => has_base,
+        Some(bytes) => bytes.first() == Some(&CHANGED),
+    }
+}
+
 /// Appends the times, the scan number and the revision of a side.
 pub(super) fn put_meta(bytes: &mut Vec<u8>, side: &SideState) {
     let flags = flag(HAS_MODIFIED, side.modified_at.is_some()) | flag(HAS_REVISION, side.revision.is_some());
@@ -128,6 +141,18 @@ pub(super) fn take_meta(bytes: Option<&[u8]>, side: &mut SideState) -> Fallible<
         Some(())
     };
     read().ok_or_else(|| damaged("the times of a side"))
+}
+
+/// Reads the scan number of what [`put_meta`] wrote; NULL has none.
+pub(super) fn epoch(bytes: Option<&[u8]>) -> Fallible<u32> {
+    let Some(bytes) = bytes else { return Ok(0) };
+    let read = || {
+        let mut rest = bytes;
+        take_byte(&mut rest)?;
+        take_signed(&mut rest)?;
+        take_u32(&mut rest)
+    };
+    read().ok_or_else(|| damaged("the scan of a side"))
 }
 
 /// Appends a direction's state; nothing for the default, which is stored as NULL.

@@ -3,12 +3,12 @@
 use rusqlite::Connection;
 
 use super::Session;
-use super::pair_row::{COLUMNS, Reading};
+use super::pair_row::{BARE_COLUMNS, COLUMNS, Reading};
 use super::trouble::Fallible;
 use super::{links, load};
 use crate::engine::plan::Pair;
 use crate::engine::record::{Key, RemoteId, Side};
-use crate::store::LinkId;
+use crate::store::{LinkId, Sums};
 
 /// Walks the pairs of a link after a key.
 pub(super) fn walk(
@@ -29,6 +29,38 @@ pub(super) fn walk(
         pairs.push(reading.pair(row)?);
     }
     Ok(pairs)
+}
+
+/// Adds up pairs of a link after a key, without making them; gives the last where there may be more.
+pub(super) fn sums(
+    session: &mut Session,
+    link: LinkId,
+    after: Option<&Key>,
+    limit: usize,
+) -> Fallible<(Sums, Option<Key>)> {
+    let Session { db, shapes, .. } = session;
+    let reading = Reading::new(db, shapes)?;
+    let mut select = db.prepare_cached(&format!(
+        "SELECT {BARE_COLUMNS} FROM pairs WHERE link = ?1 AND key > ?2 ORDER BY key LIMIT ?3"
+    ))?;
+    let after = after.map_or(&[][..], Key::as_bytes);
+    let mut rows = select.query((link.0, after, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+    let (mut sums, mut count) = (Sums::default(), 0);
+    let mut last = None;
+    while let Some(row) = rows.next()? {
+        let (key, state) = reading.bare(row)?;
+        for ((state, presence), epoch) in state.into_iter().zip(&mut sums.presence).zip(&mut sums.epochs) {
+            if state.is_there {
+                presence.add(Key::hash64_of(key));
+            }
+            *epoch = state.epoch.max(*epoch);
+        }
+        count += 1;
+        if count == limit {
+            last = Some(Key::from_bytes(key));
+        }
+    }
+    Ok((sums, last))
 }
 
 /// Finds the pairs of one key in all links; a point look-up each.

@@ -103,9 +103,22 @@ impl<'h> Follower<'h> {
                 End::CaughtUp => panic!("a listing has to prove its end"),
             }
         }
+        assert_eq!(self.sum(limit).await, summed(&listed), "the sum is that of the keys which are listed");
         let strangers: Vec<&Key> = listed.iter().filter(|key| !self.rows.contains_key(key)).collect();
         assert!(strangers.is_empty(), "listed, but never shown: {strangers:?}");
         self.keep(&listed);
+    }
+
+    async fn sum(&mut self, limit: usize) -> Presence {
+        let (mut total, mut cursor) = (Presence::default(), None);
+        loop {
+            let summed = self.source.sum(cursor.as_ref(), limit, &call()).await.expect("a sum");
+            total.merge(summed.presence);
+            cursor = summed.cursor;
+            if summed.end != End::More {
+                return total;
+            }
+        }
     }
 
     fn keep(&mut self, alive: &BTreeSet<Key>) {
@@ -115,4 +128,10 @@ impl<'h> Follower<'h> {
     pub fn believed(&self) -> Vec<Row> {
         sorted(self.rows.values().cloned())
     }
+}
+
+fn summed(keys: &BTreeSet<Key>) -> Presence {
+    let mut total = Presence::default();
+    keys.iter().for_each(|key| total.add(key.hash64()));
+    total
 }

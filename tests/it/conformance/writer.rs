@@ -43,7 +43,7 @@ pub fn create(row: &Row) -> Delivery {
     Delivery {
         key: key_of(&row.key),
         id: None,
-        write: Write::Create(row.values()),
+        write: Write::Create(row.values().into()),
         expected: None,
         revision: None,
     }

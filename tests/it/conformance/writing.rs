@@ -10,7 +10,7 @@ pub async fn creates_updates_and_deletes_arrive(harness: &impl Harness) {
 
     let changed = Row::new("k00001", "Changed", "c@example.test");
     let batch = vec![
-        writer.delivery("k00001", Write::Update(changed.values())).await,
+        writer.delivery("k00001", Write::Update(changed.values().into())).await,
         writer.delivery("k00002", Write::Delete).await,
         create(&Row::numbered(7)),
     ];
@@ -24,7 +24,7 @@ pub async fn an_update_leaves_other_fields_alone(harness: &impl Harness) {
     harness.settle().await;
     let writer = Writer::new(harness);
     let only_name = vec![Value::text("k00001"), Value::text("Only the name"), Value::Absent];
-    delivered(&writer.write(vec![writer.delivery("k00001", Write::Update(only_name)).await]).await);
+    delivered(&writer.write(vec![writer.delivery("k00001", Write::Update(only_name.into())).await]).await);
     assert_eq!(standing(harness).await, [Row::new("k00001", "Only the name", "n1@example.test")]);
 }
 
@@ -55,13 +55,15 @@ pub async fn what_moved_is_not_overwritten(harness: &impl Harness) {
     harness.settle().await;
     let writer = Writer::new(harness);
     let ours = |number: usize| {
-        Write::Update(vec![Row::numbered(number).values()[0].clone(), Value::text("Ours"), Value::Absent])
+        Write::Update(
+            vec![Row::numbered(number).values()[0].clone(), Value::text("Ours"), Value::Absent].into(),
+        )
     };
-    let expected = |number: usize| Some(Row::numbered(number).values());
+    let expected = |number: usize| Some(Row::numbered(number).values().into());
     let partly = vec![Value::Unknown, Value::text("Name 2"), Value::Absent];
     let batch = vec![
         Delivery { expected: expected(1), ..writer.delivery("k00001", ours(1)).await },
-        Delivery { expected: Some(partly), ..writer.delivery("k00002", ours(2)).await },
+        Delivery { expected: Some(partly.into()), ..writer.delivery("k00002", ours(2)).await },
         Delivery { expected: expected(1), ..writer.delivery("k00001", Write::Delete).await },
         Delivery { expected: expected(3), ..writer.delivery("k00003", ours(3)).await },
     ];
@@ -146,7 +148,8 @@ pub async fn values_of_every_kind_stand_as_told_or_are_refused_by_name(harness: 
     for (at, value) in values.iter().enumerate() {
         let row = Row::numbered(at);
         let sent = vec![Value::text(&row.key), value.clone(), Value::text(&row.email)];
-        let outcomes = writer.write(vec![Delivery { write: Write::Create(sent), ..create(&row) }]).await;
+        let outcomes =
+            writer.write(vec![Delivery { write: Write::Create(sent.into()), ..create(&row) }]).await;
         let found = writer.look_up(&row.key).await;
         match (&outcomes[0], found) {
             (Outcome::Delivered { stored, .. }, Some(found)) => {

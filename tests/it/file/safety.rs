@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use record_sync::connectors::{Batch, Delivery, End, Outcome, Write};
 use record_sync::engine::fault::FaultKind;
-use record_sync::engine::record::{Key, Schema, Value};
+use record_sync::engine::record::{Key, Schema, Value, Values};
 use serde_json::json;
 
 use super::{Files, open, shown};
@@ -20,12 +20,12 @@ fn shape() -> Arc<Schema> {
     Schema::new(["id", "n"])
 }
 
-fn delivery(id: i64, write: impl FnOnce(Vec<Value>) -> Write) -> Delivery {
+fn delivery(id: i64, write: impl FnOnce(Values) -> Write) -> Delivery {
     let key = Key::from_values([&Value::Int(id)]).expect("a key");
     Delivery {
         key,
         id: None,
-        write: write(vec![Value::Int(id), "new".into()]),
+        write: write(vec![Value::Int(id), "new".into()].into()),
         expected: None,
         revision: None,
     }

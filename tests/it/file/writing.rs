@@ -2,7 +2,7 @@
 
 use record_sync::connectors::{Batch, Delivery, Outcome, Write};
 use record_sync::engine::fault::FaultKind;
-use record_sync::engine::record::{Key, Number, Schema, Value};
+use record_sync::engine::record::{Key, Number, Schema, Value, Values};
 
 use super::Files;
 use crate::conformance::call;
@@ -15,11 +15,11 @@ fn delivery(id: i64, write: Write) -> Delivery {
 }
 
 fn create(id: i64, n: impl Into<Value>, new: impl Into<Value>) -> Delivery {
-    delivery(id, Write::Create(vec![Value::Int(id), n.into(), new.into()]))
+    delivery(id, Write::Create(vec![Value::Int(id), n.into(), new.into()].into()))
 }
 
 fn update(id: i64, n: impl Into<Value>, new: impl Into<Value>) -> Delivery {
-    delivery(id, Write::Update(vec![Value::Int(id), n.into(), new.into()]))
+    delivery(id, Write::Update(vec![Value::Int(id), n.into(), new.into()].into()))
 }
 
 fn delete(id: i64) -> Delivery {
@@ -123,14 +123,14 @@ async fn what_is_stored_is_told_where_it_differs() {
         Outcome::Delivered { stored, .. } => stored.as_ref().map(|record| record.values.clone()),
         other => panic!("{other:?}"),
     };
-    let text = |id: &str, n: &str| vec![Value::text(id), Value::text(n), Value::Absent];
+    let text = |id: &str, n: &str| Values::from([Value::text(id), Value::text(n), Value::Absent]);
     let mut known = update(1, "y", NO);
-    known.expected = Some(vec![Value::Int(1), Value::text("x"), Value::Absent]);
+    known.expected = Some(vec![Value::Int(1), Value::text("x"), Value::Absent].into());
     let outcomes = write(&files, vec![known, create(2, 5, Value::Null)]).await;
     assert_eq!(stored(&outcomes[0]), Some(text("1", "y")), "a number is text now");
     assert_eq!(stored(&outcomes[1]), Some(text("2", "5")), "and nothing has no column");
 
-    let partly = Write::Update(vec![Value::Int(1), Value::Absent, Value::Absent]);
+    let partly = Write::Update(vec![Value::Int(1), Value::Absent, Value::Absent].into());
     let outcomes = write(&files, vec![delivery(1, partly)]).await;
     assert_eq!(stored(&outcomes[0]), None, "what the caller did not compare is not passed off as agreed");
 

@@ -63,7 +63,7 @@ async fn one_look_up_serves_all_creates_of_a_batch() {
 async fn updates_and_deletes_of_what_is_gone_say_so() {
     let world = loose().await;
     let destination = world.system().destination(&world.spec).unwrap();
-    let update = |key: &str| Write::Update(vec![key.into(), "New".into(), Value::Absent]);
+    let update = |key: &str| Write::Update(vec![key.into(), "New".into(), Value::Absent].into());
     world.push(&[("record_id", "a".into())]);
     let writes = vec![
         ("a", None, update("a")),
@@ -145,7 +145,8 @@ async fn numbers_and_relationships_go_both_ways_exactly() {
     let world = loose().await;
     let destination = world.system().destination(&world.spec).unwrap();
     let big = record_sync::engine::record::Number::parse("12345678901234567890.10").unwrap();
-    let mut batch = world.batch(vec![("k", None, Write::Create(vec!["k".into(), big.clone(), 5.into()]))]);
+    let mut batch =
+        world.batch(vec![("k", None, Write::Create(vec!["k".into(), big.clone(), 5.into()].into()))]);
     batch.shape = Schema::new(["record_id", "score", "account.id"]);
     let outcomes = destination.write(&batch, &call()).await.unwrap();
     let Outcome::Delivered { stored: Some(stored), id, revision } = &outcomes[0] else {

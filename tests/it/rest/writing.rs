@@ -9,7 +9,7 @@ fn kinds(outcomes: &[Outcome]) -> Vec<&'static str> {
 }
 
 fn renamed(key: &str) -> Write {
-    Write::Update(vec![key.into(), "Renamed".into(), Value::Absent])
+    Write::Update(vec![key.into(), "Renamed".into(), Value::Absent].into())
 }
 
 fn is_write(arrival: &str) -> bool {
@@ -94,7 +94,7 @@ async fn a_batch_is_one_request_and_answers_record_by_record() {
         .collect();
     let written: Vec<String> = world.arrivals().into_iter().filter(|line| is_write(line)).collect();
     assert_eq!(written, ["POST /people/bulk 200"], "one for four");
-    let bad = Write::Update(vec!["k2".into(), "".into(), Value::Absent]);
+    let bad = Write::Update(vec!["k2".into(), "".into(), Value::Absent].into());
     let outcomes = world
         .write(vec![
             ("k1", Some(&ids[0]), renamed("k1")),
@@ -125,7 +125,7 @@ async fn a_batch_that_is_refused_as_a_whole_is_cut_until_the_bad_one_is_alone() 
     let system = json!({"auth": {"type": "api_key", "header": "X-Api-Key"}});
     let world = super::world(system, stream, "", ("x-api-key", "token")).await;
     let mut writes: Vec<_> = ["k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"].map(create).into();
-    writes[5].2 = Write::Create(vec!["k5".into(), "".into(), Value::Absent]);
+    writes[5].2 = Write::Create(vec!["k5".into(), "".into(), Value::Absent].into());
     let outcomes = world.write(writes).await.unwrap();
     let mut expected = vec!["delivered"; 8];
     expected[5] = "rejected";

@@ -19,7 +19,7 @@ fn person(key: usize, name: &str) -> Delivery {
     Delivery {
         key: Key::from_text(&key).unwrap(),
         id: None,
-        write: Write::Create(vec![key.as_str().into(), name.into(), Value::Null]),
+        write: Write::Create(vec![key.as_str().into(), name.into(), Value::Null].into()),
         expected: None,
         revision: None,
     }

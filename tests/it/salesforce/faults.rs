@@ -16,7 +16,7 @@ async fn create(world: &World, system: &Arc<dyn System>, count: usize) -> Result
     let delivery = |at: usize| Delivery {
         key: Key::from_text(&at.to_string()).unwrap(),
         id: None,
-        write: Write::Create(vec![Value::Int(at as i64), "name".into()]),
+        write: Write::Create(vec![Value::Int(at as i64), "name".into()].into()),
         expected: None,
         revision: None,
     };

@@ -18,7 +18,7 @@ fn delivery(key: &str, name: Value, email: Value) -> Delivery {
     Delivery {
         key: Key::from_text(key).unwrap(),
         id: None,
-        write: Write::Create(vec![key.into(), name, email]),
+        write: Write::Create(vec![key.into(), name, email].into()),
         expected: None,
         revision: None,
     }
@@ -101,7 +101,7 @@ async fn a_backlog_goes_by_one_job_and_each_row_has_its_own_end() {
         .iter()
         .map(|(delivery, id)| Delivery {
             id: Some(id.as_str().into()),
-            write: Write::Update(vec![Value::Absent, Value::Absent, "a@example.test".into()]),
+            write: Write::Update(vec![Value::Absent, Value::Absent, "a@example.test".into()].into()),
             ..delivery.clone()
         })
         .collect();

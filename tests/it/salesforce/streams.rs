@@ -36,7 +36,7 @@ fn key(text: &str) -> Key {
 }
 
 fn create(text: &str, values: Vec<Value>) -> Delivery {
-    Delivery { key: key(text), id: None, write: Write::Create(values), expected: None, revision: None }
+    Delivery { key: key(text), id: None, write: Write::Create(values.into()), expected: None, revision: None }
 }
 
 async fn write(
@@ -195,7 +195,7 @@ async fn an_update_of_what_went_is_stale_and_makes_no_torso() {
     world.delete(&["1".to_owned()]).await;
     let update = Delivery {
         id: Some(id_of(&made[0]).into()),
-        write: Write::Update(vec!["1".into(), "changed".into(), Value::Absent]),
+        write: Write::Update(vec!["1".into(), "changed".into(), Value::Absent].into()),
         ..create("1", Vec::new())
     };
     let outcomes = write(&world, &system, &names, vec![update]).await;
@@ -212,7 +212,7 @@ async fn a_mixed_batch_answers_in_its_own_order() {
     let ids = world.ids();
     let update = |at: &str| Delivery {
         id: Some(ids[at].as_str().into()),
-        write: Write::Update(vec![at.into(), "updated".into(), Value::Null]),
+        write: Write::Update(vec![at.into(), "updated".into(), Value::Null].into()),
         ..create(at, Vec::new())
     };
     let delete = |at: &str| Delivery { write: Write::Delete, ..create(at, Vec::new()) };

@@ -61,7 +61,7 @@ async fn each_record_of_a_batch_has_its_own_end() {
     world.push(&[("correlation_id", "theirs".into()), ("short_description", "Somebody else's".into())]);
     world.push(&[("correlation_id", "mine".into()), ("short_description", "Name".into())]);
     world.push(&[("correlation_id", "a".into())]);
-    let update = |key: &str| Write::Update(vec![key.into(), "New".into(), Value::Absent]);
+    let update = |key: &str| Write::Update(vec![key.into(), "New".into(), Value::Absent].into());
     let writes = vec![
         create("new"),
         create("theirs"),
@@ -142,13 +142,16 @@ async fn values_stand_as_the_service_holds_them() {
     let mut batch = world.batch(vec![(
         "k",
         None,
-        Write::Create(vec![
-            "k".into(),
-            Value::Int(2),
-            Value::Bool(false),
-            "2026-01-31T11:00:00+01:00".into(),
-            Value::Null,
-        ]),
+        Write::Create(
+            vec![
+                "k".into(),
+                Value::Int(2),
+                Value::Bool(false),
+                "2026-01-31T11:00:00+01:00".into(),
+                Value::Null,
+            ]
+            .into(),
+        ),
     )]);
     batch.shape = Schema::new(["correlation_id", "priority", "active", "due_date", "description"]);
     let outcomes = destination.write(&batch, &call()).await.unwrap();

@@ -226,7 +226,7 @@ async fn soft_deletion_marks_rows_and_takes_the_mark_away() {
         }
         let destination = database.destination();
         let names = ["id", "v"];
-        let back = Write::Create(vec!["b".into(), "back".into()]);
+        let back = Write::Create(vec!["b".into(), "back".into()].into());
         let outcomes = write(
             &destination,
             &names,
@@ -250,7 +250,7 @@ async fn a_stamp_is_set_by_us_where_a_reader_goes_by_it() {
     );
     let mut source = database.source();
     let (_, cursor) = read_from(&mut *source, None, 10).await;
-    let update = Write::Update(vec!["a".into(), "new".into()]);
+    let update = Write::Update(vec!["a".into(), "new".into()].into());
     write(&database.destination(), &["id", "v"], vec![delivery(&["a".into()], update)]).await;
     let (changes, _) = read_from(&mut *source, cursor, 10).await;
     assert_eq!(texts(&changes, "v"), ["new"]);
@@ -258,7 +258,7 @@ async fn a_stamp_is_set_by_us_where_a_reader_goes_by_it() {
     assert!(modified_at > Timestamp(1_767_225_600_123), "in milliseconds, as its neighbours");
     // A write that finds everything as it should be touches nothing.
     let before = database.text("SELECT CAST(at AS TEXT) FROM t");
-    let same = Write::Update(vec!["a".into(), "new".into()]);
+    let same = Write::Update(vec!["a".into(), "new".into()].into());
     let outcomes = write(&database.destination(), &["id", "v"], vec![delivery(&["a".into()], same)]).await;
     assert!(is_delivered(&outcomes[0]));
     assert_eq!(database.text("SELECT CAST(at AS TEXT) FROM t"), before);

@@ -26,7 +26,7 @@ async fn keys_are_found_in_whatever_form_they_are_stored() {
         let wanted = [Wanted { key: Key::from_values([&key]).unwrap(), id: None }];
         let looked_up = destination.look_up(&wanted, &call()).await.unwrap();
         assert_eq!(looked_up[0].is_some(), found, "{why}");
-        let update = Write::Update(vec![key.clone(), "new".into()]);
+        let update = Write::Update(vec![key.clone(), "new".into()].into());
         let outcomes = write(&destination, &["id", "v"], vec![delivery(&[key], update)]).await;
         assert_eq!(is_delivered(&outcomes[0]), found, "{why}: {outcomes:?}");
         assert_eq!(database.text("SELECT v FROM t"), if found { "new" } else { "old" }, "{why}");
@@ -37,7 +37,7 @@ async fn keys_are_found_in_whatever_form_they_are_stored() {
 async fn a_key_that_would_become_another_one_is_refused() {
     let database =
         simple("CREATE TABLE t (id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (7, 'seven')", json!({}));
-    let create = Write::Create(vec!["007".into(), "bond".into()]);
+    let create = Write::Create(vec!["007".into(), "bond".into()].into());
     let outcomes =
         write(&database.destination(), &["id", "v"], vec![delivery(&["007".into()], create)]).await;
     assert!(
@@ -81,7 +81,7 @@ async fn composite_and_duplicate_keys_are_walked_without_loss() {
         values.sort_unstable();
         assert_eq!(values, ["1", "2", "3", "4", "5", "6"], "pages of {limit}");
     }
-    let update = Write::Update(vec!["k".into(), Value::Int(9)]);
+    let update = Write::Update(vec!["k".into(), Value::Int(9)].into());
     let outcomes = write(&twice.destination(), &["id", "v"], vec![delivery(&["k".into()], update)]).await;
     assert!(
         matches!(&outcomes[0], Outcome::Failed(fault) if fault.message.contains("3 rows")),

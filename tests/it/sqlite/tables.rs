@@ -19,13 +19,13 @@ async fn hostile_names_are_only_names() {
             json!({"capture": capture, "updated_at": "at'"}),
         );
         let destination = database.destination();
-        let create = Write::Create(vec!["k".into(), "v".into()]);
+        let create = Write::Create(vec!["k".into(), "v".into()].into());
         let outcomes = write(&destination, &[key, field], vec![delivery(&["k".into()], create)]).await;
         assert!(is_delivered(&outcomes[0]), "{outcomes:?}");
         let mut source = database.source();
         let (changes, cursor) = read_from(&mut *source, None, 10).await;
         assert_eq!(texts(&changes, field), ["v"], "{capture}");
-        let update = Write::Update(vec!["k".into(), "w".into()]);
+        let update = Write::Update(vec!["k".into(), "w".into()].into());
         write(&destination, &[key, field], vec![delivery(&["k".into()], update)]).await;
         let (changes, _) = read_from(&mut *source, cursor, 10).await;
         assert_eq!(texts(&changes, field), ["w"], "{capture}");
@@ -118,7 +118,7 @@ async fn only_what_the_rules_read_is_read() {
     assert_eq!(record.schema.names().collect::<Vec<_>>(), ["twice", "id", "at"]);
     assert_eq!(*record.get("twice"), "xx".into(), "a computed column can be read");
     assert_eq!(record.meta.modified_at, Timestamp::parse_rfc3339("2026-01-01T00:00:00Z"));
-    let create = Write::Create(vec!["l".into(), "yy".into()]);
+    let create = Write::Create(vec!["l".into(), "yy".into()].into());
     let outcomes =
         write(&database.destination(), &["id", "twice"], vec![delivery(&["l".into()], create)]).await;
     assert!(

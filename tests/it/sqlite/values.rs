@@ -64,7 +64,7 @@ async fn what_is_written_is_kept_or_refused_and_told() {
     ];
     for (declared, value, expected, told, why) in cases {
         let database = simple(&format!("CREATE TABLE t (id TEXT PRIMARY KEY, v {declared})"), json!({}));
-        let create = Write::Create(vec!["k".into(), value.clone()]);
+        let create = Write::Create(vec!["k".into(), value.clone()].into());
         let outcomes =
             write(&database.destination(), &["id", "v"], vec![delivery(&["k".into()], create)]).await;
         match (&outcomes[0], expected) {

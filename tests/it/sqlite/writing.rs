@@ -47,7 +47,7 @@ async fn refusals_say_which_column_and_leave_neighbours_alone() {
             json!({}),
         );
         let create =
-            |key: &str, value: Value| delivery(&[key.into()], Write::Create(vec![key.into(), value]));
+            |key: &str, value: Value| delivery(&[key.into()], Write::Create(vec![key.into(), value].into()));
         let outcomes = write(
             &database.destination(),
             &["id", "v"],
@@ -78,8 +78,9 @@ async fn a_trigger_that_rolls_everything_back_fails_alone() {
          CREATE TRIGGER up AFTER INSERT ON t BEGIN UPDATE t SET v = upper(v) WHERE id = NEW.id; END",
         json!({}),
     );
-    let create =
-        |key: &str, value: &str| delivery(&[key.into()], Write::Create(vec![key.into(), value.into()]));
+    let create = |key: &str, value: &str| {
+        delivery(&[key.into()], Write::Create(vec![key.into(), value.into()].into()))
+    };
     let outcomes = write(
         &database.destination(),
         &["id", "v"],
@@ -108,7 +109,7 @@ async fn a_busy_database_is_worth_another_try() {
     let system = open(database.folder.path(), json!({"path": "app.sqlite", "busy_timeout_ms": 20})).unwrap();
     let batch = Batch {
         shape: Schema::new(["id"]),
-        deliveries: vec![delivery(&["1".into()], Write::Create(vec!["1".into()]))],
+        deliveries: vec![delivery(&["1".into()], Write::Create(vec!["1".into()].into()))],
     };
     let destination = system.destination(&database.spec).unwrap();
     let fault = destination.write(&batch, &call()).await.expect_err("locked");
@@ -127,7 +128,10 @@ async fn a_full_batch_goes_into_a_table_without_index_too() {
                 .map(|at| {
                     let key = Value::text(format!("k{at}"));
                     let values = vec![key.clone(), value.into()];
-                    delivery(&[key], if create { Write::Create(values) } else { Write::Update(values) })
+                    delivery(
+                        &[key],
+                        if create { Write::Create(values.into()) } else { Write::Update(values.into()) },
+                    )
                 })
                 .collect()
         };

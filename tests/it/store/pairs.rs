@@ -35,7 +35,7 @@ async fn everything_of_a_pair_comes_back(store: &dyn Store) {
     let full = SideState {
         id: Some("003xx".into()),
         revision: Some("r7".into()),
-        base: Some(Image { shape, values }),
+        base: Some(Image { shape, values: values.into() }),
         seen: Seen::Changed(image("1", "Bob")),
         seen_at: at(1_700_000_000_123),
         modified_at: Some(at(-1)),
@@ -145,7 +145,7 @@ async fn what_looks_as_was_said_is_left_out(store: &dyn Store) {
     dead.a_to_b.status = Status::Dead;
     let pairs = vec![agreed("1"), agreed("2"), changed("3"), dead, agreed("5"), agreed("7")];
     let base = pairs[0].a.base.clone().expect("agreed");
-    let other_shape = Image { shape: Schema::new(["other"]), values: vec![Value::text("1")] };
+    let other_shape = Image { shape: Schema::new(["other"]), values: vec![Value::text("1")].into() };
     let commit = Commit { pairs, ..Commit::default() };
     store.commit(link, commit, at(1)).await.expect("stored");
     // (key, how it is said to look, whether that is all there is to know, why)
@@ -245,7 +245,7 @@ async fn the_shape_of_an_undone_commit_is_not_mistaken(store: &dyn Store) {
         let values = vec![Value::Int(1), Value::Int(2)];
         let mut pair = agreed(id);
         pair.version = version;
-        pair.a.base = Some(Image { shape: Schema::new(names), values });
+        pair.a.base = Some(Image { shape: Schema::new(names), values: values.into() });
         pair
     };
     let undone = Commit { pairs: vec![with("1", 9, ["x", "y"])], ..Commit::default() };
@@ -257,7 +257,7 @@ async fn the_shape_of_an_undone_commit_is_not_mistaken(store: &dyn Store) {
         assert_eq!(pair(store, link, id).await, Some(with(id, 1, names)), "{names:?}");
     }
     let shape = Schema::new(["mine"]);
-    let image = Image { shape: Arc::clone(&shape), values: vec![Value::Null] };
+    let image = Image { shape: Arc::clone(&shape), values: vec![Value::Null].into() };
     let mut mine = agreed("4");
     mine.b.base = Some(image);
     keep(store, link, vec![mine]).await;

@@ -383,6 +383,8 @@ impl History {
         let ids: Vec<_> = (0..3).map(|id| id.to_string().into()).collect();
         for link in self.links.clone() {
             both!(self, why, walk(link, None, 1000));
+            both!(self, why, sums(link, None, 1000));
+            both!(self, why, sums(link, None, 2));
             both!(self, why, count_pairs(link));
             both!(self, why, depth(link));
             for direction in Direction::BOTH {

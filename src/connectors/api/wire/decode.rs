@@ -164,7 +164,7 @@ impl Decoder {
         let id = parsed.id.to_plain();
         set(self.stream.id_field(), parsed.id);
         let meta = Meta { id, revision: parsed.revision, modified_at: parsed.stamp, ours: false };
-        let record = Record { schema: Arc::clone(&self.schema), values, meta };
+        let record = Record { schema: Arc::clone(&self.schema), values: values.into(), meta };
         if parsed.is_deleted {
             let key = key_of(&record, &self.key);
             return Ok(Change::Delete(Tombstone { key, id: record.meta.id, at: record.meta.modified_at }));

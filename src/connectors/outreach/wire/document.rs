@@ -147,7 +147,8 @@ impl Decoder {
         }
         let id = parsed.id.to_plain();
         set("id", parsed.id);
-        let mut record = Record { schema: Arc::clone(&self.schema), values, meta: Meta::default() };
+        let mut record =
+            Record { schema: Arc::clone(&self.schema), values: values.into(), meta: Meta::default() };
         let revision = record.get("updatedAt").as_text().map(Revision::from);
         record.meta = Meta { id, revision, modified_at: parsed.updated_at, ours: false };
         Ok(record)

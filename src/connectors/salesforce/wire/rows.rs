@@ -10,7 +10,7 @@ use super::bulk::value_of;
 use super::describe::Described;
 use super::time::parse_datetime;
 use crate::connectors::rest::Members;
-use crate::engine::record::{Meta, Record, Schema, Timestamp, Value, value_from_raw};
+use crate::engine::record::{Meta, Record, Schema, Timestamp, Value, Values, value_from_raw};
 
 /// A page of a query, its rows still raw.
 #[derive(Deserialize)]
@@ -168,7 +168,7 @@ impl Columns {
             row: Row {
                 record: Record {
                     schema: Arc::clone(&self.schema),
-                    values: Vec::new(),
+                    values: Values::default(),
                     meta: Meta::default(),
                 },
                 id: String::new(),
@@ -217,7 +217,7 @@ impl Unfolding<'_> {
         if row.id.is_empty() || !stamped {
             return Err("the row lacks its Id or its SystemModstamp".to_owned());
         }
-        row.record.values = values;
+        row.record.values = values.into();
         row.record.meta = Meta {
             id: Some(row.id.as_str().into()),
             // The stamp alone is too coarse: two edits within a second would share a revision.

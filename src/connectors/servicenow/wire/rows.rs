@@ -115,7 +115,7 @@ impl Decoder {
                 *place = value;
             }
         }
-        Ok(Record { schema: Arc::clone(&self.schema), values, meta: Meta::default() })
+        Ok(Record { schema: Arc::clone(&self.schema), values: values.into(), meta: Meta::default() })
     }
 
     fn row(&self, raw: &RawValue, parsed: &Parsed<'_>) -> Result<Row, String> {

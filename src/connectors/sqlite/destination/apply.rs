@@ -9,7 +9,7 @@ use super::refusal::Refusals;
 use super::target::Target;
 use crate::connectors::{Delivery, Outcome, Write};
 use crate::engine::fault::Fault;
-use crate::engine::record::{Key, Meta, Record, Value};
+use crate::engine::record::{Key, Meta, Record, Value, Values};
 
 /// What the row becomes, as far as it can be told without asking.
 #[derive(Default)]
@@ -227,7 +227,7 @@ impl<'c> Writer<'c> {
         &mut self,
         delivery: &Delivery,
         values: &[Value],
-        base: Option<Vec<Value>>,
+        base: Option<Values>,
         forecast: Forecast,
     ) -> rusqlite::Result<Outcome> {
         if forecast.ask {
@@ -237,7 +237,7 @@ impl<'c> Writer<'c> {
         if forecast.becomes.is_empty() {
             return Ok(delivered(None));
         }
-        let mut stored = base.unwrap_or_else(|| vec![Value::Null; values.len()]);
+        let mut stored = base.unwrap_or_else(|| Values::all(Value::Null, values.len()));
         let sent = values.iter().cloned().enumerate().filter(|(_, value)| !value.is_missing());
         for (at, value) in sent.chain(forecast.becomes) {
             if let Some(place) = stored.get_mut(at) {

@@ -8,16 +8,17 @@ mod find;
 mod refusal;
 mod target;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
-use super::db::{Db, Location, blocking, lock};
+use super::db::{Db, Location, blocking, lock, pragma};
 use super::options::{Options, Stream};
 use super::source::Projection;
+use super::twin::{Stand, Stands, Twin};
 use super::wire;
-use crate::connectors::{Batch, Call, Delivery, Destination, Outcome, StreamSpec, Wanted};
+use crate::connectors::{Batch, Call, Delivery, Destination, Outcome, StreamSpec, Wanted, Write};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::record::{Record, Schema};
 use apply::Writer;
@@ -33,6 +34,8 @@ struct Core {
     spec: StreamSpec,
     options: Options,
     prepared: Option<Prepared>,
+    /// Writes that may have moved more than they told.
+    doubts: u64,
 }
 
 /// What was learnt of the stream, as long as neither file nor schema change.
@@ -47,9 +50,12 @@ struct Prepared {
 }
 
 impl SqliteDestination {
-    pub fn new(location: Location, spec: StreamSpec, options: Options) -> Self {
-        let core = Core { db: Db::new(location), spec, options, prepared: None };
-        Self { core: Arc::new(Mutex::new(core)) }
+    pub fn new(location: Location, spec: StreamSpec, options: Options, twin: &Twin) -> Self {
+        let core = Core { db: Db::new(location), spec, options, prepared: None, doubts: 0 };
+        let core = Arc::new(Mutex::new(core));
+        let writer: Weak<Mutex<Core>> = Arc::downgrade(&core);
+        twin.meet(writer);
+        Self { core }
     }
 }
 
@@ -69,9 +75,7 @@ impl Destination for SqliteDestination {
 impl Core {
     fn prepare(&mut self) -> Result<&mut Prepared, Fault> {
         let (conn, generation) = self.db.get()?;
-        let schema = conn
-            .prepare_cached("PRAGMA schema_version")
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        let schema = pragma(conn, "schema_version")
             .map_err(|error| wire::classify(&format!("looking at {}", self.spec.stream), &error))?;
         let stands = self
             .prepared
@@ -105,13 +109,24 @@ impl Core {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<Vec<Outcome>, Fault> {
+        // Until it is known that all went as it is told.
+        self.doubts += 1;
         let (stream, target) = self.target(&batch.shape)?;
+        let outcomes = self.write_all(batch, &stream, &target)?;
+        let creates = || batch.deliveries.iter().all(|delivery| matches!(delivery.write, Write::Create(_)));
+        if !target.reaches.triggers && (!target.reaches.cascades || creates()) {
+            self.doubts -= 1;
+        }
+        Ok(outcomes)
+    }
+
+    fn write_all(&mut self, batch: &Batch, stream: &Stream, target: &Target) -> Result<Vec<Outcome>, Fault> {
         let (conn, _) = self.db.get()?;
-        match together(conn, &stream, &target, &batch.deliveries) {
+        match together(conn, stream, target, &batch.deliveries) {
             Ok(outcomes) => Ok(outcomes),
             Err(Setback::Whole(fault)) => Err(fault),
             Err(Setback::Single) => {
-                Ok(batch.deliveries.iter().map(|delivery| alone(conn, &stream, &target, delivery)).collect())
+                Ok(batch.deliveries.iter().map(|delivery| alone(conn, stream, target, delivery)).collect())
             }
         }
     }
@@ -144,6 +159,15 @@ impl Core {
                     .map_err(|reason| Fault::rejected(FaultCode::Validation, format!("{doing}: {reason}"))),
             })
             .collect()
+    }
+}
+
+impl Stands for Core {
+    fn stand(&mut self) -> Option<Stand> {
+        let doubts = self.doubts;
+        let (conn, generation) = self.db.get().ok()?;
+        let version = pragma(conn, "data_version").ok()?;
+        Some(Stand { generation, version, doubts })
     }
 }
 

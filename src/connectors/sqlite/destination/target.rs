@@ -24,11 +24,35 @@ pub(super) struct Target {
     pub guarded: bool,
     /// What a row becomes can't be told beforehand: triggers or computed columns.
     pub opaque: bool,
+    /// What a write may move beside its row.
+    pub reaches: Reach,
     /// The stamp column with the SQL of the present moment, where nobody but us can set it: a reader
     /// that goes by the stamp would never see our write.
     pub touch: Option<Touch>,
     /// The assignment that marks a row as deleted, and the one that takes the mark away.
     pub marks: Option<(String, String)>,
+}
+
+/// How far a write may go beyond what is told of it.
+pub(super) struct Reach {
+    /// Somewhere in the database a trigger may answer to it.
+    pub triggers: bool,
+    /// A deletion, or another value of a key, may move rows that refer to it.
+    pub cascades: bool,
+}
+
+impl Reach {
+    fn of(conn: &Connection) -> rusqlite::Result<Self> {
+        let is_there = |sql: &str| conn.query_row(sql, [], |row| row.get(0));
+        Ok(Self {
+            triggers: is_there("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger')")?,
+            cascades: is_there(
+                "SELECT EXISTS (SELECT 1 FROM sqlite_schema AS made, pragma_foreign_key_list(made.name) AS refers \
+                 WHERE made.type = 'table' AND (refers.on_update NOT IN ('NO ACTION', 'RESTRICT') \
+                                                OR refers.on_delete NOT IN ('NO ACTION', 'RESTRICT')))",
+            )?,
+        })
+    }
 }
 
 pub(super) struct Touch {
@@ -66,7 +90,10 @@ impl Target {
         let guarded = table.rowid_alias.is_some_and(|alias| stream.key.contains(&alias))
             || table.unique_within(&stream.key).is_some();
         let opaque = table.has_triggers || columns.iter().any(|column| column.generated);
+        let doing = || format!("looking at {}", table.name);
+        let reaches = Reach::of(conn).map_err(|error| wire::classify(&doing(), &error))?;
         Ok(Self {
+            reaches,
             names: at.iter().map(|at| table.quoted_column(*at)).collect(),
             touch: touch(conn, stream, &at)?,
             marks: marks(conn, stream)?,

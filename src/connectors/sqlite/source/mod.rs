@@ -15,14 +15,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::Connection;
 
-use super::db::{Db, Location, blocking, lock};
+use super::db::{Db, Location, blocking, lock, pragma};
 use super::options::{Capture, Options, Stream};
 use super::order::Order;
+use super::twin::{Stand, Twin};
 use super::wire;
-use crate::connectors::{Call, Clock, End, Listing, Page, Source, StreamSpec};
+use crate::connectors::{Call, Clock, End, Listing, Page, Source, StreamSpec, Summed};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::reading::{Overlap, Reach};
-use crate::engine::record::{Change, Cursor};
+use crate::engine::record::{Change, Cursor, Key, Presence};
 pub(super) use project::Projection;
 use walk::Place;
 
@@ -84,10 +85,14 @@ struct Core {
     options: Options,
     clock: Clock,
     prepared: Option<Arc<Prepared>>,
-    /// The database's change counter when the pass under way began.
-    began_at: Option<i64>,
-    /// The same of the last pass that came to its end, with the connection's generation.
+    /// The writing end beside this one.
+    twin: Twin,
+    /// The database's change counter when the pass under way began, and how the writing end stood before.
+    began_at: Option<(i64, Option<Stand>)>,
+    /// The counter when the last pass began that came to its end, with the connection's generation.
     rested_at: Option<(u64, i64)>,
+    /// How the writing end stood before that.
+    rested_beside: Option<Stand>,
     /// The entry of the log through which it says that we have seen it.
     acked: Option<i64>,
 }
@@ -100,7 +105,7 @@ pub(super) struct SqliteSource {
 }
 
 impl SqliteSource {
-    pub fn new(location: Location, spec: StreamSpec, options: Options, clock: Clock) -> Self {
+    pub fn new(location: Location, spec: StreamSpec, options: Options, clock: Clock, twin: Twin) -> Self {
         let (capture, least) = (options.capture, options.overlap);
         let core = Core {
             db: Db::new(location),
@@ -108,8 +113,10 @@ impl SqliteSource {
             options,
             clock,
             prepared: None,
+            twin,
             began_at: None,
             rested_at: None,
+            rested_beside: None,
             acked: None,
         };
         Self { core: Arc::new(Mutex::new(core)), capture, least }
@@ -127,7 +134,23 @@ impl Source for SqliteSource {
     async fn list(&mut self, after: Option<&Cursor>, limit: usize, _call: &Call) -> Result<Listing, Fault> {
         let mark = after.map(Mark::read).transpose()?;
         let core = Arc::clone(&self.core);
-        blocking(move || lock(&core).list(mark, limit.max(1))).await
+        blocking(move || {
+            let mut keys = Vec::with_capacity(limit.min(10_000));
+            let (cursor, end) = lock(&core).list(mark, limit.max(1), |key| keys.push(key))?;
+            Ok(Listing { keys, cursor, end })
+        })
+        .await
+    }
+
+    async fn sum(&mut self, after: Option<&Cursor>, limit: usize, _call: &Call) -> Result<Summed, Fault> {
+        let mark = after.map(Mark::read).transpose()?;
+        let core = Arc::clone(&self.core);
+        blocking(move || {
+            let mut presence = Presence::default();
+            let (cursor, end) = lock(&core).list(mark, limit.max(1), |key| presence.add(key.hash64()))?;
+            Ok(Summed { presence, cursor, end })
+        })
+        .await
     }
 
     async fn audit(&mut self, after: Option<&Cursor>, limit: usize, _call: &Call) -> Result<Page, Fault> {
@@ -166,6 +189,11 @@ impl Source for SqliteSource {
         }
     }
 
+    async fn only_ours(&mut self) -> bool {
+        let core = Arc::clone(&self.core);
+        blocking(move || Ok(lock(&core).only_ours())).await.unwrap_or(false)
+    }
+
     async fn ack(&mut self, through: &Cursor) -> Result<(), Fault> {
         let Mark::Triggers(mark) = Mark::read(through)? else { return Ok(()) };
         let core = Arc::clone(&self.core);
@@ -194,6 +222,8 @@ impl Core {
     }
 
     fn read(&mut self, mark: Option<Mark>, limit: usize) -> Result<Page, Fault> {
+        // Before anything is read, and before the counter.
+        let stand = if self.began_at.is_none() || mark.is_none() { self.twin.stand() } else { None };
         let (prepared, version) = self.prepare()?;
         let horizon = (self.clock)().plus(column::FUTURE);
         let identity = self.db.identity();
@@ -222,27 +252,34 @@ impl Core {
         };
         let piece = piece.map_err(|failure| failure.into_fault(&doing()))?;
         if piece.begins || self.began_at.is_none() {
-            self.began_at = Some(version);
+            self.began_at = Some((version, stand));
         }
         if piece.end != End::More {
-            self.rested_at = self.began_at.take().map(|began_at| (prepared.generation, began_at));
+            let began = self.began_at.take();
+            self.rested_at = began.map(|(version, _)| (prepared.generation, version));
+            self.rested_beside = began.and_then(|(_, stand)| stand);
         }
         let cursor = piece.mark.as_ref().map(Mark::write).transpose()?;
         Ok(Page { changes: piece.changes, cursor, end: piece.end })
     }
 
-    fn list(&mut self, mark: Option<Mark>, limit: usize) -> Result<Listing, Fault> {
+    fn list(
+        &mut self,
+        mark: Option<Mark>,
+        limit: usize,
+        each: impl FnMut(Key),
+    ) -> Result<(Option<Cursor>, End), Fault> {
         let (prepared, _) = self.prepare()?;
         let (conn, _) = self.db.get()?;
         let place = match mark {
             Some(Mark::List(place)) => Some(place),
             _ => None,
         };
-        let (keys, next) = walk::list(conn, &prepared, place, limit)
+        let next = walk::list(conn, &prepared, place, limit, each)
             .map_err(|error| wire::classify(&format!("listing {}", prepared.stream.table.name), &error))?;
         let end = if next.is_some() { End::More } else { End::Complete };
         let cursor = next.map(|place| Mark::List(place).write()).transpose()?;
-        Ok(Listing { keys, cursor, end })
+        Ok((cursor, end))
     }
 
     /// One page of all rows; where reading stands is none of its business.
@@ -268,6 +305,19 @@ impl Core {
             }
             Err(_) => true,
         }
+    }
+
+    fn only_ours(&mut self) -> bool {
+        let Some((generation, _)) = self.rested_at else { return false };
+        let Ok((conn, now)) = self.db.get() else { return false };
+        // Before the writing end is asked: what it answers holds for all that this counts.
+        let Ok(version) = pragma(conn, "data_version") else { return false };
+        let is_ours =
+            now == generation && self.rested_beside.is_some_and(|before| self.twin.stand() == Some(before));
+        if is_ours {
+            self.rested_at = Some((generation, version));
+        }
+        is_ours
     }
 
     fn ack(&mut self, mark: &log::Mark) -> Result<(), Fault> {
@@ -318,8 +368,4 @@ fn scan(
     let (changes, next) = walk::page(conn, prepared, place, limit)?;
     let end = if next.is_some() { End::More } else { End::Complete };
     Ok(Piece { changes, mark: next.map(Mark::Scan), end, begins })
-}
-
-fn pragma(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
-    conn.prepare_cached(&format!("PRAGMA {name}"))?.query_row([], |row| row.get(0))
 }

@@ -11,7 +11,9 @@ use super::super::stamp;
 use super::super::wire;
 use crate::connectors::StreamSpec;
 use crate::engine::fault::Fault;
-use crate::engine::record::{Change, Key, Malformed, Meta, Record, Schema, Timestamp, Tombstone, Value};
+use crate::engine::record::{
+    Change, Key, Malformed, Meta, Record, Schema, Timestamp, Tombstone, Value, Values,
+};
 
 /// Bytes of a malformed row that are shown at most.
 const RAW_BYTES_MAX: usize = 64 * 1024;
@@ -86,18 +88,30 @@ impl Projection {
     }
 
     /// Reads the values; `Err` names the first that is none.
-    pub fn values(&self, row: &Row<'_>) -> rusqlite::Result<Result<Vec<Value>, String>> {
-        let mut values = Vec::with_capacity(self.schema.len());
-        for at in 0..self.schema.len() {
-            match wire::decode(row.get_ref(at)?) {
-                Ok(value) => values.push(value),
-                Err(what) => {
-                    let field = self.schema.name(at).unwrap_or_default();
-                    return Ok(Err(format!("the column {field} holds {what}")));
-                }
+    pub fn values(&self, row: &Row<'_>) -> rusqlite::Result<Result<Values, String>> {
+        let mut unread = None;
+        let mut failed = None;
+        // A range knows its length: one allocation for all.
+        let values = (0..self.schema.len()).map(|at| match row.get_ref(at).map(wire::decode) {
+            Ok(Ok(value)) => value,
+            Ok(Err(what)) => {
+                unread.get_or_insert((at, what));
+                Value::Absent
             }
+            Err(error) => {
+                failed.get_or_insert(error);
+                Value::Absent
+            }
+        });
+        let values = values.collect();
+        match (failed, unread) {
+            (Some(error), _) => Err(error),
+            (None, Some((at, what))) => {
+                let field = self.schema.name(at).unwrap_or_default();
+                Ok(Err(format!("the column {field} holds {what}")))
+            }
+            (None, None) => Ok(Ok(values)),
         }
-        Ok(Ok(values))
     }
 
     /// Makes a record of the row; `Err` says why it is none.
@@ -131,10 +145,11 @@ impl Projection {
 
     /// Makes the row's key; `None` where its columns hold none.
     pub fn key_of(&self, row: &Row<'_>) -> rusqlite::Result<Option<Key>> {
-        let mut parts = Vec::with_capacity(self.key.len());
-        for at in &self.key {
-            parts.push(wire::decode(row.get_ref(*at)?).unwrap_or_default());
+        let part = |at: usize| Ok(wire::decode(row.get_ref(at)?).unwrap_or_default());
+        if let [only] = self.key.as_slice() {
+            return Ok(Key::from_values([&part(*only)?]).ok());
         }
+        let parts = self.key.iter().map(|at| part(*at)).collect::<rusqlite::Result<Vec<Value>>>()?;
         Ok(Key::from_values(&parts).ok())
     }
 

@@ -64,27 +64,29 @@ pub(super) fn rows(
     Ok((changes, next))
 }
 
-/// Reads the next page of the keys of all rows that are not marked as deleted.
+/// Goes through the next keys of all rows that are not marked as deleted.
 pub(super) fn list(
     conn: &Connection,
     prepared: &Prepared,
     place: Option<Place>,
     limit: usize,
-) -> rusqlite::Result<(Vec<Key>, Option<Place>)> {
+    mut each: impl FnMut(Key),
+) -> rusqlite::Result<Option<Place>> {
     let after = place.and_then(|place| valid(prepared, place));
     let only_keys = Projection::of_key(&prepared.stream);
     let condition = match prepared.stream.is_deleted_sql() {
         Some(deleted) => Condition { sql: format!("NOT {deleted}"), values: Vec::new() },
         None => Condition::all(),
     };
-    let mut keys = Vec::with_capacity(limit.min(10_000));
     let next =
         run(conn, prepared, &only_keys, &prepared.order, &condition, after.as_deref(), limit, |row| {
             // A row without a fit key was never a record.
-            keys.extend(only_keys.key_of(row)?);
+            if let Some(key) = only_keys.key_of(row)? {
+                each(key);
+            }
             Ok(())
         })?;
-    Ok((keys, next.map(|after| placed(prepared, after))))
+    Ok(next.map(|after| placed(prepared, after)))
 }
 
 fn placed(prepared: &Prepared, after: Vec<Cell>) -> Place {

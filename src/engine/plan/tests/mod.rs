@@ -56,7 +56,7 @@ fn image(rules: &LinkRules, side: Side, text: &str) -> Image {
             values[at] = value;
         }
     }
-    Image { shape: shape.clone(), values }
+    Image { shape: shape.clone(), values: values.into() }
 }
 
 /// Says what an image shows, without its key: `x=1 y=null`.
@@ -87,7 +87,8 @@ fn pair() -> Pair {
 
 /// An action in words.
 fn words(action: &Action, rules: &LinkRules, to: Side) -> String {
-    let show = |values: &[Value]| text(&Image { shape: rules.shape(to).clone(), values: values.to_vec() });
+    let show =
+        |values: &[Value]| text(&Image { shape: rules.shape(to).clone(), values: values.to_vec().into() });
     match action {
         Action::Nothing(why) => format!("{why:?}"),
         Action::Create(values) => format!("create {}", show(values)),

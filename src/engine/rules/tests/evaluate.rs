@@ -194,7 +194,7 @@ fn what_nobody_has_seen_is_not_written() {
         *value = Value::Unknown;
     }
     let mapped = rules.way(AToB).expect("way").map(&record).expect("mapped");
-    assert_eq!(mapped, [Value::Int(1), Value::Absent, Value::Absent, Value::Absent]);
+    assert_eq!(*mapped, [Value::Int(1), Value::Absent, Value::Absent, Value::Absent]);
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn image_of(rules: &LinkRules, side: Side, fields: Fields) -> Image {
     {
         values[shape.position(name).expect("a field")] = made;
     }
-    Image { shape: shape.clone(), values }
+    Image { shape: shape.clone(), values: values.into() }
 }
 
 impl Case {
