@@ -1,8 +1,9 @@
 //! `commit`: everything that one page, or one push, decided.
 
+use super::job_table::Jobs;
 use super::pair_row::{Growth, Writing};
 use super::trouble::Fallible;
-use super::{Session, history, job_row, jobs as job_moves, kv, links, sent};
+use super::{Session, history, kv, links, sent};
 use crate::engine::job::{JobState, Origin};
 use crate::engine::record::{Key, Timestamp};
 use crate::store::moves::Row;
@@ -14,36 +15,38 @@ pub(super) fn commit(
     commit: Commit,
     now: Timestamp,
 ) -> Fallible<Committed> {
-    links::must_exist(&session.db, link)?;
+    session.books.must_exist(&session.db, link)?;
     let (stale, growth) = put_pairs(session, link, &commit)?;
     if !stale.is_empty() {
         session.undo = true;
         return Ok(Committed { stale, jobs: Vec::new() });
     }
-    let db = &session.db;
+    let Session { db, books, .. } = session;
+    let db = &*db;
     let mut counted = commit.counted;
+    let mut table = Jobs::new(db, books);
     for (direction, key) in &commit.obsolete {
-        let standing = job_row::active(db, link, *direction, key)?;
+        let standing = table.active(link, *direction, key)?;
         if let Some(mut row) = standing {
             if row.job.origin == Origin::Sync && row.job.state != JobState::Leased {
-                job_row::remove(db, row.job.id)?;
+                table.remove(&row)?;
                 counted.superseded += 1;
             } else if row.is_parked() {
                 let moved = row.settle(Transition::Obsolete, None, now);
-                job_moves::carry_out(db, &row, moved)?;
+                table.carry_out(&row, moved)?;
             }
         }
-        while let Some(letter) = job_row::dead_sync(db, link, *direction, key)? {
-            job_row::remove(db, letter.job.id)?;
+        while let Some(letter) = table.dead_sync(link, *direction, key)? {
+            table.remove(&letter)?;
         }
     }
     let mut jobs = Vec::with_capacity(commit.jobs.len());
     for new in commit.jobs {
-        let (id, more) = put_job(session, link, new, now)?;
+        let (id, more) = put_job(&mut table, link, new, now)?;
         jobs.push(id);
         counted += more;
     }
-    let db = &session.db;
+    drop(table);
     if let Some((side, cursor)) = &commit.cursor {
         links::put_cursor(db, link, *side, cursor.as_ref())?;
     }
@@ -55,7 +58,7 @@ pub(super) fn commit(
     }
     history::tell(db, link, &commit.history)?;
     sent::answer(db, &commit.answered)?;
-    links::count(db, link, growth, counted)?;
+    books.count(db, link, growth, counted)?;
     Ok(Committed { stale, jobs })
 }
 
@@ -78,21 +81,20 @@ fn put_pairs(session: &mut Session, link: LinkId, commit: &Commit) -> Fallible<(
 }
 
 /// Lets wanted work take over the job that stands for it, or be one; gives its id.
-fn put_job(session: &Session, link: LinkId, new: NewJob, now: Timestamp) -> Fallible<(i64, Counters)> {
-    let db = &session.db;
-    if let Some(mut row) = job_row::active(db, link, new.direction, &new.key)? {
+fn put_job(jobs: &mut Jobs<'_>, link: LinkId, new: NewJob, now: Timestamp) -> Fallible<(i64, Counters)> {
+    if let Some(mut row) = jobs.active(link, new.direction, &new.key)? {
         let counted = row.coalesce(new, now);
-        job_row::update(db, &row)?;
+        jobs.update(&row)?;
         return Ok((row.job.id, counted));
     }
     if new.state == JobState::Dead
         && new.origin == Origin::Sync
-        && let Some(mut row) = job_row::dead_sync(db, link, new.direction, &new.key)?
+        && let Some(mut row) = jobs.dead_sync(link, new.direction, &new.key)?
     {
         let counted = row.bury_again(new, now);
-        job_row::update(db, &row)?;
+        jobs.update(&row)?;
         return Ok((row.job.id, counted));
     }
     let (row, counted) = Row::born(link, new, now);
-    Ok((job_row::insert(db, &row)?, counted))
+    Ok((jobs.insert(&row)?, counted))
 }

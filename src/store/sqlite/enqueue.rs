@@ -1,44 +1,52 @@
 //! `enqueue`: what somebody asked for, if nothing of the kind stands already.
+//!
+//! Invariant: it looks before it writes, so that it needs no savepoint.
 
-use rusqlite::Connection;
-
-use super::pair_row::Growth;
+use super::job_table::Jobs;
 use super::trouble::Fallible;
-use super::{attempts, job_row, kv, links};
+use super::{attempts, kv};
 use crate::engine::record::Timestamp;
 use crate::store::moves::Row;
 use crate::store::{Enqueued, LinkId, NewJob, Once, once};
 
 pub(super) fn enqueue(
-    db: &Connection,
+    jobs: &mut Jobs<'_>,
     link: LinkId,
     new: NewJob,
     wanted: Option<&Once>,
     now: Timestamp,
 ) -> Fallible<Enqueued> {
-    links::must_exist(db, link)?;
+    let db = jobs.db;
+    jobs.books.must_exist(db, link)?;
     let replays = new.replay_of;
-    let (mut row, counted) = match job_row::active(db, link, new.direction, &new.key)? {
+    // All that could be unreadable is read before the first change.
+    let (replayed, replay_attempt) = match replays {
+        Some(id) => (jobs.by_id(id)?, attempts::last(db, id)?),
+        None => (None, None),
+    };
+    let (id, counted) = match jobs.active(link, new.direction, &new.key)? {
         Some(row) if row.job.origin.is_kept() => return Ok(Enqueued::Standing(row.job.id)),
         Some(mut row) => {
             let counted = row.take_over(new, now);
-            (row, counted)
+            row.job.replay_attempt = replay_attempt;
+            jobs.update(&row)?;
+            (row.job.id, counted)
         }
-        None => Row::born(link, new, now),
+        None => {
+            let (mut row, counted) = Row::born(link, new, now);
+            row.job.replay_attempt = replay_attempt;
+            (jobs.insert(&row)?, counted)
+        }
     };
-    row.job.replay_attempt = replays.map(|id| attempts::last(db, id)).transpose()?.flatten();
-    let id = if row.job.id == 0 {
-        job_row::insert(db, &row)?
-    } else {
-        job_row::update(db, &row)?;
-        row.job.id
-    };
-    if let Some(replayed) = replays {
-        job_row::answered(db, replayed, id)?;
+    // A number that nobody had before may turn out to be its own.
+    let replayed = if replays == Some(id) { jobs.by_id(id)? } else { replayed };
+    if let Some(mut replayed) = replayed {
+        replayed.job.replayed_by = Some(id);
+        jobs.update(&replayed)?;
     }
     if let Some(wanted) = wanted {
         kv::put(db, once::SPACE, &wanted.name, &once::kept(&[id]), Some(wanted.until))?;
     }
-    links::count(db, link, Growth::default(), counted)?;
+    jobs.count(link, counted)?;
     Ok(Enqueued::Job(id))
 }

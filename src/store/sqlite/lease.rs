@@ -5,30 +5,33 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::pair_row::Reading;
+use super::job_row::{self, Stored, select_jobs};
+use super::job_table::Jobs;
 use super::trouble::Fallible;
-use super::{Session, job_row};
-use crate::engine::record::{Direction, Timestamp};
-use crate::store::moves::Row;
+use super::{Session, known};
+use crate::engine::record::{Direction, Key, Timestamp};
 use crate::store::{LeaseRequest, Leased, LinkId};
 
 pub(super) fn lease(session: &mut Session, link: LinkId, request: &LeaseRequest) -> Fallible<Vec<Leased>> {
-    let Session { db, shapes, .. } = session;
+    let Session { db, books, .. } = &mut *session;
     let rows = due(db, link, request)?;
-    let mut reading = Reading::new(db, shapes)?;
+    let mut jobs = Jobs::new(db, books);
     let mut leased = Vec::with_capacity(rows.len());
     for mut row in rows {
         row.lease(&request.owner, request.until, request.now);
-        job_row::update(db, &row)?;
-        let pair = reading.find(link, &row.job.key)?;
-        leased.push(Leased { job: row.job, pair });
+        jobs.lease(&row)?;
+        leased.push(row.into_row().job);
     }
-    Ok(leased)
+    drop(jobs);
+    // Jobs that came together mostly lie together.
+    let keys: Vec<Key> = leased.iter().map(|job| job.key.clone()).collect();
+    let pairs = known::known(session, link, &keys)?;
+    Ok(leased.into_iter().zip(pairs).map(|(job, pair)| Leased { job, pair }).collect())
 }
 
-fn due(db: &Connection, link: LinkId, request: &LeaseRequest) -> Fallible<Vec<Row>> {
+fn due(db: &Connection, link: LinkId, request: &LeaseRequest) -> Fallible<Vec<Stored>> {
     let direction = job_row::direction_code(request.direction);
-    let mut rows: Vec<Row> = Vec::new();
+    let mut rows: Vec<Stored> = Vec::new();
     let mut priority = next_priority(db, link, request.direction, None)?;
     while let Some(at) = priority
         && rows.len() < request.limit
@@ -36,8 +39,10 @@ fn due(db: &Connection, link: LinkId, request: &LeaseRequest) -> Fallible<Vec<Ro
         let left = i64::try_from(request.limit - rows.len()).unwrap_or(i64::MAX);
         rows.extend(job_row::many(
             db,
-            "INDEXED BY jobs_ready WHERE link = ?1 AND direction = ?2 AND priority = ?3 AND due_at <= ?4 \
-             AND state IN (0, 2, 3) ORDER BY due_at, id LIMIT ?5",
+            select_jobs!(
+                "INDEXED BY jobs_ready WHERE link = ?1 AND direction = ?2 AND priority = ?3 AND ready_at <= ?4 \
+                 ORDER BY ready_at, id LIMIT ?5"
+            ),
             (link.0, direction, at, request.now.0, left),
         )?);
         priority = next_priority(db, link, request.direction, Some(at))?;
@@ -67,8 +72,8 @@ pub(super) fn renew(
 /// Says when the next job of a direction is due.
 pub(super) fn next_due(db: &Connection, link: LinkId, direction: Direction) -> Fallible<Option<Timestamp>> {
     let mut first = db.prepare_cached(
-        "SELECT due_at FROM jobs INDEXED BY jobs_ready WHERE link = ?1 AND direction = ?2 AND priority = ?3 \
-         AND state IN (0, 2, 3) ORDER BY due_at LIMIT 1",
+        "SELECT ready_at FROM jobs INDEXED BY jobs_ready WHERE link = ?1 AND direction = ?2 AND priority = ?3 \
+         AND ready_at IS NOT NULL ORDER BY ready_at LIMIT 1",
     )?;
     let mut earliest: Option<i64> = None;
     let mut priority = next_priority(db, link, direction, None)?;
@@ -89,7 +94,7 @@ fn next_priority(
 ) -> Fallible<Option<i64>> {
     let mut select = db.prepare_cached(
         "SELECT priority FROM jobs INDEXED BY jobs_ready WHERE link = ?1 AND direction = ?2 \
-         AND priority < ?3 AND state IN (0, 2, 3) ORDER BY priority DESC LIMIT 1",
+         AND priority < ?3 AND ready_at IS NOT NULL ORDER BY priority DESC LIMIT 1",
     )?;
     let below = below.unwrap_or(i64::MAX);
     Ok(select.query_row((link.0, job_row::direction_code(direction), below), |row| row.get(0)).optional()?)

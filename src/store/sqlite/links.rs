@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::pair_row::Growth;
+use super::books::Books;
 use super::trouble::{Fallible, Trouble, damaged};
 use crate::engine::record::{Cursor, Direction, Side};
 use crate::store::{Counters, LinkId, LinkState, LinkWord};
@@ -11,14 +11,21 @@ const COLUMNS: &str = "id, customer, link, cursor_a, cursor_b, epoch_a, epoch_b,
      started, frozen_ab, frozen_ba, accepted, delivered, superseded, cancelled, dead, skipped, \
      retries, attempts, attempts_ms";
 
-/// Finds or makes a link.
-pub(super) fn find_or_make(db: &Connection, customer: &str, link: &str) -> Fallible<LinkState> {
+/// Finds or makes a link; its counters are those of this moment, also where they are not written yet.
+pub(super) fn find_or_make(
+    db: &Connection,
+    books: &Books,
+    customer: &str,
+    link: &str,
+) -> Fallible<LinkState> {
     db.prepare_cached("INSERT INTO links (customer, link) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
         .execute((customer, link))?;
     let mut select =
         db.prepare_cached(&format!("SELECT {COLUMNS} FROM links WHERE customer = ?1 AND link = ?2"))?;
     let mut rows = select.query((customer, link))?;
-    read(rows.next()?.ok_or_else(|| damaged("a link"))?)
+    let mut state = read(rows.next()?.ok_or_else(|| damaged("a link"))?)?;
+    state.counters += books.unwritten(state.id);
+    Ok(state)
 }
 
 /// Lists all links, by number.
@@ -76,31 +83,36 @@ pub(super) fn put_epoch(db: &Connection, link: LinkId, side: Side, epoch: u32) -
 }
 
 /// Adds to the counters of a link and to the number of its pairs.
-pub(super) fn count(db: &Connection, link: LinkId, growth: Growth, counted: Counters) -> Fallible<()> {
-    if growth.pairs == 0 && growth.forgotten == 0 && counted == Counters::default() {
+pub(super) fn add(db: &Connection, link: LinkId, pairs: i64, counted: Counters) -> Fallible<()> {
+    if pairs == 0 && counted == Counters::default() {
         return Ok(());
     }
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     db.prepare_cached(
         "UPDATE links SET pairs = pairs + ?2, accepted = accepted + ?3, delivered = delivered + ?4, \
          superseded = superseded + ?5, cancelled = cancelled + ?6, dead = dead + ?7, skipped = skipped + ?8, \
-         forgotten = max(forgotten, ?9), retries = retries + ?10, attempts = attempts + ?11, \
-         attempts_ms = attempts_ms + ?12 WHERE id = ?1",
+         retries = retries + ?9, attempts = attempts + ?10, attempts_ms = attempts_ms + ?11 WHERE id = ?1",
     )?
     .execute((
         link.0,
-        growth.pairs,
+        pairs,
         number(counted.accepted),
         number(counted.delivered),
         number(counted.superseded),
         number(counted.cancelled),
         number(counted.dead),
         number(counted.skipped),
-        growth.forgotten,
         number(counted.retries),
         number(counted.attempts),
         number(counted.attempts_ms),
     ))?;
+    Ok(())
+}
+
+/// Keeps the highest version of all pairs that were ever forgotten.
+pub(super) fn put_forgotten(db: &Connection, link: LinkId, version: u32) -> Fallible<()> {
+    db.prepare_cached("UPDATE links SET forgotten = max(forgotten, ?2) WHERE id = ?1")?
+        .execute((link.0, version))?;
     Ok(())
 }
 

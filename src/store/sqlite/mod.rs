@@ -4,11 +4,13 @@
 //! The lock beside the file is held as long as one connection is open.
 
 mod attempts;
+mod books;
 mod commit;
 mod enqueue;
 mod history;
 mod inline;
 mod job_row;
+mod job_table;
 mod jobs;
 mod known;
 mod kv;
@@ -40,8 +42,10 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 
+use self::books::Books;
 use self::inline::Inline;
 pub use self::inline::{Moment, Pace};
+use self::job_table::Jobs;
 use self::reader::Question;
 use self::shapes::Shapes;
 use self::trouble::Fallible;
@@ -106,6 +110,7 @@ struct Inner {
 struct Session {
     db: Connection,
     shapes: Shapes,
+    books: Books,
     path: String,
     /// Set by a request that has an answer and yet wants nothing of it kept.
     undo: bool,
@@ -114,6 +119,10 @@ struct Session {
 }
 
 impl Session {
+    fn jobs(&mut self) -> Jobs<'_> {
+        Jobs::new(&self.db, &mut self.books)
+    }
+
     /// Writes the WAL back; what can't be done now is done another time.
     fn run_checkpoint(&mut self) {
         let mode = if self.checkpoint.take() == Some(true) { "TRUNCATE" } else { "PASSIVE" };
@@ -132,6 +141,7 @@ impl SqliteStore {
         let session = |db: Connection, writes: bool| Session {
             db,
             shapes: Shapes::new(Arc::clone(&shapes), writes),
+            books: Books::default(),
             path: opened.path.clone(),
             undo: false,
             checkpoint: None,
@@ -173,6 +183,7 @@ impl SqliteStore {
         let session = Session {
             db: opened.writer,
             shapes: Shapes::new(Arc::default(), true),
+            books: Books::default(),
             path: opened.path,
             undo: false,
             checkpoint: None,
@@ -244,7 +255,7 @@ impl Drop for Inner {
 impl Store for SqliteStore {
     async fn link(&self, customer: &str, link: &str) -> Result<LinkState, StoreError> {
         let (customer, link) = (customer.to_owned(), link.to_owned());
-        self.write(1, move |session| links::find_or_make(&session.db, &customer, &link)).await
+        self.write(1, move |session| links::find_or_make(&session.db, &session.books, &customer, &link)).await
     }
 
     async fn links(&self) -> Result<Vec<LinkState>, StoreError> {
@@ -331,7 +342,8 @@ impl Store for SqliteStore {
     }
 
     async fn remember(&self, link: LinkId, slip: Arc<Vec<u8>>, writes: u32) -> Result<i64, StoreError> {
-        self.write(1, move |session| sent::put(&session.db, link, &slip, writes)).await
+        let (request, answer) = Request::new(1, move |session| sent::put(&session.db, link, &slip, writes));
+        self.submit((request.looks_first(), answer)).await
     }
 
     async fn unanswered(&self, link: LinkId) -> Result<Vec<Remembered>, StoreError> {
@@ -378,7 +390,10 @@ impl Store for SqliteStore {
         once: Option<Once>,
         now: Timestamp,
     ) -> Result<Enqueued, StoreError> {
-        self.write(1, move |session| enqueue::enqueue(&session.db, link, job, once.as_ref(), now)).await
+        let (request, answer) = Request::new(1, move |session| {
+            enqueue::enqueue(&mut session.jobs(), link, job, once.as_ref(), now)
+        });
+        self.submit((request.looks_first(), answer)).await
     }
 
     async fn attempts(&self, job: i64) -> Result<Vec<Attempt>, StoreError> {
@@ -386,20 +401,20 @@ impl Store for SqliteStore {
     }
 
     async fn retry_job(&self, id: i64, now: Timestamp) -> Result<Retried, StoreError> {
-        self.write(1, move |session| jobs::retry_job(&session.db, id, now)).await
+        self.write(1, move |session| jobs::retry_job(&mut session.jobs(), id, now)).await
     }
 
     async fn forget_letters(&self, ids: Vec<i64>) -> Result<u64, StoreError> {
-        self.write(ids.len(), move |session| jobs::forget_letters(&session.db, &ids)).await
+        self.write(ids.len(), move |session| jobs::forget_letters(&mut session.jobs(), &ids)).await
     }
 
     async fn retry_now(&self, link: LinkId, key: &Key, now: Timestamp) -> Result<Vec<i64>, StoreError> {
         let key = key.clone();
-        self.write(1, move |session| jobs::retry_now(&session.db, link, &key, now)).await
+        self.write(1, move |session| jobs::retry_now(&mut session.jobs(), link, &key, now)).await
     }
 
     async fn cancel(&self, id: i64, now: Timestamp) -> Result<bool, StoreError> {
-        self.write(1, move |session| jobs::cancel(&session.db, id, now)).await
+        self.write(1, move |session| jobs::cancel(&mut session.jobs(), id, now)).await
     }
 
     async fn history(&self, filter: HistoryFilter) -> Result<Vec<Recorded>, StoreError> {
@@ -433,7 +448,9 @@ impl Store for SqliteStore {
         expires_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         let (space, key, value) = (space.to_owned(), key.to_owned(), value.to_owned());
-        self.write(1, move |session| kv::put(&session.db, &space, &key, &value, expires_at)).await
+        let (request, answer) =
+            Request::new(1, move |session| kv::put(&session.db, &space, &key, &value, expires_at));
+        self.submit((request.looks_first(), answer)).await
     }
 
     async fn put_for_good(&self, space: &str, key: &str, value: &str) -> Result<(), StoreError> {

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 pub(super) const APPLICATION_ID: i32 = 0x7265_6353;
 
 /// Tables, and the step that made them.
-const TABLES: [(&str, u32); 11] = [
+const TABLES: [(&str, u32); 13] = [
     ("jobs", 1),
     ("kv", 1),
     ("links", 1),
@@ -24,9 +24,11 @@ const TABLES: [(&str, u32); 11] = [
     ("history_size", 2),
     ("attempts", 5),
     ("sent", 6),
+    ("depths", 8),
+    ("last_job", 8),
 ];
 
-const STEPS: [&str; 7] = [V1, V2, V3, V4, V5, V6, V7];
+const STEPS: [&str; 8] = [V1, V2, V3, V4, V5, V6, V7, V8];
 
 /// `pairs` holds its rarer and never searched parts in small blobs, whose form `row.rs` owns; NULL
 /// stands for the usual: no id of its own, seen as its base, nothing ever to be done.
@@ -224,6 +226,86 @@ ALTER TABLE loads ADD COLUMN mark TEXT;
 UPDATE links SET matched = 0 WHERE planned_under IS NULL;
 ";
 
+/// Each index of `jobs` stands on a column of its own, which is NULL where the index has nothing to find: a move
+/// writes only the indexes whose columns change. SQLite evaluates a partial index's condition at every change of a
+/// column in it; one on `state` would be looked at in every move.
+///
+/// - `active` is 1 until the job has ended. Of several NULLs none equals another, so that a key has one active job
+///   and any number of ended ones. `jobs_key` finds the one that stands for a key, and all of a key.
+/// - `ready_at` is `due_at` while the job can be leased.
+/// - `until` belongs to the lease, as before.
+/// - `resting` is the state, where it is one that few jobs are in and that people look for: 2, 3, 4, 6, 7.
+/// - `ended_at` is `updated_at` of what is pruned one day: delivered, cancelled, answered.
+///
+/// `depths` counts the jobs of each state but 5 and 7, and no answered letters. `last_job` is the last number that
+/// a job was given: one row, instead of a row of `sqlite_sequence` that every new job looks for.
+const V8: &str = "
+CREATE TABLE last_job (
+    id INTEGER NOT NULL
+) STRICT;
+INSERT INTO last_job (id) SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs';
+
+CREATE TABLE depths (
+    link      INTEGER NOT NULL,
+    direction INTEGER NOT NULL,
+    state     INTEGER NOT NULL,
+    jobs      INTEGER NOT NULL,
+    PRIMARY KEY (link, direction, state)
+) STRICT, WITHOUT ROWID;
+INSERT INTO depths (link, direction, state, jobs)
+SELECT link, direction, state, count(*) FROM jobs
+WHERE state < 5 OR state = 6 AND replayed_by IS NULL GROUP BY link, direction, state;
+
+CREATE TABLE jobs_of_8 (
+    id             INTEGER PRIMARY KEY,
+    link           INTEGER NOT NULL,
+    direction      INTEGER NOT NULL,
+    key            BLOB NOT NULL,
+    state          INTEGER NOT NULL,
+    active         INTEGER,
+    ready_at       INTEGER,
+    resting        INTEGER,
+    ended_at       INTEGER,
+    origin         INTEGER NOT NULL,
+    attempts       INTEGER NOT NULL,
+    attempts_max   INTEGER NOT NULL,
+    priority       INTEGER NOT NULL,
+    due_at         INTEGER NOT NULL,
+    created_at     INTEGER NOT NULL,
+    updated_at     INTEGER NOT NULL,
+    rules_version  INTEGER NOT NULL,
+    correlation_id TEXT NOT NULL,
+    error_code     TEXT,
+    error          TEXT,
+    payload        TEXT,
+    replay_of      INTEGER,
+    owner          TEXT,
+    until          INTEGER,
+    fence          INTEGER NOT NULL,
+    dirty          INTEGER NOT NULL,
+    sync_after     INTEGER NOT NULL,
+    replay_attempt INTEGER,
+    replayed_by    INTEGER,
+    scheduled_at   INTEGER
+) STRICT;
+INSERT INTO jobs_of_8
+SELECT id, link, direction, key, state, iif(state < 5, 1, NULL), iif(state IN (0, 2, 3), due_at, NULL),
+       iif(state IN (2, 3, 4, 6, 7), state, NULL),
+       iif(state IN (5, 7) OR state = 6 AND replayed_by IS NOT NULL, updated_at, NULL),
+       origin, attempts, attempts_max, priority, due_at, created_at, updated_at, rules_version, correlation_id,
+       error_code, error, payload, replay_of, iif(state = 1, owner, NULL), iif(state = 1, until, NULL), fence,
+       dirty, sync_after, replay_attempt, replayed_by, scheduled_at
+FROM jobs;
+DROP TABLE jobs;
+ALTER TABLE jobs_of_8 RENAME TO jobs;
+
+CREATE UNIQUE INDEX jobs_key ON jobs (key, link, direction, active);
+CREATE INDEX jobs_ready ON jobs (link, direction, priority, ready_at) WHERE ready_at IS NOT NULL;
+CREATE INDEX jobs_leased ON jobs (until) WHERE until IS NOT NULL;
+CREATE INDEX jobs_resting ON jobs (resting) WHERE resting IS NOT NULL;
+CREATE INDEX jobs_ended ON jobs (ended_at) WHERE ended_at IS NOT NULL;
+";
+
 /// What has to be there in a state of this schema.
 pub(super) fn tables(found: u32) -> impl Iterator<Item = &'static str> {
     TABLES.into_iter().filter(move |(_, step)| *step <= found).map(|(name, _)| name)
@@ -245,3 +327,6 @@ pub(super) fn migrate(db: &mut Connection, found: u32) -> rusqlite::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

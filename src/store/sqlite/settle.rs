@@ -1,8 +1,9 @@
 //! `settle`: the ends of leases, one by one.
 
+use super::job_table::Jobs;
 use super::pair_row::{self, Writing};
 use super::trouble::Fallible;
-use super::{Session, attempts, history, job_row, links, sent};
+use super::{Session, attempts, history, sent};
 use crate::engine::record::Timestamp;
 use crate::store::moves::Row;
 use crate::store::{Counters, LinkId, Settled, Settlement};
@@ -13,7 +14,9 @@ pub(super) fn settle(
     settlements: Vec<Settlement>,
     now: Timestamp,
 ) -> Fallible<Settled> {
-    let Session { db, shapes, .. } = session;
+    let Session { db, shapes, books, .. } = session;
+    let db = &*db;
+    let mut jobs = Jobs::new(db, books);
     let mut writing = Writing::new(db, shapes, link)?;
     let mut settled = Settled::default();
     let mut counted = Counters::default();
@@ -21,7 +24,7 @@ pub(super) fn settle(
     for settlement in settlements {
         let id = settlement.job_id;
         let held = |row: &Row| row.link == link && row.is_held_under(settlement.fence);
-        let Some(mut row) = job_row::by_id(db, id)?.filter(held) else {
+        let Some(mut row) = jobs.by_id(id)?.filter(|row| held(row)) else {
             settled.lost.push(id);
             continue;
         };
@@ -43,23 +46,24 @@ pub(super) fn settle(
             }
         }
         if moved.gone {
-            job_row::remove(db, id)?;
+            jobs.remove(&row)?;
         } else {
-            job_row::update(db, &row)?;
+            jobs.update(&row)?;
             attempts::remember(db, id, moved.attempt.as_ref())?;
         }
         if let Some(mark) = mark {
             pair_row::mark(db, link, &row.job.key, direction, mark)?;
         }
         if let Some(next) = &moved.next {
-            job_row::insert(db, next)?;
+            jobs.insert(next)?;
         }
         history::tell(db, link, &settlement.history)?;
         answered.extend(settlement.answered);
         counted += moved.counted;
     }
+    drop(jobs);
     sent::answer(db, &answered)?;
     let growth = writing.growth;
-    links::count(db, link, growth, counted)?;
+    books.count(db, link, growth, counted)?;
     Ok(settled)
 }

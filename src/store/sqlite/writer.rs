@@ -3,7 +3,10 @@
 //! Requests that wait at the same moment share a transaction: a commit costs far more than what
 //! stands in it. Each answers after COMMIT, and each but the first has a savepoint of its own, so
 //! that one that fails takes nobody with it. The first needs none: alone, it is undone as a whole.
+//! Nor does one that looks before it writes: a savepoint keeps a copy of every page that is changed
+//! under it, which costs small requests more than what they do.
 
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Session;
@@ -24,6 +27,8 @@ pub(super) struct Request {
     rows: usize,
     /// Its transaction is its own, and outlives a power failure.
     for_good: bool,
+    /// It can fail only before its first change, but for a disk that fails.
+    looks_first: bool,
 }
 
 /// Where the answer to a request comes in.
@@ -83,7 +88,13 @@ impl Request {
     {
         let (caller, answer) = oneshot::channel();
         let work = Box::new(Task { run: Some(run), result: None, caller });
-        (Self { work, rows, for_good: false }, answer)
+        (Self { work, rows, for_good: false, looks_first: false }, answer)
+    }
+
+    /// Has it share a transaction without a savepoint.
+    #[must_use]
+    pub fn looks_first(self) -> Self {
+        Self { looks_first: true, ..self }
     }
 
     /// Has its commit wait for the disk.
@@ -155,7 +166,7 @@ fn serve_together(
         let tried = if kept.is_empty() {
             try_alone(session, request.work.as_mut())
         } else {
-            try_among(session, request.work.as_mut())
+            try_among(session, &mut request)
         };
         match tried {
             Ok(true) => kept.push(request.work),
@@ -175,14 +186,15 @@ fn serve_together(
     if kept.is_empty() {
         return left;
     }
-    let committed = match session.db.execute_batch("COMMIT") {
+    let Session { db, books, .. } = &mut *session;
+    let committed = match books.write(db).and_then(|()| say(db, "COMMIT")) {
         Ok(()) => {
             session.shapes.committed();
             Ok(())
         }
-        Err(error) => {
+        Err(trouble) => {
             roll_back(session);
-            Err(Trouble::from(error).into_error(&session.path))
+            Err(trouble.into_error(&session.path))
         }
     };
     if session.checkpoint.is_some() && committed.is_ok() {
@@ -192,29 +204,52 @@ fn serve_together(
     left
 }
 
+/// Executes a statement that is always the same.
+fn say(db: &Connection, sql: &str) -> Fallible<()> {
+    db.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
 /// Runs the first of a transaction; where it is not to be kept, there is no transaction afterwards.
 fn try_alone(session: &mut Session, work: &mut dyn Work) -> Fallible<bool> {
-    session.db.execute_batch("BEGIN IMMEDIATE")?;
+    say(&session.db, "BEGIN IMMEDIATE")?;
     let keep = work.run(session);
-    if !keep {
+    if keep {
+        session.books.keep();
+    } else {
         roll_back(session);
     }
     Ok(keep)
 }
 
 /// Runs one more; `Err` says that the transaction is lost for all in it.
-fn try_among(session: &mut Session, work: &mut dyn Work) -> Fallible<bool> {
-    session.db.execute_batch("SAVEPOINT request")?;
-    let keep = work.run(session);
+fn try_among(session: &mut Session, request: &mut Request) -> Fallible<bool> {
+    let changes = session.db.total_changes();
+    if !request.looks_first {
+        say(&session.db, "SAVEPOINT request")?;
+    }
+    let keep = request.work.run(session);
     if session.db.is_autocommit() {
         // A full disk or a failing one makes SQLite roll back everything.
         return Err(Trouble::Unusable("the transaction was rolled back".into()));
     }
-    if !keep {
-        session.db.execute_batch("ROLLBACK TO request")?;
+    if keep {
+        session.books.keep();
+    } else {
+        session.books.undo();
         session.shapes.rolled_back();
     }
-    session.db.execute_batch("RELEASE request")?;
+    match (request.looks_first, keep) {
+        (true, false) if session.db.total_changes() != changes => {
+            return Err(Trouble::Unusable("half of a request can't be undone".into()));
+        }
+        (true, _) => {}
+        (false, true) => say(&session.db, "RELEASE request")?,
+        (false, false) => {
+            say(&session.db, "ROLLBACK TO request")?;
+            say(&session.db, "RELEASE request")?;
+        }
+    }
     Ok(keep)
 }
 
@@ -224,6 +259,7 @@ fn roll_back(session: &mut Session) {
         let _ = session.db.execute_batch("ROLLBACK");
     }
     session.shapes.rolled_back();
+    session.books.rolled_back();
     session.checkpoint = None;
 }
 
@@ -240,6 +276,7 @@ mod tests {
 
     use super::*;
     use crate::engine::record::Timestamp;
+    use crate::store::sqlite::books::Books;
     use crate::store::sqlite::shapes::Shapes;
     use crate::store::sqlite::{Durability, SqliteOptions, kv, open};
 
@@ -250,7 +287,14 @@ mod tests {
     fn session_with(folder: &tempfile::TempDir, options: &SqliteOptions) -> Session {
         let opened = open::open(&folder.path().join("state"), options).expect("a state");
         let shapes = Shapes::new(Arc::new(RwLock::new(HashMap::new())), true);
-        Session { db: opened.writer, shapes, path: opened.path, undo: false, checkpoint: None }
+        Session {
+            db: opened.writer,
+            shapes,
+            books: Books::default(),
+            path: opened.path,
+            undo: false,
+            checkpoint: None,
+        }
     }
 
     fn put(name: &'static str, value: String, then: Result<(), &'static str>) -> Put {
@@ -293,6 +337,30 @@ mod tests {
                 assert_eq!(answers[at].is_ok(), at != failing, "{name} where {failing} fails");
                 assert_eq!(stored.contains(&name.to_owned()), at != failing, "{name} where {failing} fails");
             }
+        }
+    }
+
+    #[test]
+    fn without_a_savepoint_only_half_a_request_takes_the_others_with_it() {
+        // (whether it writes before it fails, who is told that it worked, what is stored, why)
+        let cases: [(bool, [bool; 3], &[&str], &str); 2] = [
+            (false, [true, false, true], &["a", "c"], "it has changed nothing"),
+            (true, [false, false, true], &["c"], "nobody can tell its changes from those before"),
+        ];
+        for (writes, told, stored, why) in cases {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut session = session(&folder);
+            let (failing, answer) = Request::new(1, move |session| {
+                if writes {
+                    kv::put(&session.db, "s", "b", "v", None)?;
+                }
+                Err::<(), _>(Trouble::Unusable("no".into()))
+            });
+            let mut puts = vec![put("a", "v".into(), Ok(())), put("c", "v".into(), Ok(()))];
+            puts.insert(1, (failing.looks_first(), answer));
+            let (answers, found) = serve_all(&mut session, puts);
+            assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<bool>>(), told, "{why}");
+            assert_eq!(found, stored, "{why}");
         }
     }
 

@@ -377,6 +377,12 @@ impl History {
         both!(self, why, history(HistoryFilter { limit: 1000, ..HistoryFilter::default() }));
         both!(self, why, jobs(JobFilter { limit: 1000, ..JobFilter::default() }));
         both!(self, why, jobs(JobFilter { limit: 1000, ..JobFilter::letters() }));
+        for state in JobState::ALL {
+            both!(self, why, jobs(JobFilter { state: Some(state), limit: 1000, ..JobFilter::default() }));
+        }
+        let of_key = JobFilter { key: Some(key(&self.name())), limit: 1000, ..JobFilter::default() };
+        both!(self, why, jobs(of_key.clone()));
+        self.assert_rows_agree(why);
         for id in 0..40 {
             both!(self, why, attempts(id));
         }
@@ -395,5 +401,16 @@ impl History {
             }
             assert_conserved(self.store(), link, why).await;
         }
+    }
+
+    /// Checks that the columns which the indexes of `jobs` stand on say what the state says.
+    fn assert_rows_agree(&self, why: &str) {
+        let db = rusqlite::Connection::open(&self.path).unwrap();
+        let wrong = "SELECT count(*) FROM jobs WHERE active IS NOT iif(state < 5, 1, NULL) \
+             OR ready_at IS NOT iif(state IN (0, 2, 3), due_at, NULL) OR (until IS NULL) IS (state = 1) \
+             OR resting IS NOT iif(state IN (2, 3, 4, 6, 7), state, NULL) \
+             OR ended_at IS NOT iif(state IN (5, 7) OR state = 6 AND replayed_by IS NOT NULL, updated_at, NULL)";
+        let wrong: i64 = db.query_row(wrong, [], |row| row.get(0)).unwrap();
+        assert_eq!(wrong, 0, "{why}: jobs that are indexed for what they are not");
     }
 }
