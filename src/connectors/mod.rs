@@ -217,7 +217,9 @@ pub struct Features {
     pub upsert_by_key: bool,
     /// Records a `write` call takes at most.
     pub batch_max: usize,
-    /// Calls to its system that may be under way at once, reads and writes together; the gate holds that.
+    /// Records that one request of a `write` call carries: a call with more makes several, at once where that helps.
+    pub request_max: usize,
+    /// Requests to its system that may be under way at once, reads and writes together; the gate holds that.
     pub in_flight_max: usize,
     /// [`Destination::open_load`] works.
     pub loads: bool,

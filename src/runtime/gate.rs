@@ -192,6 +192,19 @@ impl GateKeeper {
         self.lock().gate.batch_limit(most)
     }
 
+    /// Returns how many calls may be under way at once now.
+    pub fn calls_limit(&self) -> usize {
+        self.lock().gate.calls_limit()
+    }
+
+    /// Returns how many calls of a link's daily work may go out from now on that wait for nothing but the answers of
+    /// others; none where nobody has asked what the last process left behind.
+    pub fn room(&self) -> usize {
+        let now = (self.clock)();
+        let mut inner = self.lock();
+        if inner.closed || !inner.loaded { 0 } else { inner.gate.room(Urgency::Live, now) }
+    }
+
     /// Returns the policy in force.
     pub fn policy(&self) -> GatePolicy {
         self.lock().policy

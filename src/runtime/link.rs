@@ -39,6 +39,22 @@ pub struct End {
     pub gate: Option<Arc<GateKeeper>>,
 }
 
+/// How records go in calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// Records that a call writes at most.
+    pub write: usize,
+    /// Records that a call looks up at most.
+    pub look: usize,
+    /// Calls under way at once at most.
+    pub at_once: usize,
+}
+
+/// Records that are claimed in one turn at most, unless a batch is larger: some megabytes.
+const CLAIMED_MAX: usize = 4_000;
+/// Calls of a direction under way at once at most, whatever its system stands.
+const CALLS_AT_ONCE_MAX: usize = 64;
+
 impl End {
     /// Tells of a fault that the whole system fails with, as its breaker sees it: until when it is left alone.
     pub fn outage(&self, fault: &Fault, now: Timestamp) -> Option<Timestamp> {
@@ -62,12 +78,40 @@ impl End {
         self.gate.as_ref().map_or(most, |gate| gate.batch_limit(most))
     }
 
-    /// Returns how many records a call may write, and how many it may look up, of so many that wait.
-    pub fn call_limits(&self, waiting: usize) -> (usize, usize) {
+    /// Returns how many records a worker claims in one turn where no backlog goes in bulk: a batch for each call that
+    /// may go out without waiting for the window, a look before it counted. Who waits for that comes after fewer.
+    pub fn claim_limit(&self) -> usize {
+        let batch = self.batch_limit();
+        let turns = self.gate.as_ref().map_or(usize::MAX, |gate| gate.room() / 2 / self.requests(batch));
+        let most = CLAIMED_MAX.max(batch);
+        batch.saturating_mul(self.at_once(batch).min(turns).max(1)).min(most)
+    }
+
+    /// Returns how so many records that wait go in calls.
+    pub fn calls(&self, waiting: usize) -> Calls {
         match self.features.bulk {
-            Some(bulk) if waiting >= bulk.from => (bulk.max.max(1), bulk.look_max.max(1)),
-            _ => (self.features.batch_max.max(1), self.features.batch_max.clamp(1, look::CHUNK_MAX)),
+            // A job of the service is one call, and no other writes there meanwhile.
+            Some(bulk) if waiting >= bulk.from => {
+                Calls { write: bulk.max.max(1), look: bulk.look_max.max(1), at_once: 1 }
+            }
+            _ => {
+                let write = self.batch_limit();
+                let look = self.features.batch_max.clamp(1, look::CHUNK_MAX);
+                Calls { write, look, at_once: self.at_once(write) }
+            }
         }
+    }
+
+    /// Returns how many calls with so many records may be under way at once: those that make several requests make
+    /// them at once by themselves.
+    fn at_once(&self, records: usize) -> usize {
+        let stands = self.gate.as_ref().map_or(usize::MAX, |gate| gate.calls_limit());
+        (self.features.in_flight_max.min(stands) / self.requests(records)).clamp(1, CALLS_AT_ONCE_MAX)
+    }
+
+    /// Returns how many requests a call with so many records makes.
+    fn requests(&self, records: usize) -> usize {
+        records.div_ceil(self.features.request_max.max(1)).max(1)
     }
 }
 

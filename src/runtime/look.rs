@@ -5,7 +5,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::link::LinkContext;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
+use super::link::{Calls, LinkContext};
 use super::reading;
 use super::verdict::{Ending, Parcel, source_away};
 use crate::connectors::{Call, Wanted};
@@ -68,10 +71,11 @@ pub(super) async fn each(
     search(ctx, side, (wanted, attempts), call, false).await
 }
 
-/// Asks for all, part by part. A call that fails says nothing of the records that it asks for together: it is made once
-/// more, and then in parts of a quarter, after all others, so that calls that succeed stand between those that one
-/// record spoils, and no breaker opens because of it. Only who was asked for alone has failed; where call after call
-/// fails it is the system, and the rest is put off at no cost.
+/// Asks for all, part by part, several parts at once where the system stands that. A call that fails says nothing of
+/// the records that it asks for together: it is made once more, and then in parts of a quarter, after all others, so
+/// that calls that succeed stand between those that one record spoils, and no breaker opens because of it. From a
+/// failure to the next success calls go one at a time, with pauses. Only who was asked for alone has failed; where call
+/// after call fails it is the system, and the rest is put off at no cost.
 async fn search(
     ctx: &LinkContext,
     side: Side,
@@ -79,48 +83,82 @@ async fn search(
     call: &Call,
     gives_up: bool,
 ) -> Vec<Result<Option<Record>, Fault>> {
-    let limit = ctx.end(side).call_limits(wanted.len()).1;
+    let end = ctx.end(side);
+    let Calls { look, at_once, .. } = end.calls(wanted.len());
     let mut found: Vec<Option<Result<Option<Record>, Fault>>> = wanted.iter().map(|_| None).collect();
     let mut left: VecDeque<Part> =
-        job::parts(attempts, limit).into_iter().map(|places| Part { places, again: false }).collect();
+        job::parts(attempts, look).into_iter().map(|places| Part { places, again: false }).collect();
     let mut row = Row::default();
     let mut stopped: Option<Fault> = None;
-    while let Some(part) = left.pop_front() {
-        let answers = match &stopped {
-            Some(fault) => Err(fault.clone()),
-            None => ask(ctx, side, &part.of(wanted), call).await,
+    let mut under_way = FuturesUnordered::new();
+    let mut pause = None;
+    loop {
+        while pause.is_none()
+            && stopped.is_none()
+            && under_way.len() < row.at_once(at_once)
+            && let Some(part) = left.pop_front()
+        {
+            under_way.push(ask_part(ctx, side, (wanted, part, row.begin()), call));
+        }
+        let (part, number, answers) = tokio::select! {
+            biased;
+            Some(answered) = under_way.next() => answered,
+            rested = over(&mut pause), if pause.is_some() => {
+                pause = None;
+                stopped = stopped.or(rested.err());
+                continue;
+            }
+            else => break,
         };
         let fault = match answers {
             Ok(answers) => {
-                row = Row::default();
+                (row, pause) = (Row { begun: row.begun, ..Row::default() }, None);
                 part.put(&mut found, answers.into_iter().map(Ok));
                 continue;
             }
             Err(fault) => fault,
         };
-        let next =
-            if stopped.is_some() { Next::Stop(fault) } else { row.after(&part, fault, ctx.end(side).remote) };
-        let fault = match next {
+        let fault = match row.after(&part, number, fault, end.remote) {
             Next::Parts(parts) => {
                 left.extend(parts);
                 // What is the matter may be over soon.
-                stopped = reading::rest(ctx, row.pause()).await.err();
+                pause.get_or_insert_with(|| Box::pin(reading::rest(ctx, row.pause())));
                 continue;
             }
             Next::Stop(fault) => {
-                stopped = Some(fault.clone());
+                stopped.get_or_insert_with(|| fault.clone());
                 fault
             }
             Next::Failed(fault) => fault,
         };
         if gives_up {
-            stopped = Some(fault.clone());
+            stopped.get_or_insert_with(|| fault.clone());
         }
-        let failed = std::iter::repeat_n(Err(fault), part.places.len());
-        part.put(&mut found, failed);
+        part.fail(&mut found, &fault);
     }
-    let unasked = || Err(Fault::transient(FaultCode::Protocol, "the look-up was not made"));
-    found.into_iter().map(|found| found.unwrap_or_else(unasked)).collect()
+    let unasked = Fault::transient(FaultCode::Protocol, "the look-up was not made");
+    let rest = stopped.unwrap_or_else(|| unasked.clone());
+    left.iter().for_each(|part| part.fail(&mut found, &rest));
+    found.into_iter().map(|found| found.unwrap_or_else(|| Err(unasked.clone()))).collect()
+}
+
+/// Waits until a pause is over.
+async fn over<T>(pause: &mut Option<impl Future<Output = Result<T, Fault>> + Unpin>) -> Result<(), Fault> {
+    match pause {
+        Some(pause) => pause.await.map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Makes the call of a part; gives it back with its number and the answers.
+async fn ask_part(
+    ctx: &LinkContext,
+    side: Side,
+    (wanted, part, number): (&[Wanted], Part, u64),
+    call: &Call,
+) -> (Part, u64, Result<Vec<Option<Record>>, Fault>) {
+    let answers = ask(ctx, side, &part.of(wanted), call).await;
+    (part, number, answers)
 }
 
 /// What one call asks for.
@@ -143,16 +181,24 @@ impl Part {
         }
     }
 
+    fn fail<T: Clone>(&self, found: &mut [Option<Result<T, Fault>>], fault: &Fault) {
+        self.put(found, std::iter::repeat_n(Err(fault.clone()), self.places.len()));
+    }
+
     fn quarters(&self) -> Vec<Self> {
         let size = self.places.len().div_ceil(4).max(1);
         self.places.chunks(size).map(|places| Self { places: places.to_vec(), again: false }).collect()
     }
 }
 
-/// Calls that failed one after the other.
+/// Calls that failed one after the other. Those that were under way together met the same moment, and count as one.
 #[derive(Default)]
 struct Row {
     failed: u32,
+    /// Calls that have been begun, which numbers them.
+    begun: u64,
+    /// How many had been when one failed last that counts.
+    counted: u64,
     since: Option<tokio::time::Instant>,
 }
 
@@ -170,12 +216,25 @@ impl Row {
         PAUSE.saturating_mul(1 << self.failed.saturating_sub(1).min(8)).min(PAUSE_MAX)
     }
 
-    fn after(&mut self, part: &Part, fault: Fault, is_remote: bool) -> Next {
+    /// Numbers the next call.
+    fn begin(&mut self) -> u64 {
+        self.begun += 1;
+        self.begun
+    }
+
+    /// Returns how many calls may be under way at once: while they fail, one that finds out.
+    fn at_once(&self, most: usize) -> usize {
+        if self.failed == 0 { most } else { 1 }
+    }
+
+    fn after(&mut self, part: &Part, number: u64, fault: Fault, is_remote: bool) -> Next {
         // Who asks for patience, or does not know us, need not be asked again.
         if matches!(fault.kind, FaultKind::Throttled { .. } | FaultKind::Fatal) {
             return Next::Stop(fault);
         }
-        self.failed += 1;
+        if number > self.counted {
+            (self.failed, self.counted) = (self.failed + 1, self.begun);
+        }
         let since = *self.since.get_or_insert_with(tokio::time::Instant::now);
         let is_alone = part.places.len() == 1;
         let is_over = self.failed >= IN_A_ROW_MAX || since.elapsed() >= PATIENCE;

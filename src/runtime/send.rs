@@ -1,4 +1,4 @@
-//! Sends what a worker has packed, in as many calls as it takes.
+//! Sends what a worker has packed, in as many calls as it takes, several under way at once.
 //!
 //! Invariant: every parcel gets exactly one outcome; nothing goes out whose claim was lost while the calls before
 //! it were made; a call that is refused as a whole is cut in two until the
@@ -6,9 +6,12 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
 use super::claims::Claims;
 use super::inline::{counted, delivery};
-use super::link::LinkContext;
+use super::link::{Calls, LinkContext};
 use super::verdict::Parcel;
 use crate::connectors::{Batch, Call, Delivery, Outcome};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
@@ -16,7 +19,8 @@ use crate::engine::job;
 use crate::engine::record::Direction;
 use crate::planted::{Bug, planted};
 
-/// Writes the parcels to their destination; gives an outcome each, in order.
+/// Writes the parcels to their destination, in several calls at once where it stands that; gives an outcome each, in
+/// order.
 pub(super) async fn send(
     ctx: &LinkContext,
     direction: Direction,
@@ -25,29 +29,21 @@ pub(super) async fn send(
     call: &Call,
 ) -> Vec<Outcome> {
     let attempts: Vec<u32> = parcels.iter().map(|parcel| parcel.job.attempts).collect();
-    let limit = ctx.end(direction.to()).call_limits(parcels.len()).0.min(parcels.len());
+    let Calls { write, at_once, .. } = ctx.end(direction.to()).calls(parcels.len());
     let mut outcomes: Vec<Option<Outcome>> = parcels.iter().map(|_| None).collect();
-    let mut left = job::parts(&attempts, limit);
+    let mut left = job::parts(&attempts, write.min(parcels.len()));
     // The first part is the last to be pushed.
     left.reverse();
     let mut stopped: Option<Fault> = None;
-    while let Some(mut part) = left.pop() {
-        if stopped.is_none() {
-            // What is left out has no outcome that counts: its job is somebody else's.
-            match claims.lost(ctx).await {
-                Some(lost) => {
-                    part.retain(|&place| !parcels.get(place).is_some_and(|it| lost.contains(&it.job.id)))
-                }
-                None => part.clear(),
-            }
-            if part.is_empty() {
-                continue;
-            }
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        while stopped.is_none()
+            && under_way.len() < at_once
+            && let Some(part) = left.pop()
+        {
+            under_way.push(send_held(ctx, direction, parcels, part, claims, call));
         }
-        let sent = match &stopped {
-            Some(fault) => Err(fault.clone()),
-            None => send_part(ctx, direction, parcels, &part, call).await,
-        };
+        let Some((part, sent)) = under_way.next().await else { break };
         match sent {
             Ok(sent) => {
                 for (place, outcome) in part.into_iter().zip(sent) {
@@ -68,8 +64,34 @@ pub(super) async fn send(
             }
         }
     }
+    if let Some(fault) = stopped {
+        left.into_iter()
+            .flatten()
+            .for_each(|place| put(&mut outcomes, place, Outcome::Failed(fault.clone())));
+    }
     let unsent = || Outcome::Failed(Fault::transient(FaultCode::Protocol, "the delivery was not sent"));
     outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unsent)).collect()
+}
+
+/// Makes one call with what of a part is claimed still. What is left out has no outcome that counts: its job is
+/// somebody else's.
+async fn send_held(
+    ctx: &LinkContext,
+    direction: Direction,
+    parcels: &[Parcel],
+    mut part: Vec<usize>,
+    claims: &Claims,
+    call: &Call,
+) -> (Vec<usize>, Result<Vec<Outcome>, Fault>) {
+    match claims.lost(ctx).await {
+        Some(lost) => part.retain(|&place| !parcels.get(place).is_some_and(|it| lost.contains(&it.job.id))),
+        None => part.clear(),
+    }
+    let sent = match part.is_empty() {
+        true => Ok(Vec::new()),
+        false => send_part(ctx, direction, parcels, &part, call).await,
+    };
+    (part, sent)
 }
 
 fn put(outcomes: &mut [Option<Outcome>], place: usize, outcome: Outcome) {

@@ -210,7 +210,8 @@ async fn end(
     settle(ctx, direction, endings, retold).await
 }
 
-/// Says how many jobs to claim: a batch, or far more of a backlog where the destination is better off with that.
+/// Says how many jobs to claim: a batch for each call that may be under way, or far more of a backlog where the
+/// destination is better off with that.
 async fn batch_limit(ctx: &LinkContext, direction: Direction) -> usize {
     let end = ctx.end(direction.to());
     if let Some(bulk) = end.features.bulk
@@ -219,7 +220,7 @@ async fn batch_limit(ctx: &LinkContext, direction: Direction) -> usize {
     {
         return bulk.max;
     }
-    end.batch_limit()
+    end.claim_limit()
 }
 
 /// Leaves a job alone for a moment, at no cost: the other side of its pair is being written.

@@ -4,6 +4,7 @@
 //! time: whatever is waited for has a generous end.
 
 mod api;
+mod at_once;
 mod audit;
 mod backlog;
 mod check;

@@ -125,9 +125,18 @@ impl Nature {
             compare_and_set: self.compare_and_set,
             upsert_by_key: self.upsert_by_key,
             batch_max: self.batch_max,
-            in_flight_max: 256,
+            request_max: self.batch_max,
+            in_flight_max: self.in_flight_max(),
             loads: self.loads,
             bulk: self.bulk(),
+        }
+    }
+
+    /// Requests that it stands at once; as many as pages are large, so that nothing is drawn for it.
+    fn in_flight_max(&self) -> usize {
+        match self.page_max {
+            few @ 1..=5 => few,
+            _ => 256,
         }
     }
 

@@ -171,6 +171,7 @@ impl System for Api {
             Some(Deletions::Scanned) | None => Deletes::Scanned,
         };
         let largest = stream.and_then(|stream| stream.writes().map(|(_, write)| write.batch_max()).max());
+        let smallest = stream.and_then(|stream| stream.writes().map(|(_, write)| write.batch_max()).min());
         let batch_max = largest.filter(|max| *max > 1).unwrap_or(SINGLES_MAX);
         let upserts =
             stream.and_then(|stream| stream.create.as_ref()).is_some_and(|create| create.upsert.is_some());
@@ -179,6 +180,7 @@ impl System for Api {
             compare_and_set: false,
             upsert_by_key: upserts,
             batch_max,
+            request_max: smallest.unwrap_or(1),
             in_flight_max: self.service.settings.in_flight,
             loads: false,
             bulk: None,

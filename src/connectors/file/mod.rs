@@ -88,6 +88,7 @@ impl System for FileSystem {
             compare_and_set: true,
             upsert_by_key: true,
             batch_max: 10_000,
+            request_max: 10_000,
             in_flight_max: 1,
             loads: true,
             bulk: None,

@@ -101,6 +101,7 @@ impl System for Outreach {
             upsert_by_key: false,
             // Of the others only a prospect's addresses are unique, and these are lists.
             batch_max: BATCH_MAX,
+            request_max: 1,
             in_flight_max: self.service.settings.in_flight,
             loads: false,
             bulk: None,

@@ -75,6 +75,7 @@ impl System for Salesforce {
             upsert_by_key: true,
             // An external id need not be unique.
             batch_max: CALL_MAX,
+            request_max: CALL_MAX,
             in_flight_max: 4,
             loads: false,
             bulk: self.org.settings.bulk.then_some(Bulk {

@@ -163,6 +163,7 @@ impl System for ServiceNow {
             // A correlation field is unique by habit only.
             upsert_by_key: false,
             batch_max: BATCH_MAX,
+            request_max: BATCH_MAX,
             in_flight_max: IN_FLIGHT_MAX,
             loads: false,
             bulk: None,

@@ -177,6 +177,7 @@ impl System for Sqlite {
             // What can't be looked at promises nothing.
             upsert_by_key: self.guards_keys(spec).unwrap_or(false),
             batch_max: BATCH_MAX,
+            request_max: BATCH_MAX,
             in_flight_max: 1,
             loads: false,
             bulk: None,

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::tail::STRAY;
 use super::{
-    Adapt, Again, Breaker, BreakerMemory, BreakerPolicy, BreakerView, Ended, Limiter, Limits, Permit, SlotId,
-    Tail, Turn, Urgency, Went,
+    Adapt, Again, Breaker, BreakerMemory, BreakerPolicy, BreakerState, BreakerView, Ended, Limiter, Limits,
+    Permit, SlotId, Tail, Turn, Urgency, Went,
 };
 use crate::engine::record::Timestamp;
 
@@ -245,7 +245,7 @@ impl Gate {
             Err(again) => return Admission::Wait(again, Why::Day),
             Ok(()) => {}
         }
-        if self.limiter.in_flight() >= self.concurrency() {
+        if self.limiter.in_flight() >= self.calls_limit() {
             return Admission::Wait(Again::AfterReply, Why::Concurrency);
         }
         if let Err(again) = self.breaker.may_call(now) {
@@ -266,6 +266,16 @@ impl Gate {
     fn take(&mut self, urgency: Urgency, now: Timestamp) -> Result<(SlotId, SlotId), Again> {
         let day = self.day.try_take(urgency, now)?;
         self.limiter.try_take(urgency, now).map(|slot| (slot, day))
+    }
+
+    /// Returns how many calls may go out from now on that wait for nothing but the answers of others.
+    pub fn room(&mut self, urgency: Urgency, now: Timestamp) -> usize {
+        self.sweep(now);
+        let is_shut = self.breaker.view(now).state != BreakerState::Closed;
+        if is_shut || self.held_until(urgency, now).is_some() {
+            return 0;
+        }
+        self.day.room(urgency, now).min(self.limiter.room(urgency, now))
     }
 
     /// Learns that a tail is durable.
@@ -332,7 +342,8 @@ impl Gate {
         self.adapt.batch_limit(most)
     }
 
-    fn concurrency(&self) -> usize {
+    /// Returns how many calls may be under way at once: what is configured, and less while the system has trouble.
+    pub fn calls_limit(&self) -> usize {
         usize::try_from(self.adapt.calls_limit()).unwrap_or(usize::MAX)
     }
 

@@ -142,12 +142,22 @@ impl Limiter {
 
     /// Tells whether a slot is free, or when to ask again. Costs O(1) amortised.
     pub fn may_take(&mut self, urgency: Urgency, now: Timestamp) -> Result<(), Again> {
+        let ceiling = self.ceiling(urgency, now);
+        if self.used < ceiling { Ok(()) } else { Err(self.again(ceiling, urgency == Urgency::Backfill)) }
+    }
+
+    /// Returns how many slots are free.
+    pub fn room(&mut self, urgency: Urgency, now: Timestamp) -> usize {
+        self.ceiling(urgency, now).saturating_sub(self.used)
+    }
+
+    /// Returns how many slots may be taken together with those that are.
+    fn ceiling(&mut self, urgency: Urgency, now: Timestamp) -> usize {
         self.sweep(now);
         self.prune(now);
         let background = urgency == Urgency::Backfill;
         let unused = if background { self.reserve(now).saturating_sub(self.urgent_used()) } else { 0 };
-        let ceiling = self.max().saturating_sub(unused);
-        if self.used < ceiling { Ok(()) } else { Err(self.again(ceiling, background)) }
+        self.max().saturating_sub(unused)
     }
 
     /// Takes a slot, or says when to ask again.
