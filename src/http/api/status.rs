@@ -159,12 +159,14 @@ pub async fn record(
     };
     let key = key(&record_id)?;
     let mut known: BTreeMap<LinkId, (Option<Pair>, Vec<Job>)> = BTreeMap::new();
-    for (id, pair) in app.runtime.store.find(&key).await? {
-        known.entry(id).or_default().0 = Some(pair);
-    }
+    // The jobs first: a pair that is stored between both readings is found, and a job of the planner without its pair
+    // would look as if nothing were left to do.
     let filter = JobFilter { key: Some(key.clone()), limit: JOBS_MAX, ..JobFilter::default() };
     for (id, job) in app.runtime.store.jobs(filter).await? {
         known.entry(id).or_default().1.push(job);
+    }
+    for (id, pair) in app.runtime.store.find(&key).await? {
+        known.entry(id).or_default().0 = Some(pair);
     }
     let names: BTreeMap<LinkId, (String, String)> = app
         .runtime
