@@ -14,6 +14,7 @@ use super::meter;
 use super::page::{self, Fact, Facts, Mode, Tally, storage};
 use super::poller::{PassMode, Poller};
 use super::presence::measure;
+use super::straight;
 use crate::connectors::Load;
 use crate::engine::fault::Fault;
 use crate::engine::plan::{Pair, Seen, Status};
@@ -160,7 +161,8 @@ pub async fn walk(ctx: &LinkContext, changed: bool) -> Result<Tally, Fault> {
             .filter(|pair| changed || pair.rules_version == 0 || unsettled(pair))
             .map(|pair| (pair.key, fact.clone()))
             .collect();
-        let facts = Facts::of(Side::A, facts, ctx.now());
+        let facts =
+            Facts { straight: !full || !straight::gathers(ctx), ..Facts::of(Side::A, facts, ctx.now()) };
         total.add(page::take(ctx, facts, Mode::Plan).await?);
         if !full {
             return Ok(total);

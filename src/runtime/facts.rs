@@ -98,6 +98,8 @@ pub struct Facts {
     pub ids: Vec<OfId>,
     /// No key comes twice.
     pub keys_once: bool,
+    /// What it has to write may go straight to a remote end, while nothing else is on its way.
+    pub straight: bool,
     /// The fuse has judged it already.
     pub judged: bool,
     /// When its reading began.
@@ -118,6 +120,7 @@ impl Facts {
             list,
             ids: Vec::new(),
             keys_once: false,
+            straight: false,
             read_at,
             judged: true,
             expected_from: None,

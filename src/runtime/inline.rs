@@ -1,14 +1,16 @@
-//! Delivery at first try: the page's own writes go straight to a destination that compares and
-//! sets, and no job row is ever written for a record that arrived.
+//! Delivery at first try: the page's own writes go straight to a local destination that compares and sets, and under
+//! more conditions to a remote one (`straight.rs`); no job row is ever written for a record that arrived.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::filling::Filling;
 use super::link::{LinkContext, along, along_mut, lock};
 use super::meter;
 use super::page::{Entry, decide};
 use super::revive::is_revival;
+use super::straight;
 use super::tell::{self, Answer};
 use super::unanswered::OnItsWay;
 use crate::connectors::{Batch, Class, Delivery, Outcome, Write};
@@ -16,7 +18,7 @@ use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::plan::{
     Action, MadeFrom, Occasion, Pair, Projector, Status, Why, Written, delivered, observe, observe_deleted,
 };
-use crate::engine::record::{Direction, Image, Record, RemoteId, Revision, Side, Value, Values};
+use crate::engine::record::{Direction, Image, Key, Record, RemoteId, Revision, Side, Value, Values};
 use crate::planted::{Bug, planted};
 use crate::store::Answered;
 
@@ -53,6 +55,17 @@ pub async fn quiet(ctx: &LinkContext, side: Side, is_quiet: bool) -> Vec<Guard<'
     keep_quiet(ctx, Direction::BOTH.into_iter().filter(waits)).await
 }
 
+/// Keeps also the direction quiet that [`quiet`] left alone, where pages of this side may go straight and nothing is on
+/// its way there now. Gives whether nothing is on its way any more in either.
+pub fn quiet_too<'l>(ctx: &'l LinkContext, side: Side, quiet: &mut Vec<Guard<'l>>) -> bool {
+    let other = side.outward();
+    if quiet.is_empty() || !Direction::BOTH.iter().any(|&direction| straight::may_be(ctx, direction)) {
+        return false;
+    }
+    // It never waits: a worker may be at it for long, and the page can be taken in meanwhile.
+    at_once(ctx, other) || along(&ctx.delivery, other).try_lock().map(|guard| quiet.push(guard)).is_ok()
+}
+
 /// Waits until nothing is on its way in any direction.
 pub async fn quiet_both(ctx: &LinkContext) -> Vec<Guard<'_>> {
     keep_quiet(ctx, Direction::BOTH.into_iter()).await
@@ -67,31 +80,46 @@ async fn keep_quiet(ctx: &LinkContext, directions: impl Iterator<Item = Directio
     guards
 }
 
-/// Delivers what can be delivered at once; the rest keeps its status `queued` and becomes jobs.
-pub async fn deliver(ctx: &LinkContext, entries: &mut [Entry]) -> Inline {
+/// Delivers what can be delivered at once; the rest keeps its status `queued` and becomes jobs. Only a page that
+/// `is_alone` in both directions goes straight to remote ends.
+pub async fn deliver(ctx: &LinkContext, is_alone: bool, entries: &mut [Entry]) -> Inline {
     let mut inline = Inline::default();
     for direction in Direction::BOTH {
         let end = ctx.end(direction.to());
-        if !at_once(ctx, direction) || ctx.fuses.is_held(direction) {
+        let before = inline.count;
+        if ctx.fuses.is_held(direction) {
+            continue;
+        }
+        if is_alone && straight::may_be(ctx, direction) {
+            straight::deliver(ctx, direction, entries, &mut inline).await;
+            arrived(ctx, direction, inline.count - before);
+        }
+        if !at_once(ctx, direction) {
             continue;
         }
         let places = places(ctx, entries, direction);
         if places.is_empty() {
             continue;
         }
-        let before = inline.count;
         for chunk in places.chunks(end.features.batch_max.max(1)) {
             deliver_chunk(ctx, direction, entries, chunk, &mut inline).await;
         }
-        // They arrived, whatever becomes of the page.
-        meter::records(ctx, direction, Status::Synced, inline.count - before);
+        arrived(ctx, direction, inline.count - before);
     }
     inline
 }
 
+/// Tells of records that arrived, whatever becomes of the page.
+fn arrived(ctx: &LinkContext, direction: Direction, count: u64) {
+    if count > 0 {
+        ctx.view.last_success.store(ctx.now().0, Ordering::Relaxed);
+        meter::records(ctx, direction, Status::Synced, count);
+    }
+}
+
 /// The entries that want a write in this direction and for which no job stands already. What was deleted
 /// there becomes a job, which looks whether its source still stands; so does what was sent and not answered.
-fn places(ctx: &LinkContext, entries: &[Entry], direction: Direction) -> Vec<usize> {
+pub(super) fn places(ctx: &LinkContext, entries: &[Entry], direction: Direction) -> Vec<usize> {
     entries
         .iter()
         .enumerate()
@@ -116,11 +144,7 @@ async fn deliver_chunk(
     inline: &mut Inline,
 ) {
     let end = ctx.end(direction.to());
-    let writes = places.iter().filter_map(|&place| entries.get(place)).map(|entry| {
-        let from = entry.pair.side(direction.from());
-        (&entry.pair.key, from.id.as_ref(), from.now(), along(&entry.actions, direction))
-    });
-    let sent = match ctx.remember(direction, writes).await {
+    let sent = match ctx.remember(direction, writes(entries, places, direction)).await {
         Ok(sent) => sent,
         Err(fault) => {
             // What is not remembered does not go out; all become jobs.
@@ -165,6 +189,18 @@ async fn deliver_chunk(
     }
 }
 
+/// What is remembered of these entries before they go out.
+pub(super) fn writes<'e>(
+    entries: &'e [Entry],
+    places: &'e [usize],
+    direction: Direction,
+) -> impl Iterator<Item = (&'e Key, Option<&'e RemoteId>, Option<&'e Image>, &'e Action)> {
+    places.iter().filter_map(|&place| entries.get(place)).map(move |entry| {
+        let from = entry.pair.side(direction.from());
+        (&entry.pair.key, from.id.as_ref(), from.now(), along(&entry.actions, direction))
+    })
+}
+
 /// Believes no answer that says more or less than was asked: whatever of it was carried out may have been.
 pub(super) fn counted(outcomes: Vec<Outcome>, deliveries: usize) -> Result<Vec<Outcome>, Fault> {
     if outcomes.len() == deliveries {
@@ -197,7 +233,7 @@ fn give_back(entries: &mut [Entry], places: &[usize], direction: Direction, deli
     }
 }
 
-fn take_outcome(
+pub(super) fn take_outcome(
     ctx: &LinkContext,
     direction: Direction,
     entry: &mut Entry,
@@ -223,6 +259,8 @@ fn take_outcome(
             way.error = Some(fault.to_string());
             inline.failed.insert(place, fault);
         }
+        // It was not tried, and nothing is wrong.
+        Outcome::Failed(fault) if fault.is_stopping() => {}
         Outcome::Failed(fault) => note(ctx, direction, fault.to_string()),
     }
 }
@@ -247,7 +285,7 @@ fn confirm(
         id,
         revision,
         stored,
-        compared: true,
+        compared: ctx.end(direction.to()).features.compare_and_set,
         epoch: ctx.epoch(direction.to()),
         now,
     };

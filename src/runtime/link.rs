@@ -50,8 +50,8 @@ pub struct Calls {
     pub at_once: usize,
 }
 
-/// Records that are claimed in one turn at most, unless a batch is larger: some megabytes.
-const CLAIMED_MAX: usize = 4_000;
+/// Records that go out together at most, unless a batch is larger: some megabytes.
+const TOGETHER_MAX: usize = 4_000;
 /// Calls of a direction under way at once at most, whatever its system stands.
 const CALLS_AT_ONCE_MAX: usize = 64;
 
@@ -82,9 +82,18 @@ impl End {
     /// may go out without waiting for the window, a look before it counted. Who waits for that comes after fewer.
     pub fn claim_limit(&self) -> usize {
         let batch = self.batch_limit();
+        if self.features.bulk.is_some() {
+            // What is too little for that is through in a few calls; taken faster, no backlog would ever form.
+            return batch;
+        }
         let turns = self.gate.as_ref().map_or(usize::MAX, |gate| gate.room() / 2 / self.requests(batch));
-        let most = CLAIMED_MAX.max(batch);
-        batch.saturating_mul(self.at_once(batch).min(turns).max(1)).min(most)
+        batch.saturating_mul(turns.max(1)).min(self.turn_max())
+    }
+
+    /// Returns how many records go out together at most: a batch for each call that may be under way.
+    pub fn turn_max(&self) -> usize {
+        let batch = self.batch_limit();
+        batch.saturating_mul(self.at_once(batch)).min(TOGETHER_MAX.max(batch))
     }
 
     /// Returns how so many records that wait go in calls.
@@ -100,6 +109,13 @@ impl End {
                 Calls { write, look, at_once: self.at_once(write) }
             }
         }
+    }
+
+    /// Tells whether so many records may be looked up and written now without waiting for the window.
+    pub fn has_room(&self, records: usize) -> bool {
+        let Calls { write, look, .. } = self.calls(records);
+        let requests = records.div_ceil(look) + records.div_ceil(write) * self.requests(write.min(records));
+        self.gate.as_ref().is_none_or(|gate| gate.room() >= requests)
     }
 
     /// Returns how many calls with so many records may be under way at once: those that make several requests make

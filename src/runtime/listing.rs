@@ -9,6 +9,7 @@ use super::poller::Poller;
 use super::reading::{PAGE_LOCAL, Patience, unless_stopped};
 use super::scan;
 use super::shown::Shown;
+use super::straight;
 use crate::connectors::{Class, End};
 use crate::engine::fault::Fault;
 use crate::engine::record::Presence;
@@ -96,7 +97,11 @@ impl Poller {
                 return Err(Fault::stopping());
             }
             let mode = if matches!(mode, Mode::Note) { Mode::Note } else { Mode::Plan };
-            total.add(page::take(ctx, Facts::of(self.side, chunk.to_vec(), looked_at), mode).await?);
+            let facts = Facts {
+                straight: facts.len() <= PAGE_LOCAL || !straight::gathers(ctx),
+                ..Facts::of(self.side, chunk.to_vec(), looked_at)
+            };
+            total.add(page::take(ctx, facts, mode).await?);
         }
         Ok(total)
     }

@@ -57,7 +57,28 @@ pub(super) async fn up(
     wanted: &[Wanted],
     call: &Call,
 ) -> Result<Vec<Option<Record>>, Fault> {
-    search(ctx, side, (wanted, &vec![1; wanted.len()]), call, true).await.into_iter().collect()
+    search(ctx, side, (wanted, &vec![1; wanted.len()]), call, Patience::ForAll).await.into_iter().collect()
+}
+
+/// The same for a page that others wait for: asks for nothing twice, and after a call that failed for nothing more.
+pub(super) async fn once(
+    ctx: &LinkContext,
+    side: Side,
+    wanted: &[Wanted],
+    call: &Call,
+) -> Vec<Result<Option<Record>, Fault>> {
+    search(ctx, side, (wanted, &vec![1; wanted.len()]), call, Patience::None).await
+}
+
+/// What is done about a call that failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Whatever may help, for each record.
+    ForEach,
+    /// The same, until one record can't be looked at.
+    ForAll,
+    /// Nothing.
+    None,
 }
 
 /// The same for jobs, as far as it goes; `attempts` says for each which one this is. What failed before is asked for
@@ -68,7 +89,7 @@ pub(super) async fn each(
     (wanted, attempts): (&[Wanted], &[u32]),
     call: &Call,
 ) -> Vec<Result<Option<Record>, Fault>> {
-    search(ctx, side, (wanted, attempts), call, false).await
+    search(ctx, side, (wanted, attempts), call, Patience::ForEach).await
 }
 
 /// Asks for all, part by part, several parts at once where the system stands that. A call that fails says nothing of
@@ -81,7 +102,7 @@ async fn search(
     side: Side,
     (wanted, attempts): (&[Wanted], &[u32]),
     call: &Call,
-    gives_up: bool,
+    patience: Patience,
 ) -> Vec<Result<Option<Record>, Fault>> {
     let end = ctx.end(side);
     let Calls { look, at_once, .. } = end.calls(wanted.len());
@@ -118,7 +139,11 @@ async fn search(
             }
             Err(fault) => fault,
         };
-        let fault = match row.after(&part, number, fault, end.remote) {
+        let next = match patience {
+            Patience::None => Next::Stop(fault),
+            Patience::ForEach | Patience::ForAll => row.after(&part, number, fault, end.remote),
+        };
+        let fault = match next {
             Next::Parts(parts) => {
                 left.extend(parts);
                 // What is the matter may be over soon.
@@ -131,7 +156,7 @@ async fn search(
             }
             Next::Failed(fault) => fault,
         };
-        if gives_up {
+        if patience == Patience::ForAll {
             stopped.get_or_insert_with(|| fault.clone());
         }
         part.fail(&mut found, &fault);

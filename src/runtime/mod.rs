@@ -44,6 +44,7 @@ mod send;
 mod settle;
 mod shown;
 mod sights;
+mod straight;
 pub mod supervisor;
 mod tell;
 mod twins;

@@ -105,11 +105,12 @@ pub enum Stored {
 }
 
 /// Takes in a page, from its facts to its commit.
-pub async fn take(ctx: &LinkContext, facts: Facts, mut mode: Mode<'_>) -> Result<Tally, Fault> {
+pub async fn take(ctx: &LinkContext, mut facts: Facts, mut mode: Mode<'_>) -> Result<Tally, Fault> {
     if facts.list.is_empty() && facts.ids.is_empty() && facts.cursor.is_none() {
         return Ok(Tally::default());
     }
-    let _quiet = inline::quiet(ctx, facts.side, mode.is_quiet()).await;
+    let mut quiet = inline::quiet(ctx, facts.side, mode.is_quiet()).await;
+    facts.straight = facts.straight && inline::quiet_too(ctx, facts.side, &mut quiet);
     take_quietly(ctx, facts, &mut mode).await
 }
 
@@ -146,7 +147,7 @@ pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -
     let told: Vec<Event> = facts.told.clone();
     let delivered = match mode {
         Mode::Note | Mode::Ask => Inline::default(),
-        Mode::Plan => inline::deliver(ctx, &mut entries).await,
+        Mode::Plan => inline::deliver(ctx, facts.straight, &mut entries).await,
         Mode::Load(filling) => inline::stage(ctx, &mut entries, filling).await?,
     };
     let moved = moved(&entries);

@@ -16,6 +16,7 @@ use super::reading::{self, Patience};
 use super::relay::Relay;
 use super::shown::Shown;
 use super::sights::{self, Sights};
+use super::straight;
 use crate::connectors::{Deletes, End, Page, Source};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::plan::Projector;
@@ -264,6 +265,8 @@ impl Poller {
         let mut relay = Relay::new(&ctx, scanned);
         ctx.fuses.guard(self.side, whole);
         let (mut read, mut is_filling) = (0, false);
+        // What takes a backlog in bulk gets a long pass as one.
+        let gathers = straight::gathers(&ctx);
         mark::wait(&ctx, self.side.outward()).await?;
         let began = ctx.now();
         let mut read_at = began;
@@ -280,6 +283,7 @@ impl Poller {
             let next_at = ctx.now();
             let facts = Facts {
                 keys_once: scanned && !is_again,
+                straight: matches!(mode, PassMode::Plan) && (end != End::More || !gathers),
                 judged: false,
                 expected_from: reach.map(|reach| reach.newest),
                 cursor: stored.clone(),

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::link::LinkContext;
+use super::straight;
 use crate::connectors::{Class, Page, Source};
 use crate::engine::fault::Fault;
 use crate::engine::record::{Cursor, Side};
@@ -32,7 +33,10 @@ pub(super) async fn page(
     source: &mut Box<dyn Source>,
     after: Option<&Cursor>,
 ) -> Result<Page, Fault> {
-    let limit = if ctx.end(side).remote { PAGE_REMOTE } else { PAGE_LOCAL };
+    let usual = if ctx.end(side).remote { PAGE_REMOTE } else { PAGE_LOCAL };
+    // What goes straight on keeps as many calls under way as the other end stands.
+    let onward = straight::may_be(ctx, side.outward()).then(|| ctx.end(side.other()).turn_max());
+    let limit = usual.max(onward.unwrap_or_default());
     unless_stopped(ctx, source.read(after, limit, &ctx.call(Class::Backfill))).await
 }
 

@@ -20,6 +20,8 @@ pub struct Relay<'l> {
     ctx: &'l LinkContext,
     overlaps: bool,
     quiet: Vec<tokio::sync::MutexGuard<'l, ()>>,
+    /// Nothing else is on its way in either direction.
+    is_alone: bool,
     in_a_row: usize,
     decided: Option<Decided>,
     delivered: Option<Delivered>,
@@ -28,11 +30,19 @@ pub struct Relay<'l> {
 impl<'l> Relay<'l> {
     /// Begins a pass; `scanned`: no two of its pages have a key in common.
     pub fn new(ctx: &'l LinkContext, scanned: bool) -> Self {
-        Self { ctx, overlaps: scanned, quiet: Vec::new(), in_a_row: 0, decided: None, delivered: None }
+        Self {
+            ctx,
+            overlaps: scanned,
+            quiet: Vec::new(),
+            is_alone: false,
+            in_a_row: 0,
+            decided: None,
+            delivered: None,
+        }
     }
 
     /// Takes the next page; gives what became of those that are stored since the last call.
-    pub async fn take(&mut self, facts: Facts, mut mode: Mode<'_>) -> Result<Tally, Fault> {
+    pub async fn take(&mut self, mut facts: Facts, mut mode: Mode<'_>) -> Result<Tally, Fault> {
         let side = facts.side;
         at(&self.ctx.view.seen, side).fetch_add(facts.list.len() as u64, Ordering::Relaxed);
         if !self.overlaps {
@@ -50,7 +60,9 @@ impl<'l> Relay<'l> {
         }
         if self.in_a_row == 0 {
             self.quiet = inline::quiet(self.ctx, side, mode.is_quiet()).await;
+            self.is_alone = facts.straight && inline::quiet_too(self.ctx, side, &mut self.quiet);
         }
+        facts.straight &= self.is_alone;
         self.in_a_row += 1;
         let plan = page::plan(self.ctx, facts, matches!(mode, Mode::Note));
         let (stored, delivered, decided) = tokio::join!(

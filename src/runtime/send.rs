@@ -1,6 +1,6 @@
-//! Sends what a worker has packed, in as many calls as it takes, several under way at once.
+//! Sends what a worker has packed or a page has to write, in as many calls as it takes, several under way at once.
 //!
-//! Invariant: every parcel gets exactly one outcome; nothing goes out whose claim was lost while the calls before
+//! Invariant: every record gets exactly one outcome; nothing goes out whose claim was lost while the calls before
 //! it were made; a call that is refused as a whole is cut in two until the
 //! record that spoils it goes alone, so that the others arrive.
 
@@ -19,19 +19,63 @@ use crate::engine::job;
 use crate::engine::record::Direction;
 use crate::planted::{Bug, planted};
 
-/// Writes the parcels to their destination, in several calls at once where it stands that; gives an outcome each, in
-/// order.
-pub(super) async fn send(
+/// What is to be sent, by places.
+pub(super) trait Cargo {
+    /// Says for each record which attempt this is, from 1.
+    fn attempts(&self) -> Vec<u32>;
+    /// Makes the delivery of a record.
+    fn delivery(&self, place: usize) -> Option<Delivery>;
+    /// Leaves out of a call, just before it goes out, what must not go out any more.
+    ///
+    /// # Errors
+    /// Nothing of it may, nor of the calls that have not begun.
+    fn held(
+        &self,
+        ctx: &LinkContext,
+        part: Vec<usize>,
+    ) -> impl Future<Output = Result<Vec<usize>, Fault>> + Send;
+}
+
+/// What a worker has claimed.
+pub(super) struct Claimed<'b> {
+    pub(super) direction: Direction,
+    pub(super) parcels: &'b [Parcel],
+    pub(super) claims: &'b Claims,
+}
+
+impl Cargo for Claimed<'_> {
+    fn attempts(&self) -> Vec<u32> {
+        self.parcels.iter().map(|parcel| parcel.job.attempts).collect()
+    }
+
+    fn delivery(&self, place: usize) -> Option<Delivery> {
+        let parcel = self.parcels.get(place)?;
+        delivery(&parcel.entry.pair, self.direction, parcel.action.clone())
+    }
+
+    /// What is left out has no outcome that counts: its job is somebody else's.
+    async fn held(&self, ctx: &LinkContext, mut part: Vec<usize>) -> Result<Vec<usize>, Fault> {
+        match self.claims.lost(ctx).await {
+            Some(lost) => {
+                part.retain(|&place| !self.parcels.get(place).is_some_and(|it| lost.contains(&it.job.id)));
+            }
+            None => part.clear(),
+        }
+        Ok(part)
+    }
+}
+
+/// Writes records to their destination, in several calls at once where it stands that; gives an outcome each, in order.
+pub(super) async fn send<C: Cargo + Sync>(
     ctx: &LinkContext,
     direction: Direction,
-    parcels: &[Parcel],
-    claims: &Claims,
+    cargo: &C,
     call: &Call,
 ) -> Vec<Outcome> {
-    let attempts: Vec<u32> = parcels.iter().map(|parcel| parcel.job.attempts).collect();
-    let Calls { write, at_once, .. } = ctx.end(direction.to()).calls(parcels.len());
-    let mut outcomes: Vec<Option<Outcome>> = parcels.iter().map(|_| None).collect();
-    let mut left = job::parts(&attempts, write.min(parcels.len()));
+    let attempts = cargo.attempts();
+    let Calls { write, at_once, .. } = ctx.end(direction.to()).calls(attempts.len());
+    let mut outcomes: Vec<Option<Outcome>> = attempts.iter().map(|_| None).collect();
+    let mut left = job::parts(&attempts, write.min(attempts.len()));
     // The first part is the last to be pushed.
     left.reverse();
     let mut stopped: Option<Fault> = None;
@@ -41,7 +85,7 @@ pub(super) async fn send(
             && under_way.len() < at_once
             && let Some(part) = left.pop()
         {
-            under_way.push(send_held(ctx, direction, parcels, part, claims, call));
+            under_way.push(send_held(ctx, direction, cargo, part, call));
         }
         let Some((part, sent)) = under_way.next().await else { break };
         match sent {
@@ -73,25 +117,23 @@ pub(super) async fn send(
     outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unsent)).collect()
 }
 
-/// Makes one call with what of a part is claimed still. What is left out has no outcome that counts: its job is
-/// somebody else's.
-async fn send_held(
+/// Makes one call with what of a part may go out still.
+async fn send_held<C: Cargo + Sync>(
     ctx: &LinkContext,
     direction: Direction,
-    parcels: &[Parcel],
-    mut part: Vec<usize>,
-    claims: &Claims,
+    cargo: &C,
+    part: Vec<usize>,
     call: &Call,
 ) -> (Vec<usize>, Result<Vec<Outcome>, Fault>) {
-    match claims.lost(ctx).await {
-        Some(lost) => part.retain(|&place| !parcels.get(place).is_some_and(|it| lost.contains(&it.job.id))),
-        None => part.clear(),
+    match cargo.held(ctx, part.clone()).await {
+        Ok(part) if part.is_empty() => (part, Ok(Vec::new())),
+        Ok(part) => {
+            let deliveries = part.iter().filter_map(|&place| cargo.delivery(place)).collect();
+            let sent = send_part(ctx, direction, deliveries, part.len(), call).await;
+            (part, sent)
+        }
+        Err(fault) => (part, Err(fault)),
     }
-    let sent = match part.is_empty() {
-        true => Ok(Vec::new()),
-        false => send_part(ctx, direction, parcels, &part, call).await,
-    };
-    (part, sent)
 }
 
 fn put(outcomes: &mut [Option<Outcome>], place: usize, outcome: Outcome) {
@@ -104,24 +146,19 @@ fn put(outcomes: &mut [Option<Outcome>], place: usize, outcome: Outcome) {
 async fn send_part(
     ctx: &LinkContext,
     direction: Direction,
-    parcels: &[Parcel],
-    part: &[usize],
+    deliveries: Vec<Delivery>,
+    count: usize,
     call: &Call,
 ) -> Result<Vec<Outcome>, Fault> {
     let end = ctx.end(direction.to());
-    let deliveries: Vec<Delivery> = part
-        .iter()
-        .filter_map(|&place| parcels.get(place))
-        .filter_map(|parcel| delivery(&parcel.entry.pair, direction, parcel.action.clone()))
-        .collect();
     let batch = Batch { shape: Arc::clone(ctx.rules.shape(direction.to())), deliveries };
     match end.destination.write(&batch, call).await {
         Ok(outcomes) => {
-            let outcomes = counted(outcomes, part.len())?;
+            let outcomes = counted(outcomes, count)?;
             ctx.trouble_writing(direction, None);
             Ok(mixed_up(outcomes))
         }
-        Err(_) if planted(Bug::FaultIsSuccess) => Ok(part.iter().map(|_| through()).collect()),
+        Err(_) if planted(Bug::FaultIsSuccess) => Ok((0..count).map(|_| through()).collect()),
         Err(fault) => {
             ctx.trouble_writing(direction, Some(fault.to_string()));
             Err(fault)

@@ -17,7 +17,7 @@ use super::meter;
 use super::page::{Entry, storage};
 use super::push;
 use super::revive;
-use super::send::send;
+use super::send::{Claimed, send};
 use super::settle::settle;
 use super::verdict::{
     Ending, FATAL_REST, Parcel, Retold, conclude, dead, exhausted, fence, handed_back, log_put_off, no_write,
@@ -76,6 +76,11 @@ async fn pause(ctx: &LinkContext, rest: Duration) {
         () = ctx.stop.cancelled() => {}
         () = tokio::time::sleep(rest) => {}
     }
+}
+
+/// Tells whether jobs of a direction would go out now.
+pub(super) async fn is_due(ctx: &LinkContext, direction: Direction) -> bool {
+    next(ctx, direction).await.is_zero()
 }
 
 /// Says how long there is nothing to do: zero where a batch is full or has waited long enough.
@@ -317,7 +322,8 @@ async fn deliver_once(
             return tried;
         }
     }
-    let outcomes = send(ctx, direction, &parcels, claims, call).await;
+    let claimed = Claimed { direction, parcels: &parcels, claims };
+    let outcomes = send(ctx, direction, &claimed, call).await;
     let sent = parcels.into_iter().zip(outcomes);
     tried.extend(sent.map(|(parcel, outcome)| Tried { parcel, outcome, went_out: true }));
     tried

@@ -275,7 +275,9 @@ impl Gate {
         if is_shut || self.held_until(urgency, now).is_some() {
             return 0;
         }
-        self.day.room(urgency, now).min(self.limiter.room(urgency, now))
+        let of_budget = self.quota.map_or(u64::MAX, |seen| seen.budget.remaining);
+        let of_budget = usize::try_from(of_budget).unwrap_or(usize::MAX);
+        of_budget.min(self.day.room(urgency, now)).min(self.limiter.room(urgency, now))
     }
 
     /// Learns that a tail is durable.

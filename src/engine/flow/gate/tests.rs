@@ -47,6 +47,27 @@ fn the_window_makes_wait() {
 }
 
 #[test]
+fn room_is_what_goes_out_without_waiting() {
+    let failed = Facts { ended: Ended::Failed, ..FINE };
+    let told = Facts { retry_after: Some(Duration::from_secs(1)), ..FINE };
+    // (limit, calls before, room, room a window later, why)
+    let cases: [(u32, Vec<Facts>, usize, usize, &str); 6] = [
+        (10, vec![], 10, 10, "the whole window"),
+        (10, vec![FINE; 4], 6, 10, "what is left of it"),
+        (3, vec![FINE; 3], 0, 3, "nothing of it"),
+        (10, vec![budget(100, 8, Some(60))], 8, 8, "no more than the server has left"),
+        (10, vec![told], 0, 10, "the server asked for patience"),
+        (10, vec![failed, failed], 0, 0, "the breaker is open"),
+    ];
+    for (max, calls, room, later, why) in cases {
+        let mut gate = Gate::new(policy(max, 1_000), at(0));
+        calls.into_iter().for_each(|facts| call(&mut gate, facts, at(0)));
+        assert_eq!(gate.room(Urgency::Live, at(1)), room, "{why}");
+        assert_eq!(gate.room(Urgency::Live, at(1_500)), later, "{why}, later");
+    }
+}
+
+#[test]
 fn an_open_breaker_sends_jobs_home() {
     let mut gate = Gate::new(policy(100, 1_000), at(0));
     let failed = Facts { ended: Ended::Failed, ..FINE };
