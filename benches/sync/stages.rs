@@ -54,7 +54,7 @@ fn records(count: usize) -> Vec<Record> {
         .map(|id| {
             let row = data::person(id);
             let score = record_sync::engine::record::Number::from_f64(row.6).expect("a number");
-            let texts = [&row.1, &row.2, &row.3, &row.4, &row.5].map(|text| Value::text(text));
+            let texts = [&row.1, &row.2, &row.3, &row.4, &row.5].map(Value::text);
             let values = std::iter::once(Value::Int(id)).chain(texts).chain([score, row.7.into()]);
             Record { schema: schema.clone(), values: values.collect(), meta: Default::default() }
         })

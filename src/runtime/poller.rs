@@ -216,9 +216,11 @@ impl Poller {
         self.ctx.begin_run(self.side);
         let answered = self.is_answered();
         let now = self.ctx.now();
-        let has_work = self.unfinished || answered;
+        // What somebody handed in travels home from where it was written: it is read there, whoever wrote it. Before
+        // anything else, so that a push that comes meanwhile is met by the next poll.
         let pushed = at(&self.ctx.pushed, self.side).load(Ordering::Acquire);
-        if !has_work && (!self.source.may_have_changed() || self.is_all_planned(pushed).await) {
+        let has_work = self.unfinished || answered || pushed != self.pushed;
+        if !has_work && (!self.source.may_have_changed() || self.source.only_ours().await) {
             self.complete(now);
             return self.audit_on().await;
         }
@@ -237,17 +239,11 @@ impl Poller {
             }
             // Held back until the source has news or somebody answers.
             Err(fault) if fault.code == FaultCode::Frozen => {
-                self.unfinished = false;
+                (self.unfinished, self.pushed) = (false, pushed);
                 Ok(Tally::default())
             }
             Err(fault) => Err(fault),
         }
-    }
-
-    /// Tells whether all that has changed was planned here and written by us: its outcomes have told it. What
-    /// somebody handed in travels home from where it was written, and is read there.
-    async fn is_all_planned(&mut self, pushed: u64) -> bool {
-        pushed == self.pushed && self.source.only_ours().await
     }
 
     /// Reads a side to its end, or to where it is caught up.
@@ -274,7 +270,18 @@ impl Poller {
         let mut page = Turned::of(page, features.deletes, &mut self.projector, shown.as_mut());
         loop {
             let Turned { sights, cursor: at_cursor, end } = page;
-            let Sights { list, ids, is_again } = sights::parted(&ctx, self.side, sights?).await?;
+            let sights = match sights {
+                Ok(sights) => sights::parted(&ctx, self.side, sights).await,
+                Err(fault) => Err(fault),
+            };
+            let Sights { list, ids, is_again } = match sights {
+                Ok(sights) => sights,
+                Err(fault) => {
+                    // What was delivered already is stored if that can be.
+                    relay.finish(mode.page()).await?;
+                    return Err(fault);
+                }
+            };
             read += list.len();
             let stored = (!scanned && !whole).then(|| at_cursor.clone().or_else(|| cursor.clone()));
             cursor = at_cursor.or(cursor);

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use super::inline;
 use super::link::{LinkContext, at};
 use super::page::{self, Decided, Delivered, Fact, Facts, Mode, Stored, Tally};
+use super::straight;
 use crate::engine::fault::Fault;
 
 /// After so many pages the workers get their turn.
@@ -20,8 +21,8 @@ pub struct Relay<'l> {
     ctx: &'l LinkContext,
     overlaps: bool,
     quiet: Vec<tokio::sync::MutexGuard<'l, ()>>,
-    /// Nothing else is on its way in either direction.
-    is_alone: bool,
+    /// Nothing else is on its way in either direction, and has not been since then.
+    alone_since: Option<tokio::time::Instant>,
     in_a_row: usize,
     decided: Option<Decided>,
     delivered: Option<Delivered>,
@@ -34,7 +35,7 @@ impl<'l> Relay<'l> {
             ctx,
             overlaps: scanned,
             quiet: Vec::new(),
-            is_alone: false,
+            alone_since: None,
             in_a_row: 0,
             decided: None,
             delivered: None,
@@ -51,7 +52,8 @@ impl<'l> Relay<'l> {
         let mut tally = Tally::default();
         // What is no sight of a record, or none for the first time, may have the key of a page before.
         let alone = !facts.keys_once || facts.list.iter().any(|(_, fact)| !matches!(fact, Fact::Seen(_)));
-        if self.in_a_row >= PAGES_IN_A_ROW || alone {
+        let is_long = self.alone_since.is_some_and(|since| since.elapsed() >= straight::HELD_MAX);
+        if self.in_a_row >= PAGES_IN_A_ROW || alone || is_long {
             tally.add(self.finish(mode.again()).await?);
         }
         if alone {
@@ -60,9 +62,12 @@ impl<'l> Relay<'l> {
         }
         if self.in_a_row == 0 {
             self.quiet = inline::quiet(self.ctx, side, mode.is_quiet()).await;
-            self.is_alone = facts.straight && inline::quiet_too(self.ctx, side, &mut self.quiet);
+            let is_alone = facts.straight
+                && straight::is_idle(self.ctx, side.outward()).await
+                && inline::quiet_too(self.ctx, side, &mut self.quiet);
+            self.alone_since = is_alone.then(tokio::time::Instant::now);
         }
-        facts.straight &= self.is_alone;
+        facts.straight &= self.alone_since.is_some();
         self.in_a_row += 1;
         let plan = page::plan(self.ctx, facts, matches!(mode, Mode::Note));
         let (stored, delivered, decided) = tokio::join!(
@@ -87,7 +92,7 @@ impl<'l> Relay<'l> {
         let mut tally = self.again(stored?, &mut mode).await?;
         tally.add(self.again(last?, &mut mode).await?);
         self.quiet.clear();
-        self.in_a_row = 0;
+        (self.in_a_row, self.alone_since) = (0, None);
         Ok(tally)
     }
 

@@ -5,7 +5,6 @@
 //! It waits for no window, and for nobody for long: whatever is not delivered becomes the job that it would
 //! have been, which looks before it repeats what may have happened.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use super::inline::{self, Inline, delivery, observe_there};
@@ -16,19 +15,14 @@ use super::page::{Entry, decide};
 use super::revive::is_revival;
 use super::send::{Cargo, send};
 use super::unanswered::OnItsWay;
-use super::worker;
 use crate::connectors::{Call, Class, Delivery, Outcome, Wanted};
 use crate::engine::fault::Fault;
-use crate::engine::job::JobState;
 use crate::engine::plan::{Action, Occasion, Projector};
-use crate::engine::record::{Direction, Key};
+use crate::engine::record::Direction;
 use crate::planted::{Bug, planted};
-use crate::store::JobFilter;
 
 /// No more calls begin after so long: the workers of both directions and the other side's pages wait meanwhile.
-const HELD_MAX: Duration = Duration::from_secs(2);
-/// Jobs of a state that are asked after; where more wait, all goes by jobs.
-const STANDING_MAX: usize = 100;
+pub(super) const HELD_MAX: Duration = Duration::from_secs(2);
 
 /// Tells whether pages may deliver to an end without a job.
 pub(super) fn may_be(ctx: &LinkContext, direction: Direction) -> bool {
@@ -55,8 +49,6 @@ pub(super) async fn deliver(
     if places.is_empty() || !is_open(ctx, direction, places.len()).await {
         return;
     }
-    let Some(standing) = standing(ctx, direction).await else { return };
-    places.retain(|&place| entries.get(place).is_some_and(|entry| !standing.contains(&entry.pair.key)));
     let began = tokio::time::Instant::now();
     let call = Call { correlation_id: ctx.run(direction.from()).to_string(), ..ctx.call(Class::Live) };
     let places = look_first(ctx, direction, entries, places, &call).await;
@@ -93,26 +85,17 @@ async fn is_open(ctx: &LinkContext, direction: Direction, writes: usize) -> bool
     let end = ctx.end(direction.to());
     let needs_company = !end.tuning.load().flush_interval.is_zero() && writes < end.batch_limit();
     let is_backlog = end.features.bulk.is_some_and(|bulk| writes >= bulk.from);
-    !needs_company && !is_backlog && end.has_room(writes) && !worker::is_due(ctx, direction).await
+    !needs_company && !is_backlog && end.has_room(writes) && is_idle(ctx, direction).await
 }
 
-/// Gives the records whose jobs come later and that no page overtakes: what somebody pushes shows in no pair. `None`
-/// where there are many.
-async fn standing(ctx: &LinkContext, direction: Direction) -> Option<HashSet<Key>> {
-    let mut keys = HashSet::new();
-    if ctx.store.next_due(ctx.id, direction).await.ok()?.is_none() {
-        return Some(keys);
-    }
-    for state in [JobState::Pending, JobState::Retrying, JobState::Waiting] {
-        let (link, direction, state) = (Some(ctx.id), Some(direction), Some(state));
-        let filter = JobFilter { link, direction, state, limit: STANDING_MAX, ..JobFilter::default() };
-        let jobs = ctx.store.jobs(filter).await.ok()?;
-        if jobs.len() == STANDING_MAX {
-            return None;
-        }
-        keys.extend(jobs.into_iter().map(|(_, job)| job.key));
-    }
-    Some(keys)
+/// Tells whether no job waits in a direction or is at work: what does goes first, also where it comes later, and whoever
+/// rests because of a fault has its jobs waiting.
+pub(super) async fn is_idle(ctx: &LinkContext, direction: Direction) -> bool {
+    let depth = ctx.store.depth(ctx.id).await;
+    depth.is_ok_and(|depth| {
+        let depth = along(&depth, direction);
+        depth.pending + depth.leased + depth.retrying + depth.waiting == 0
+    })
 }
 
 /// Reads the destination just before the write where it can't compare for itself, as a worker does. Gives what is still

@@ -144,9 +144,14 @@ impl LinkContext {
 
     /// Keeps a batch in mind whose answers are not stored yet.
     pub(super) fn keep_in_mind(&self, sent: &OnItsWay) {
-        // What we have just written can be read.
-        let writes = sent::read(&sent.slip).unwrap_or_default();
-        self.unanswered.put(sent.batch, (0..).zip(writes));
+        match sent::read(&sent.slip) {
+            Ok(writes) => self.unanswered.put(sent.batch, (0..).zip(writes)),
+            // What we have just written can be read: this tells of a defect of ours.
+            Err(_) => {
+                tracing::error!(event = "sent.unreadable", customer = %self.customer, link = %self.name,
+                batch = sent.batch, "what was sent can't be read back; its records are looked at by no job")
+            }
+        }
     }
 
     /// Takes what a side shows for our own write, where it is one that nobody answered: that answers it.

@@ -78,11 +78,6 @@ async fn pause(ctx: &LinkContext, rest: Duration) {
     }
 }
 
-/// Tells whether jobs of a direction would go out now.
-pub(super) async fn is_due(ctx: &LinkContext, direction: Direction) -> bool {
-    next(ctx, direction).await.is_zero()
-}
-
 /// Says how long there is nothing to do: zero where a batch is full or has waited long enough.
 async fn next(ctx: &LinkContext, direction: Direction) -> Duration {
     if ctx.fuses.is_held(direction) {

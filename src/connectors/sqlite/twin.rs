@@ -26,13 +26,16 @@ pub(super) trait Stands: Send {
     fn stand(&mut self) -> Option<Stand>;
 }
 
+/// One that writes; gone when nobody can write by it any more.
+type Writer = Weak<Mutex<dyn Stands>>;
+
 /// The writing end of one end of a link, as far as there is one.
 #[derive(Clone, Default)]
-pub(super) struct Twin(Arc<Mutex<Option<Weak<Mutex<dyn Stands>>>>>);
+pub(super) struct Twin(Arc<Mutex<Option<Writer>>>);
 
 impl Twin {
     /// Says who writes from now on.
-    pub fn meet(&self, writer: Weak<Mutex<dyn Stands>>) {
+    pub fn meet(&self, writer: Writer) {
         *lock(&self.0) = Some(writer);
     }
 

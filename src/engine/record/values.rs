@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Value;
 
 /// Values by position. A copy costs a count; who changes a copy gets values of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Values(Arc<[Value]>);
 
 impl Values {
@@ -42,12 +42,6 @@ impl PartialEq for Values {
 }
 
 impl Eq for Values {}
-
-impl Default for Values {
-    fn default() -> Self {
-        Self(Arc::default())
-    }
-}
 
 impl From<Vec<Value>> for Values {
     fn from(values: Vec<Value>) -> Self {

@@ -174,12 +174,14 @@ impl Way {
         Ok(mapped)
     }
 
-    /// Tells whether all values travel as they are, each to the position that it has.
+    /// Tells whether all values travel as they are, each to the position that it has, and there is nothing else at the
+    /// other end.
     fn leaves_all(&self, values: &[Value]) -> bool {
         let stays =
             |at: usize, step: &Step| step.target == at && matches!(step.made, Made::Copy(from) if from == at);
         self.normalise.is_empty()
             && self.steps.len() == values.len()
+            && self.reads.len() == values.len()
             && self.steps.iter().enumerate().all(|(at, step)| stays(at, step))
             && !values.iter().any(|value| matches!(value, Value::Unknown))
     }

@@ -114,7 +114,8 @@ impl Core {
         let (stream, target) = self.target(&batch.shape)?;
         let outcomes = self.write_all(batch, &stream, &target)?;
         let creates = || batch.deliveries.iter().all(|delivery| matches!(delivery.write, Write::Create(_)));
-        if !target.reaches.triggers && (!target.reaches.cascades || creates()) {
+        let is_certain = !outcomes.iter().any(Outcome::may_have_happened);
+        if is_certain && !target.reaches.triggers && (!target.reaches.cascades || creates()) {
             self.doubts -= 1;
         }
         Ok(outcomes)

@@ -246,3 +246,24 @@ fn operations_are_what_the_file_allows() {
     let b_to_a = rules.way(BToA).expect("way").operations;
     assert!(b_to_a.create && b_to_a.update && b_to_a.delete, "all, where nothing is said");
 }
+
+#[test]
+fn what_is_mapped_has_a_place_for_every_field_of_the_other_end() {
+    // (entry, are the source's own values taken, why)
+    let cases = [
+        (r#""fields": {"name": "n", "email": "e"}"#, true, "all is taken over, in its order"),
+        (r#""fields": {"name": {"to": "n", "transform": ["trim"]}}"#, false, "a value is changed"),
+        (
+            r#""fields": {"name": "n"}, "deletes": {"a_to_b": {"archive": {"gone": true}}, "b_to_a": "ignore"}"#,
+            false,
+            "the other end has a field that nothing is mapped to",
+        ),
+    ];
+    for (entry, are_same, why) in cases {
+        let rules = link(entry, &facts()).expect(why);
+        let record = image(&rules, Side::A, r#"{"record_id": 1, "name": "Ann", "email": "a@example.test"}"#);
+        let mapped = rules.way(AToB).expect("a way").map(&record).expect("mapped");
+        assert_eq!(mapped.len(), rules.shape(Side::B).len(), "{why}");
+        assert_eq!(mapped.is_same(&record.values), are_same, "{why}");
+    }
+}
