@@ -7,18 +7,18 @@
 //!
 //! Invariant: a change is told late at worst, never not at all, unless it was taken back before.
 
+mod news;
 mod place;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use notify::{EventKind, RecursiveMode, Watcher};
 use tokio::sync::{Notify, watch};
 
+use self::news::{Heard, News};
 use self::place::{Marks, Place};
 use super::clock;
 use super::link::lock;
@@ -32,8 +32,6 @@ const QUIET_MAX: Duration = Duration::from_millis(450);
 const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// Notifications are collected for so long.
 const REST: Duration = Duration::from_millis(10);
-/// Notifications that wait to be taken; those beyond it are made up for by a look at everything.
-const EVENTS_MAX: usize = 1_024;
 
 /// Watches files and their folders until it is dropped.
 pub struct FileWatcher {
@@ -46,8 +44,6 @@ struct Inner {
     folders: Mutex<BTreeMap<PathBuf, Option<Marks>>>,
     bells: Mutex<Vec<Bell>>,
     contents: Mutex<Vec<Content>>,
-    /// Notifications were lost.
-    missed: Arc<AtomicBool>,
 }
 
 struct Bell {
@@ -66,9 +62,8 @@ struct Content {
 impl FileWatcher {
     /// Starts watching nothing yet. Where the system has no notifications left, looking still works.
     pub fn new() -> Self {
-        let (told, hear) = sync_channel(EVENTS_MAX);
-        let missed = Arc::new(AtomicBool::new(false));
-        let watcher = listener(told, Arc::clone(&missed));
+        let news = Arc::new(News::default());
+        let watcher = listener(Arc::clone(&news));
         if let Err(error) = &watcher {
             tracing::warn!(event = "watch.unavailable", error = %error, "files are looked at now and then instead");
         }
@@ -77,10 +72,9 @@ impl FileWatcher {
             folders: Mutex::default(),
             bells: Mutex::default(),
             contents: Mutex::default(),
-            missed,
         });
         let weak = Arc::downgrade(&inner);
-        std::thread::spawn(move || listen(&weak, &hear));
+        std::thread::spawn(move || listen(&weak, &news));
         Self { inner }
     }
 
@@ -91,7 +85,6 @@ impl FileWatcher {
             folders: Mutex::default(),
             bells: Mutex::default(),
             contents: Mutex::default(),
-            missed: Arc::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -128,23 +121,15 @@ impl Default for FileWatcher {
     }
 }
 
-/// Makes the notifier. It never waits to be heard: a full queue is a look at everything. It rests after
-/// what it told, so that a file that is written all the time costs little: meanwhile the system makes one
-/// notification of many.
-fn listener(
-    told: SyncSender<notify::Event>,
-    missed: Arc<AtomicBool>,
-) -> notify::Result<notify::RecommendedWatcher> {
+/// Makes the notifier. It rests after what it told, so that a file that is written all the time costs little: meanwhile
+/// the system makes one notification of many.
+fn listener(news: Arc<News>) -> notify::Result<notify::RecommendedWatcher> {
     let mut rested: Option<Instant> = None;
     notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         match event {
             Ok(event) if matches!(event.kind, EventKind::Access(_)) => {}
-            Ok(event) => {
-                if event.need_rescan() || told.try_send(event).is_err() {
-                    missed.store(true, Ordering::Release);
-                }
-            }
-            Err(_) => missed.store(true, Ordering::Release),
+            Ok(event) => news.tell(event),
+            Err(_) => news.miss(),
         }
         if rested.is_none_or(|rested| clock::instant().duration_since(rested) > REST) {
             std::thread::sleep(REST);
@@ -153,24 +138,15 @@ fn listener(
     })
 }
 
-fn listen(inner: &Weak<Inner>, hear: &Receiver<notify::Event>) {
+fn listen(inner: &Weak<Inner>, news: &News) {
     let mut next_look = clock::instant();
     let mut wait = Duration::ZERO;
     loop {
-        let heard = hear.recv_timeout(wait);
+        // Without a notifier nothing is ever told, and the looks are all there is.
+        let Heard { paths, missed } = news.wait(wait);
         let Some(inner) = inner.upgrade() else { return };
         let now = clock::instant();
-        match heard {
-            Ok(event) => {
-                for event in std::iter::once(event).chain(hear.try_iter().take(EVENTS_MAX)) {
-                    inner.take(&event, now);
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            // Without a notifier the looks are all there is.
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
-        }
-        let missed = inner.missed.swap(false, Ordering::AcqRel);
+        inner.take(&paths, now);
         if missed || now >= next_look {
             inner.look(missed, now);
             next_look = now + LOOK_EVERY;
@@ -209,22 +185,22 @@ impl Inner {
     }
 
     /// Rings bells at once; contents wait for quiet.
-    fn take(&self, event: &notify::Event, now: Instant) {
-        for path in &event.paths {
-            if let Some(marks) = lock(&self.folders).get_mut(path) {
-                // The folder itself was removed or renamed, and the watch went with it.
-                *marks = None;
-            }
-            for bell in lock(&self.bells).iter().filter(|bell| bell.place.is(path)) {
-                bell.ring();
-            }
-            for content in lock(&self.contents).iter_mut() {
-                if content.place.is(path) {
-                    content.touch(now);
-                } else if path.parent() == Some(content.place.folder()) {
-                    // Another name in the folder may be the symlink that leads to ours.
-                    content.glance(now);
-                }
+    fn take(&self, paths: &HashSet<PathBuf>, now: Instant) {
+        if paths.is_empty() {
+            return;
+        }
+        // A folder that was removed or renamed itself took its watch with it.
+        let mut folders = lock(&self.folders);
+        folders.iter_mut().filter(|(folder, _)| paths.contains(*folder)).for_each(|(_, marks)| *marks = None);
+        drop(folders);
+        let is_told = |place: &Place| paths.iter().any(|path| place.is(path));
+        lock(&self.bells).iter().filter(|bell| is_told(&bell.place)).for_each(Bell::ring);
+        for content in lock(&self.contents).iter_mut() {
+            if is_told(&content.place) {
+                content.touch(now);
+            } else if paths.iter().any(|path| path.parent() == Some(content.place.folder())) {
+                // Another name in the folder may be the symlink that leads to ours.
+                content.glance(now);
             }
         }
     }
