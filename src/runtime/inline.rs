@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::ahead::{self, Ahead, Chunk};
 use super::filling::Filling;
 use super::link::{LinkContext, along, along_mut, lock};
 use super::meter;
@@ -35,7 +36,7 @@ pub struct Inline {
 }
 
 /// Tells whether a page delivers in this direction by itself.
-fn at_once(ctx: &LinkContext, direction: Direction) -> bool {
+pub(super) fn at_once(ctx: &LinkContext, direction: Direction) -> bool {
     let end = ctx.end(direction.to());
     !end.remote && end.features.compare_and_set && ctx.rules.way(direction).is_some()
 }
@@ -82,12 +83,19 @@ async fn keep_quiet(ctx: &LinkContext, directions: impl Iterator<Item = Directio
 
 /// Delivers what can be delivered at once; the rest keeps its status `queued` and becomes jobs. Only a page that
 /// `is_alone` in both directions goes straight to remote ends.
-pub async fn deliver(ctx: &LinkContext, is_alone: bool, entries: &mut [Entry]) -> Inline {
+pub(super) async fn deliver(
+    ctx: &LinkContext,
+    is_alone: bool,
+    mut ahead: Option<Ahead>,
+    entries: &mut [Entry],
+) -> Inline {
     let mut inline = Inline::default();
     for direction in Direction::BOTH {
-        let end = ctx.end(direction.to());
+        let ahead = ahead.take_if(|ahead| ahead.direction == direction);
         let before = inline.count;
         if ctx.fuses.is_held(direction) {
+            // Nothing of it goes out.
+            inline.sent.extend(ahead.into_iter().flat_map(Ahead::sent));
             continue;
         }
         if is_alone && straight::may_be(ctx, direction) {
@@ -97,11 +105,11 @@ pub async fn deliver(ctx: &LinkContext, is_alone: bool, entries: &mut [Entry]) -
         if !at_once(ctx, direction) {
             continue;
         }
-        let places = places(ctx, entries, direction);
-        if places.is_empty() {
-            continue;
-        }
-        for chunk in places.chunks(end.features.batch_max.max(1)) {
+        let chunks = match ahead {
+            Some(ahead) => ahead.chunks,
+            None => ahead::chunks(ctx, direction, entries, &places(ctx, entries, direction)).await,
+        };
+        for chunk in chunks {
             deliver_chunk(ctx, direction, entries, chunk, &mut inline).await;
         }
         arrived(ctx, direction, inline.count - before);
@@ -140,11 +148,12 @@ async fn deliver_chunk(
     ctx: &LinkContext,
     direction: Direction,
     entries: &mut [Entry],
-    places: &[usize],
+    Chunk { places, sent }: Chunk,
     inline: &mut Inline,
 ) {
     let end = ctx.end(direction.to());
-    let sent = match ctx.remember(direction, writes(entries, places, direction)).await {
+    let places = places.as_slice();
+    let sent = match sent {
         Ok(sent) => sent,
         Err(fault) => {
             // What is not remembered does not go out; all become jobs.

@@ -1,5 +1,6 @@
 //! Everything that does: the tasks that carry out what the engine decides.
 
+mod ahead;
 mod asked;
 mod audit;
 pub mod book;

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
+use super::ahead::{self, Ahead};
 pub use super::facts::{Fact, Facts, Mode, Tally};
 use super::fuse;
 use super::inline::{self, Inline};
@@ -85,6 +86,8 @@ impl Entry {
 pub struct Decided {
     facts: Facts,
     entries: Vec<Entry>,
+    /// What of it is remembered already, before its turn.
+    ahead: Option<Ahead>,
 }
 
 /// A page that is delivered as far as that goes at once; nothing of it is stored yet.
@@ -131,12 +134,18 @@ pub async fn take_quietly(ctx: &LinkContext, mut facts: Facts, mode: &mut Mode<'
 pub async fn plan(ctx: &LinkContext, facts: Facts, only_note: bool) -> Result<Decided, Fault> {
     let facts = sights::named(ctx, facts).await?;
     let entries = gather(ctx, &facts, only_note).await?;
-    Ok(Decided { facts, entries })
+    Ok(Decided { facts, entries, ahead: None })
+}
+
+/// Remembers what a page will write while the page before it is delivered.
+pub async fn remember(ctx: &LinkContext, mut decided: Decided) -> Decided {
+    decided.ahead = ahead::remember(ctx, &decided.entries).await;
+    decided
 }
 
 /// Delivers what can be delivered at once.
 pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -> Result<Delivered, Fault> {
-    let Decided { facts, mut entries } = decided;
+    let Decided { facts, mut entries, ahead } = decided;
     if let Mode::Load(filling) = mode {
         filling.leave_alone(&mut entries);
     }
@@ -147,7 +156,7 @@ pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -
     let told: Vec<Event> = facts.told.clone();
     let delivered = match mode {
         Mode::Note | Mode::Ask => Inline::default(),
-        Mode::Plan => inline::deliver(ctx, facts.straight, &mut entries).await,
+        Mode::Plan => inline::deliver(ctx, facts.straight, ahead, &mut entries).await,
         Mode::Load(filling) => inline::stage(ctx, &mut entries, filling).await?,
     };
     let moved = moved(&entries);

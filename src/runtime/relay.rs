@@ -1,6 +1,7 @@
 //! The pages of one pass, one after the other; those of a scan overlap.
 //!
-//! While a page of a scan is decided, the one before it is delivered and the one before that is stored.
+//! While a page of a scan is decided, the one before it is remembered, the one before that delivered, and the one before
+//! that is stored.
 //!
 //! Invariant: pages under way together have no key in common. Only a scan can promise that: a page with
 //! a key that was shown before goes alone.
@@ -14,7 +15,7 @@ use super::straight;
 use crate::engine::fault::Fault;
 
 /// After so many pages the workers get their turn.
-const PAGES_IN_A_ROW: usize = 16;
+const PAGES_IN_A_ROW: usize = 64;
 
 /// Takes pages in.
 pub struct Relay<'l> {
@@ -25,6 +26,7 @@ pub struct Relay<'l> {
     alone_since: Option<tokio::time::Instant>,
     in_a_row: usize,
     decided: Option<Decided>,
+    remembered: Option<Decided>,
     delivered: Option<Delivered>,
 }
 
@@ -38,6 +40,7 @@ impl<'l> Relay<'l> {
             alone_since: None,
             in_a_row: 0,
             decided: None,
+            remembered: None,
             delivered: None,
         }
     }
@@ -70,11 +73,15 @@ impl<'l> Relay<'l> {
         facts.straight &= self.alone_since.is_some();
         self.in_a_row += 1;
         let plan = page::plan(self.ctx, facts, matches!(mode, Mode::Note));
-        let (stored, delivered, decided) = tokio::join!(
-            store(self.ctx, self.delivered.take()),
-            deliver(self.ctx, self.decided.take(), &mut mode),
+        let is_planned = matches!(mode, Mode::Plan);
+        let (next, last) = (self.decided.take(), self.delivered.take());
+        let (stored, delivered, remembered, decided) = tokio::join!(
+            store(self.ctx, last),
+            deliver(self.ctx, self.remembered.take(), &mut mode),
+            remember(self.ctx, next, is_planned),
             plan
         );
+        self.remembered = remembered;
         // Whatever became of the others: what is delivered has to be stored, and what is decided delivered.
         let delivered = delivered.map(|delivered| self.delivered = delivered);
         let decided = decided.map(|decided| self.decided = Some(decided));
@@ -84,16 +91,30 @@ impl<'l> Relay<'l> {
 
     /// Delivers and stores what is left, and gives the workers their turn.
     pub async fn finish(&mut self, mut mode: Mode<'_>) -> Result<Tally, Fault> {
-        let (stored, delivered) = tokio::join!(
-            store(self.ctx, self.delivered.take()),
-            deliver(self.ctx, self.decided.take(), &mut mode)
-        );
-        let last = store(self.ctx, delivered?).await;
-        let mut tally = self.again(stored?, &mut mode).await?;
-        tally.add(self.again(last?, &mut mode).await?);
+        let mut tally = Tally::default();
+        let mut ended = Ok(());
+        while self.decided.is_some() || self.remembered.is_some() || self.delivered.is_some() {
+            let (next, last) = (self.decided.take(), self.delivered.take());
+            let is_planned = matches!(mode, Mode::Plan);
+            let (stored, delivered, remembered) = tokio::join!(
+                store(self.ctx, last),
+                deliver(self.ctx, self.remembered.take(), &mut mode),
+                remember(self.ctx, next, is_planned)
+            );
+            (self.remembered, self.delivered) = (remembered, delivered?);
+            // Whatever became of one page: what is decided has to be delivered, and what is delivered stored.
+            let again = match stored {
+                Ok(stored) => self.again(stored, &mut mode).await,
+                Err(fault) => Err(fault),
+            };
+            match again {
+                Ok(more) => tally.add(more),
+                Err(fault) => ended = Err(fault),
+            }
+        }
         self.quiet.clear();
         (self.in_a_row, self.alone_since) = (0, None);
-        Ok(tally)
+        ended.map(|()| tally)
     }
 
     async fn again(&self, stored: Stored, mode: &mut Mode<'_>) -> Result<Tally, Fault> {
@@ -101,6 +122,14 @@ impl<'l> Relay<'l> {
             Stored::Done(tally) => Ok(tally),
             Stored::Overtaken(facts) => page::take_quietly(self.ctx, facts, mode).await,
         }
+    }
+}
+
+/// What goes into a bulk load is not remembered.
+async fn remember(ctx: &LinkContext, decided: Option<Decided>, is_planned: bool) -> Option<Decided> {
+    match decided {
+        Some(decided) if is_planned => Some(page::remember(ctx, decided).await),
+        decided => decided,
     }
 }
 
