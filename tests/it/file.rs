@@ -16,6 +16,7 @@ use crate::conformance::{Harness, Row, call};
 
 mod reading;
 mod safety;
+mod trail;
 mod writing;
 
 /// A folder with one file in it.

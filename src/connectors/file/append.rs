@@ -55,6 +55,11 @@ impl Appender {
         }
     }
 
+    /// Tells whether also records look otherwise now that nobody speaks of.
+    pub(super) fn is_wider(&self) -> bool {
+        matches!(self, Self::Csv(csv) if csv.is_wider)
+    }
+
     /// Answers for an appended record: what is stored, where that is not what was given.
     pub(super) fn outcome(&self, shape: &Arc<Schema>, values: &[Value]) -> Outcome {
         let stored = match self {
@@ -82,6 +87,8 @@ pub(super) struct CsvAppender {
     line_end: Vec<u8>,
     /// What was written last has no line end yet.
     open: bool,
+    /// Rows that were there before have got columns.
+    pub(super) is_wider: bool,
 }
 
 impl CsvAppender {
@@ -90,7 +97,7 @@ impl CsvAppender {
         for &position in columns.iter().flatten() {
             held.iter_mut().skip(position).take(1).for_each(|held| *held = true);
         }
-        Self { columns, held, delimiter, line_end, open }
+        Self { columns, held, delimiter, line_end, open, is_wider: false }
     }
 
     /// Writes the header of a new file: all fields that the rules know.

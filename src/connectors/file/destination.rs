@@ -129,7 +129,9 @@ fn write_once(plan: &Plan, batch: &Batch, doubled: &mut Vec<usize>) -> Result<Op
     spilled?;
     if edits.changed() {
         appender.close(&mut temp);
-        place.shared.publish(temp.publish(old.as_ref())?);
+        let stamp = temp.publish(old.as_ref())?;
+        place.shared.publish(stamp);
+        plan.trail.go_on(old.map(|old| old.stamp), stamp, !appender.is_wider());
         place.shared.tell(&plan.key, edits.touches());
     }
     Ok(Some(edits.finish()))

@@ -59,7 +59,9 @@ impl FileLoad {
         self.appender.close(&mut temp);
         // Given up where anybody has written there meanwhile, another link of ours too: it may have made a record
         // that is staged here.
-        place.shared.publish(temp.publish(self.old.as_ref())?);
+        let stamp = temp.publish(self.old.as_ref())?;
+        place.shared.publish(stamp);
+        self.plan.trail.go_on(self.old.map(|old| old.stamp), stamp, !self.appender.is_wider());
         Ok(())
     }
 }

@@ -26,10 +26,12 @@ mod settings;
 mod snapshot;
 mod source;
 mod style;
+mod trail;
 mod window;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
@@ -46,6 +48,7 @@ use reader::Reader;
 use settings::{Format, STREAM_OPTIONS, Settings};
 use snapshot::{Place, Snapshot};
 use source::{FileSource, Plan, interrupted};
+use trail::Trail;
 
 /// The entry in the table of connectors.
 pub const CONNECTOR: Connector = Connector {
@@ -64,19 +67,23 @@ const DESCRIBED_MAX: usize = 1_000;
 
 fn open(open: Open) -> Result<Arc<dyn System>, Fault> {
     let settings = Settings::open(&open)?;
-    Ok(Arc::new(FileSystem { settings, clock: open.clock }))
+    Ok(Arc::new(FileSystem { settings, clock: open.clock, trails: Mutex::default() }))
 }
 
 /// One file, or one folder of files.
 struct FileSystem {
     settings: Settings,
     clock: Clock,
+    /// What both ends of an end of a link share, by consumer.
+    trails: Mutex<HashMap<String, Trail>>,
 }
 
 impl FileSystem {
     fn plan(&self, stream: &StreamSpec) -> Result<Arc<Plan>, Fault> {
         let target = self.settings.target(stream, &self.clock)?;
-        Ok(Arc::new(Plan { target, key: stream.key.clone(), fields: stream.fields.clone() }))
+        let mut trails = self.trails.lock().unwrap_or_else(PoisonError::into_inner);
+        let trail = trails.entry(stream.consumer.clone()).or_default().clone();
+        Ok(Arc::new(Plan { target, key: stream.key.clone(), fields: stream.fields.clone(), trail }))
     }
 }
 

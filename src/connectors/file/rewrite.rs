@@ -94,7 +94,9 @@ fn rewrite_csv<R: Read>(
         }
         out.spill()?;
     }
-    Ok(CsvAppender::new(columns, delimiter, line_end, open))
+    let mut appender = CsvAppender::new(columns, delimiter, line_end, open);
+    appender.is_wider = !new.is_empty();
+    Ok(appender)
 }
 
 /// Asks the edits about one row.

@@ -23,6 +23,7 @@ use super::overlay::Overlay;
 use super::reader::{Item, Reader};
 use super::settings::Target;
 use super::snapshot::{Place, Snapshot, Stamp, stamp_at};
+use super::trail::Trail;
 
 /// How often the first page is tried before a fault is told: writers are mostly done by then.
 const TRIES_MAX: u32 = 5;
@@ -33,6 +34,7 @@ pub(super) struct Plan {
     pub(super) target: Target,
     pub(super) key: Vec<String>,
     pub(super) fields: Option<Vec<String>>,
+    pub(super) trail: Trail,
 }
 
 /// The reading end of one file.
@@ -64,6 +66,16 @@ impl Source for FileSource {
 
     fn may_have_changed(&mut self) -> bool {
         self.ended != Some(stamp_at(&self.plan.target.path))
+    }
+
+    async fn only_ours(&mut self) -> bool {
+        let now = stamp_at(&self.plan.target.path);
+        let is_ours = self.ended.is_some_and(|ended| ended == now || self.plan.trail.leads(ended, now));
+        if is_ours {
+            self.ended = Some(now);
+            self.plan.trail.begin(now);
+        }
+        is_ours
     }
 }
 
@@ -129,6 +141,7 @@ impl Pass {
     fn open(plan: &Plan) -> Result<Self, Broken> {
         let place = Place::find(&plan.target.path)?;
         let snapshot = Snapshot::open(&plan.target, &place)?;
+        plan.trail.begin(snapshot.as_ref().map(|snapshot| snapshot.stamp));
         let overlay = place.shared.follow(&plan.key);
         let mut pass = Self { open: None, overlay, modified_at: None, shown: 0, unkeyed: false };
         let Some(snapshot) = snapshot else { return Ok(pass) };
