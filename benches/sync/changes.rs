@@ -50,8 +50,9 @@ pub fn measure(folder: &Path, size: &Size, tell: &mut dyn FnMut(Line)) {
         }
         let folder = &folder.join(name.replace(' ', "-"));
         std::fs::create_dir_all(folder).expect("a folder");
-        for (file, filled) in [("left.sqlite", rows), ("right.sqlite", 0)] {
-            table(&folder.join(file), filled);
+        // Alike on both sides, so that what changes later is all that is to be written.
+        for file in ["left.sqlite", "right.sqlite"] {
+            table(&folder.join(file), rows);
         }
         let config = data::configure(folder, "left.sqlite", "right.sqlite", options);
         copies::once(&config);

@@ -59,12 +59,14 @@ pub fn fill(path: &Path, rows: usize) {
     fill_by(path, rows, "INSERT INTO users VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
 }
 
-/// Fills the empty table of a database that has a stamp in its last column.
+/// Fills the empty table of a database that has a stamp in its last column: one every ten seconds, as records that are
+/// edited one by one have them.
 pub fn fill_stamped(path: &Path, rows: usize) {
     fill_by(
         path,
         rows,
-        "INSERT INTO users VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '2026-01-01 00:00:00.000')",
+        "INSERT INTO users VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
+         strftime('%Y-%m-%d %H:%M:%f', 1750000000 + ?1 * 10, 'unixepoch'))",
     );
 }
 

@@ -43,7 +43,7 @@ fn rules(filter: &str) -> LinkRules {
         first_contact: ConflictPolicy::Newest,
     };
     let fields: Vec<String> = data::COLUMNS.iter().map(|name| format!("\"{name}\": \"{name}\"")).collect();
-    let text = format!("{{\"links\": {{\"bench\": {{{filter}\"fields\": {{{}}}}}}}}}", fields.join(", "));
+    let text = format!("{{\"links\": {{\"bench\": {{\"fields\": {{{}}}{filter}}}}}}}", fields.join(", "));
     RulesFile::parse(&text).and_then(|file| file.compile(1, &facts)).expect("rules")
 }
 
@@ -114,7 +114,8 @@ fn edited(mut records: Vec<Record>, place: usize, text: &str) -> Vec<Record> {
 /// Runs the workload.
 pub fn measure(size: &Size, tell: &mut dyn FnMut(Line)) {
     let count = size.of("PLANNED", 100_000);
-    let (flat, filtered) = (rules(""), rules("\"when\": \"status != 'deleted' && score >= 0.0\", "));
+    let (flat, filtered) =
+        (rules(""), rules(", \"a_to_b\": {\"when\": \"status != 'deleted' && score >= 0.0\"}"));
     let records = records(count);
     let pairs = delivered_pairs(&flat, &records);
     let sights = |records: &[Record]| project(&flat, records.to_vec());
