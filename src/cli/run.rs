@@ -19,12 +19,16 @@ pub struct Run {
     /// Where the API listens, instead of what the configuration says
     #[arg(long, value_name = "ADDR", env = "RECORD_SYNC_LISTEN")]
     listen: Option<SocketAddr>,
+    /// Memory that the process should stay within, such as 64MB: pages, caches and lists become smaller
+    #[arg(long, value_name = "SIZE", env = "RECORD_SYNC_MEMORY_BUDGET")]
+    memory_budget: Option<String>,
 }
 
 impl Run {
     pub(super) fn run(&self, globals: &Globals) -> Exit {
-        let flags: Vec<(&'static str, String)> =
-            self.listen.iter().map(|address| ("RECORD_SYNC_LISTEN", address.to_string())).collect();
+        let listen = self.listen.map(|address| ("RECORD_SYNC_LISTEN", address.to_string()));
+        let budget = self.memory_budget.clone().map(|budget| ("RECORD_SYNC_MEMORY_BUDGET", budget));
+        let flags: Vec<(&'static str, String)> = listen.into_iter().chain(budget).collect();
         let config = match globals.load(&flags) {
             Ok(config) => config,
             Err(exit) => return exit,

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Globals, catalogue, output};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Memory};
 use crate::connectors::mock::MockSettings;
 use crate::connectors::{CONNECTORS, Clock, find};
 use crate::http::mocks::Mocks;
@@ -53,7 +53,10 @@ pub(super) async fn open(globals: &Globals, config: Config, wanted: Wanted) -> R
     let log = telemetry::start(&settings, &clock).map_err(output::failed)?;
     let metrics = telemetry::metrics::install(log.dropped.clone()).map_err(output::failed)?;
     let path = config.service.state_path();
-    let store = SqliteStore::open(&path, SqliteOptions::default()).map_err(output::failed)?;
+    let sizes = config.sizes();
+    warn_of_memory(&config);
+    let options = SqliteOptions { cache_bytes: sizes.state_cache_bytes, ..SqliteOptions::default() };
+    let store = SqliteStore::open(&path, options).map_err(output::failed)?;
     let store: Arc<dyn Store> = Arc::new(store);
     let listener = tokio::net::TcpListener::bind(wanted.listen).await.map_err(|error| {
         output::failed(format!("can't listen on {}: {error}; choose another --listen", wanted.listen))
@@ -83,6 +86,23 @@ pub(super) async fn open(globals: &Globals, config: Config, wanted: Wanted) -> R
     // The mocks look their settings up in the configuration that is in force when one is first used.
     let _ = slot.set(Arc::clone(&runtime));
     Ok(Service { runtime, mocks, metrics, listener, address, log })
+}
+
+/// Tells of a budget that so many links can't be kept within.
+fn warn_of_memory(config: &Config) {
+    let (links, budget) = (config.links_at_start(), config.service.memory.budget());
+    let least = Memory::least(links);
+    if least > budget {
+        let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+        tracing::warn!(
+            event = "memory.too_small",
+            budget,
+            links,
+            "{links} links take about {} MB at the least, more than the memory budget of {} MB",
+            megabytes(least),
+            megabytes(budget)
+        );
+    }
 }
 
 fn absolute(path: PathBuf) -> PathBuf {

@@ -11,6 +11,7 @@ mod customer;
 mod fields;
 mod interpolate;
 mod link;
+mod memory;
 mod problem;
 mod secret;
 mod service;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 pub use catalogue::{Catalogue, CheckSettings, ConnectorFacts, SettingsProblem};
 pub use customer::{CUSTOMER_PLACE, Customer};
 pub use link::{EndConfig, FuseConfig, LinkConfig};
+pub use memory::{Memory, Sizes};
 pub use problem::{Place, Problem, Problems};
 pub use service::Service;
 pub use system::SystemConfig;
@@ -70,6 +72,16 @@ impl Config {
         }
         let listed = self.customers.get(id).cloned();
         Ok(listed.unwrap_or_else(|| customer::with_id(self.unlisted.clone(), id)))
+    }
+
+    /// Returns the bounds of what is in memory, for the links that start with the process.
+    pub fn sizes(&self) -> Sizes {
+        self.service.memory.sizes(self.links_at_start())
+    }
+
+    /// Counts the links that start with the process.
+    pub fn links_at_start(&self) -> usize {
+        self.autostarted().map(|customer| customer.links.len()).sum()
     }
 
     /// Returns the customers that start with the process, `default` first.

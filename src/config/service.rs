@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::fields::Fields;
+use super::memory::{self, Memory};
 
 /// The process: where it listens, keeps its state, finds its rules, writes its log. Paths are
 /// complete: relative ones began at the folder of the configuration file.
@@ -33,6 +34,7 @@ pub struct Service {
     pub history_days: u64,
     /// All of it together takes at most about so many bytes; the oldest goes first.
     pub history_bytes_max: u64,
+    pub memory: Memory,
 }
 
 /// Every key of `[service]`, to tell when one stands in the wrong table.
@@ -49,6 +51,13 @@ pub(super) const KEYS: &[&str] = &[
     "body_bytes_max",
     "history_days",
     "history_bytes_max",
+    "memory_budget",
+    "page_records_max",
+    "page_bytes_max",
+    "together_records_max",
+    "scan_keys_max",
+    "state_cache_bytes_max",
+    "stream_cache_bytes_max",
 ];
 
 impl Service {
@@ -83,6 +92,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Service {
         body_bytes_max: as_usize(fields.count("body_bytes_max", 1_024..=1 << 30).unwrap_or(1 << 20)),
         history_days: fields.count("history_days", 0..=36_500).unwrap_or(30),
         history_bytes_max: fields.count("history_bytes_max", 0..=1 << 44).unwrap_or(256 << 20),
+        memory: memory::read(fields),
     };
     fields.refuse_unknown("[service]", &[]);
     service
@@ -93,12 +103,12 @@ pub(super) fn as_usize(number: u64) -> usize {
 }
 
 /// A text setting and, where it is not the file's, the variable or flag that it came from.
-struct Setting {
-    value: String,
-    variable: Option<String>,
+pub(super) struct Setting {
+    pub value: String,
+    pub variable: Option<String>,
 }
 
-fn setting(fields: &Fields<'_>, name: &'static str) -> Option<Setting> {
+pub(super) fn setting(fields: &Fields<'_>, name: &'static str) -> Option<Setting> {
     // The file's value is read even where it is beaten, so that a wrong one does not stay hidden.
     let in_file = fields.text(name).map(|(value, _)| value);
     let variable = format!("RECORD_SYNC_{}", name.to_uppercase());

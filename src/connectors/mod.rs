@@ -89,6 +89,22 @@ pub struct Open {
     pub clock: Clock,
     /// Where a secret is kept that the service changes, such as a refresh token that is good once.
     pub vault: Arc<dyn Vault>,
+    pub bounds: Bounds,
+}
+
+/// What an end keeps in memory at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of values that a page shows, but for its last record; where the end itself decides how much it reads.
+    pub page_bytes: u64,
+    /// Bytes of a database that each connection keeps.
+    pub cache_bytes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { page_bytes: 4 << 20, cache_bytes: 2 << 20 }
+    }
 }
 
 /// The time, for whoever is not pure; the runtime hands out the only real one.

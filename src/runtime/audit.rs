@@ -14,7 +14,7 @@ use super::link::{Audited, LinkContext, at, lock};
 use super::meter;
 use super::page::{self, Facts, Mode, Tally, storage};
 use super::poller::{PassMode, Poller};
-use super::reading::{PAGE_LOCAL, PAGE_REMOTE, unless_stopped};
+use super::reading::{page_records, unless_stopped};
 use super::shown::Shown;
 use super::sights::Sights;
 use crate::connectors::{Class, Deletes, End};
@@ -187,7 +187,8 @@ impl Poller {
     async fn audit_pages(&mut self, audit: &mut Audit, total: &mut Tally) -> Result<bool, Fault> {
         let ctx = Arc::clone(&self.ctx);
         let remote = ctx.end(self.side).remote;
-        let (pages, limit) = if remote { (PAGES_REMOTE, PAGE_REMOTE) } else { (PAGES_LOCAL, PAGE_LOCAL) };
+        let pages = if remote { PAGES_REMOTE } else { PAGES_LOCAL };
+        let limit = page_records(&ctx, self.side);
         for _ in 0..pages {
             let (read_at, expected_from) = (ctx.now(), self.expected_from());
             let call = ctx.call(Class::Backfill);

@@ -89,7 +89,7 @@ async fn load(
 ) -> Result<Tally, Fault> {
     let quiet = inline::quiet_both(ctx).await;
     let id = ctx.store.begin_load(ctx.id, direction, load.mark()).await.map_err(storage)?;
-    let filled = fill(ctx, poller, Filling::new(direction, id, load)).await;
+    let filled = fill(ctx, poller, Filling::new(direction, id, load, ctx.sizes.scan_keys)).await;
     let (mut tally, rest) = match filled {
         Ok(filled) => filled,
         Err(fault) => {

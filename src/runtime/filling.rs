@@ -31,8 +31,10 @@ pub(super) enum Rest {
 }
 
 impl Filling {
-    pub fn new(direction: Direction, id: LoadId, load: Box<dyn Load>) -> Self {
-        Self { direction, id, load, staged: Shown::default(), is_outdated: false, unswept: None }
+    /// Begins one that remembers so many of the staged keys one by one.
+    pub fn new(direction: Direction, id: LoadId, load: Box<dyn Load>, keys_max: u64) -> Self {
+        let staged = Shown::with_limit(keys_max);
+        Self { direction, id, load, staged, is_outdated: false, unswept: None }
     }
 
     /// Stages creates, keys of which were not staged before.
@@ -46,7 +48,7 @@ impl Filling {
         Ok(outcomes)
     }
 
-    /// Takes those out of a page that are staged and look otherwise by now.
+    /// Takes those out of a page that are staged and look otherwise by now, and those of which nobody knows.
     pub(super) fn leave_alone(&mut self, entries: &mut Vec<Entry>) {
         if planted(Bug::LoadsLookAway) {
             return;

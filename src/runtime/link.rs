@@ -15,7 +15,7 @@ use super::fuse::Fuses;
 use super::gate::GateKeeper;
 use super::look;
 use super::unanswered::Unanswered;
-use crate::config::FuseConfig;
+use crate::config::{FuseConfig, Sizes};
 use crate::connectors::{Call, Class, Clock, Destination, Features, StreamSpec, System};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::flow::BreakerState;
@@ -37,6 +37,8 @@ pub struct End {
     pub tuning: Arc<ArcSwap<Tuning>>,
     /// Every call to it passes here; `None` where none ever did.
     pub gate: Option<Arc<GateKeeper>>,
+    /// Records that go out together at most, unless a batch is larger.
+    pub together_max: usize,
 }
 
 /// How records go in calls.
@@ -50,8 +52,6 @@ pub struct Calls {
     pub at_once: usize,
 }
 
-/// Records that go out together at most, unless a batch is larger: some megabytes.
-const TOGETHER_MAX: usize = 4_000;
 /// Calls of a direction under way at once at most, whatever its system stands.
 const CALLS_AT_ONCE_MAX: usize = 64;
 
@@ -93,7 +93,7 @@ impl End {
     /// Returns how many records go out together at most: a batch for each call that may be under way.
     pub fn turn_max(&self) -> usize {
         let batch = self.batch_limit();
-        batch.saturating_mul(self.at_once(batch)).min(TOGETHER_MAX.max(batch))
+        batch.saturating_mul(self.at_once(batch)).min(self.together_max.max(batch))
     }
 
     /// Returns how so many records that wait go in calls.
@@ -161,6 +161,7 @@ pub struct LinkContext {
     pub lease: Duration,
     /// Jobs that a direction holds at most before its source waits.
     pub queue_max: u64,
+    pub sizes: Sizes,
     pub fuse: FuseConfig,
     pub stop: CancellationToken,
     /// Where the sources go on.
@@ -305,6 +306,7 @@ pub struct LinkParts {
     pub audit_interval: Duration,
     pub lease: Duration,
     pub queue_max: u64,
+    pub sizes: Sizes,
     pub fuse: FuseConfig,
     pub stop: CancellationToken,
     pub cursors: [Option<Cursor>; 2],
@@ -328,6 +330,7 @@ impl LinkContext {
             audit_interval: parts.audit_interval,
             lease: parts.lease,
             queue_max: parts.queue_max,
+            sizes: parts.sizes,
             fuse: parts.fuse,
             stop: parts.stop,
             cursors: parts.cursors.map(Mutex::new),

@@ -6,7 +6,7 @@ use super::fuse;
 use super::link::{at, lock};
 use super::page::{self, Facts, Mode, Tally};
 use super::poller::Poller;
-use super::reading::{PAGE_LOCAL, Patience, unless_stopped};
+use super::reading::{Patience, unless_stopped};
 use super::scan;
 use super::shown::Shown;
 use super::straight;
@@ -83,26 +83,38 @@ impl Poller {
         Ok(shown)
     }
 
-    /// Takes in what a complete scan or listing has not shown.
+    /// Takes in what a complete scan or listing has not shown that remembers all its keys.
     pub(super) async fn sweep(&mut self, shown: Shown, epoch: u32, mode: Mode<'_>) -> Result<Tally, Fault> {
+        Ok(self.sweep_if_told(shown, epoch, mode).await?.unwrap_or_default())
+    }
+
+    /// The same of any; `None` where it does not remember enough.
+    pub(super) async fn sweep_if_told(
+        &mut self,
+        shown: Shown,
+        epoch: u32,
+        mode: Mode<'_>,
+    ) -> Result<Option<Tally>, Fault> {
         let ctx = &self.ctx;
         let looked_at = ctx.now();
         let count = shown.presence.count;
         let missing = unless_stopped(ctx, scan::missing(ctx, self.side, shown, epoch)).await?;
+        let Some(missing) = missing else { return Ok(None) };
         fuse::sweep(ctx, self.side, count, &missing)?;
         let facts = unless_stopped(ctx, scan::confirm(ctx, self.side, missing)).await?;
         let mut total = Tally::default();
-        for chunk in facts.chunks(PAGE_LOCAL) {
+        let at_once = ctx.sizes.page_records.max(1);
+        for chunk in facts.chunks(at_once) {
             if ctx.stop.is_cancelled() {
                 return Err(Fault::stopping());
             }
             let mode = if matches!(mode, Mode::Note) { Mode::Note } else { Mode::Plan };
             let facts = Facts {
-                straight: facts.len() <= PAGE_LOCAL || !straight::gathers(ctx),
+                straight: facts.len() <= at_once || !straight::gathers(ctx),
                 ..Facts::of(self.side, chunk.to_vec(), looked_at)
             };
             total.add(page::take(ctx, facts, mode).await?);
         }
-        Ok(total)
+        Ok(Some(total))
     }
 }

@@ -21,7 +21,7 @@ use super::supervisor::{LinkKey, OpenedSystem, Running, Runtime};
 use super::vault::StoredVault;
 use super::worker;
 use crate::config::{Customer, EndConfig, LinkConfig};
-use crate::connectors::{self, Call, Class, Open, StreamInfo, StreamSpec, System};
+use crate::connectors::{self, Bounds, Call, Class, Open, StreamInfo, StreamSpec, System};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::job::RetryPolicy;
 use crate::engine::record::{Direction, Side};
@@ -244,6 +244,7 @@ async fn open(
         audit_interval: wanted.audit_interval,
         lease: config.service.lease,
         queue_max: wanted.queue_max,
+        sizes: config.sizes(),
         fuse: wanted.fuse,
         // Of its own, so that the link can be opened again when one of its tasks breaks down.
         stop: stop.child_token(),
@@ -420,6 +421,7 @@ impl Runtime {
             Some(opened) => Arc::new(opened.opening.next()),
             None => Arc::default(),
         };
+        let sizes = self.config().sizes();
         let system = (connector.open)(Open {
             customer: customer.id.clone(),
             system: end.system.clone(),
@@ -435,6 +437,7 @@ impl Runtime {
                 (&customer.id, &end.system),
                 Arc::clone(&opening),
             )),
+            bounds: Bounds { page_bytes: sizes.page_bytes, cache_bytes: sizes.stream_cache_bytes },
         })?;
         systems.insert(key, OpenedSystem { made_from, system: Arc::clone(&system), opening });
         Ok(system)
@@ -469,6 +472,7 @@ impl Runtime {
             destination: system.destination(&spec)?,
             remote: connector.is_some_and(|connector| connector.remote),
             gate,
+            together_max: self.config().sizes().together_records,
             system_name: end.system.clone(),
             retry: configured.map_or_else(RetryPolicy::default, |system| system.retry.clone()),
             system,

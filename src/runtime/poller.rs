@@ -62,6 +62,8 @@ pub struct Poller {
     pub(super) begins_anew: bool,
     /// What the frozen direction holds back is listed.
     pub(super) is_weighed: bool,
+    /// Scans remember every key, however many there are: they do not come in order, or much is gone at once.
+    remembers_all: bool,
     pub(super) audits: Audits,
 }
 
@@ -115,6 +117,7 @@ impl Poller {
             is_vouched: false,
             begins_anew: false,
             is_weighed: false,
+            remembers_all: false,
             audits: Audits::default(),
         })
     }
@@ -248,6 +251,15 @@ impl Poller {
 
     /// Reads a side to its end, or to where it is caught up.
     pub(super) async fn read_through(&mut self, mode: &mut PassMode<'_>) -> Result<Tally, Fault> {
+        if let Some(total) = self.read_once(mode).await? {
+            return Ok(total);
+        }
+        self.remembers_all = true;
+        Ok(self.read_once(mode).await?.unwrap_or_default())
+    }
+
+    /// The same; `None` where the scan would have had to remember more.
+    async fn read_once(&mut self, mode: &mut PassMode<'_>) -> Result<Option<Tally>, Fault> {
         let ctx = Arc::clone(&self.ctx);
         let features = ctx.end(self.side).features;
         let scanned = features.deletes == Deletes::Scanned;
@@ -255,7 +267,9 @@ impl Poller {
             if scanned || self.begins_anew { None } else { lock(at(&ctx.cursors, self.side)).clone() };
         let whole = cursor.is_none();
         let epoch = if whole { ctx.next_epoch(self.side) } else { ctx.epoch(self.side) };
-        let mut shown = whole.then(Shown::default);
+        let remembers_all = self.remembers_all || !scanned;
+        let new = || if remembers_all { Shown::default() } else { Shown::with_limit(ctx.sizes.scan_keys) };
+        let mut shown = whole.then(new);
         let reach = cursor.as_ref().and_then(|cursor| self.source.reach(cursor));
         let mut total = Tally::default();
         let mut relay = Relay::new(&ctx, scanned);
@@ -269,6 +283,11 @@ impl Poller {
         let page = self.read(cursor.as_ref()).await?;
         let mut page = Turned::of(page, features.deletes, &mut self.projector, shown.as_mut());
         loop {
+            // A bulk load leaves alone what it may have staged, and the source is read once more behind it.
+            if shown.as_ref().is_some_and(Shown::is_lost) && !matches!(mode, PassMode::Load(..)) {
+                relay.finish(mode.page()).await?;
+                return Ok(None);
+            }
             let Turned { sights, cursor: at_cursor, end } = page;
             let sights = match sights {
                 Ok(sights) => sights::parted(&ctx, self.side, sights).await,
@@ -347,10 +366,13 @@ impl Poller {
                     if end == End::Complete
                         && let Some(shown) = shown.take()
                     {
-                        match mode {
-                            PassMode::Load(filling) => filling.unswept = Some((shown, epoch)),
-                            PassMode::Plan => total.add(self.sweep(shown, epoch, Mode::Plan).await?),
-                            PassMode::Note => total.add(self.sweep(shown, epoch, Mode::Note).await?),
+                        if let PassMode::Load(filling) = mode {
+                            filling.unswept = Some((shown, epoch));
+                        } else {
+                            match self.sweep_if_told(shown, epoch, mode.page()).await? {
+                                Some(swept) => total.add(swept),
+                                None => return Ok(None),
+                            }
                         }
                     }
                     break;
@@ -371,7 +393,7 @@ impl Poller {
             self.adapt(Some(reach.newest.since(oldest)), false).await?;
         }
         self.complete(began);
-        Ok(total)
+        Ok(Some(total))
     }
 
     /// Stores where a whole read ended, once everything is taken in that it has not shown, too: whoever is
@@ -401,7 +423,13 @@ impl Poller {
                 *lock(at(&self.ctx.cursors, self.side)) = None;
                 return self.pass(&mut PassMode::Plan).await;
             }
-            Rest::Sweep(Some((shown, epoch))) => total.add(self.sweep(shown, epoch, Mode::Plan).await?),
+            Rest::Sweep(Some((shown, epoch))) => match self.sweep_if_told(shown, epoch, Mode::Plan).await? {
+                Some(swept) => total.add(swept),
+                None => {
+                    self.remembers_all = true;
+                    return self.pass(&mut PassMode::Plan).await;
+                }
+            },
             Rest::Sweep(None) => {}
         }
         if self.ctx.end(self.side).features.deletes == Deletes::Listed {

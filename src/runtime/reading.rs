@@ -11,10 +11,6 @@ use crate::connectors::{Class, Page, Source};
 use crate::engine::fault::Fault;
 use crate::engine::record::{Cursor, Side};
 
-/// Records of a page: enough for one cheap commit, few enough for flat memory.
-pub(super) const PAGE_LOCAL: usize = 1000;
-pub(super) const PAGE_REMOTE: usize = 2000;
-
 /// The waits before a call is made again, where nobody says how long to wait.
 const PAUSES: [Duration; 5] = [
     Duration::from_millis(500),
@@ -26,6 +22,11 @@ const PAUSES: [Duration; 5] = [
 /// Who is asked for more patience than this is asked again by another pass.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Returns how many records a page holds: enough for one cheap commit, few enough for flat memory.
+pub(super) fn page_records(ctx: &LinkContext, side: Side) -> usize {
+    if ctx.end(side).remote { ctx.sizes.remote_page_records } else { ctx.sizes.page_records }
+}
+
 /// Reads a page.
 pub(super) async fn page(
     ctx: &LinkContext,
@@ -33,7 +34,7 @@ pub(super) async fn page(
     source: &mut Box<dyn Source>,
     after: Option<&Cursor>,
 ) -> Result<Page, Fault> {
-    let usual = if ctx.end(side).remote { PAGE_REMOTE } else { PAGE_LOCAL };
+    let usual = page_records(ctx, side);
     // What goes straight on keeps as many calls under way as the other end stands.
     let onward = straight::may_be(ctx, side.outward()).then(|| ctx.end(side.other()).turn_max());
     let limit = usual.max(onward.unwrap_or_default());

@@ -1,7 +1,7 @@
 //! The pages of one pass, one after the other; those of a scan overlap.
 //!
-//! While a page of a scan is decided, the one before it is remembered, the one before that delivered, and the one before
-//! that is stored.
+//! While a page of a scan is decided, the one before it is remembered where its writes go to a local end, the one before
+//! that delivered, and the one before that is stored.
 //!
 //! Invariant: pages under way together have no key in common. Only a scan can promise that: a page with
 //! a key that was shown before goes alone.
@@ -25,6 +25,8 @@ pub struct Relay<'l> {
     /// Nothing else is on its way in either direction, and has not been since then.
     alone_since: Option<tokio::time::Instant>,
     in_a_row: usize,
+    /// What its pages write is remembered before their turn.
+    remembers: bool,
     decided: Option<Decided>,
     remembered: Option<Decided>,
     delivered: Option<Delivered>,
@@ -39,6 +41,7 @@ impl<'l> Relay<'l> {
             quiet: Vec::new(),
             alone_since: None,
             in_a_row: 0,
+            remembers: false,
             decided: None,
             remembered: None,
             delivered: None,
@@ -73,12 +76,12 @@ impl<'l> Relay<'l> {
         facts.straight &= self.alone_since.is_some();
         self.in_a_row += 1;
         let plan = page::plan(self.ctx, facts, matches!(mode, Mode::Note));
-        let is_planned = matches!(mode, Mode::Plan);
-        let (next, last) = (self.decided.take(), self.delivered.take());
+        self.remembers = matches!(mode, Mode::Plan) && inline::at_once(self.ctx, side.outward());
+        let (next, ready) = self.next();
         let (stored, delivered, remembered, decided) = tokio::join!(
-            store(self.ctx, last),
-            deliver(self.ctx, self.remembered.take(), &mut mode),
-            remember(self.ctx, next, is_planned),
+            store(self.ctx, self.delivered.take()),
+            deliver(self.ctx, ready, &mut mode),
+            remember(self.ctx, next),
             plan
         );
         self.remembered = remembered;
@@ -94,12 +97,11 @@ impl<'l> Relay<'l> {
         let mut tally = Tally::default();
         let mut ended = Ok(());
         while self.decided.is_some() || self.remembered.is_some() || self.delivered.is_some() {
-            let (next, last) = (self.decided.take(), self.delivered.take());
-            let is_planned = matches!(mode, Mode::Plan);
+            let (next, ready) = self.next();
             let (stored, delivered, remembered) = tokio::join!(
-                store(self.ctx, last),
-                deliver(self.ctx, self.remembered.take(), &mut mode),
-                remember(self.ctx, next, is_planned)
+                store(self.ctx, self.delivered.take()),
+                deliver(self.ctx, ready, &mut mode),
+                remember(self.ctx, next)
             );
             (self.remembered, self.delivered) = (remembered, delivered?);
             // Whatever became of one page: what is decided has to be delivered, and what is delivered stored.
@@ -117,6 +119,16 @@ impl<'l> Relay<'l> {
         ended.map(|()| tally)
     }
 
+    /// The page to be remembered, and the one to be delivered; where nothing is remembered ahead, a page spares that
+    /// step, and there is one less of them under way.
+    fn next(&mut self) -> (Option<Decided>, Option<Decided>) {
+        let (decided, remembered) = (self.decided.take(), self.remembered.take());
+        match remembered {
+            None if !self.remembers => (None, decided),
+            remembered => (decided, remembered),
+        }
+    }
+
     async fn again(&self, stored: Stored, mode: &mut Mode<'_>) -> Result<Tally, Fault> {
         match stored {
             Stored::Done(tally) => Ok(tally),
@@ -125,11 +137,10 @@ impl<'l> Relay<'l> {
     }
 }
 
-/// What goes into a bulk load is not remembered.
-async fn remember(ctx: &LinkContext, decided: Option<Decided>, is_planned: bool) -> Option<Decided> {
+async fn remember(ctx: &LinkContext, decided: Option<Decided>) -> Option<Decided> {
     match decided {
-        Some(decided) if is_planned => Some(page::remember(ctx, decided).await),
-        decided => decided,
+        Some(decided) => Some(page::remember(ctx, decided).await),
+        None => None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! The keys that one scan or listing has shown, as hashes.
 //!
-//! Invariant: about 9 bytes a key, and growing copies nothing: a scan of any length stays small. As long as keys come in
-//! order, noting one is to write its hash down: nothing is searched, and nothing sorted.
+//! Invariant: about 9 bytes a key, and growing copies nothing. As long as keys come in order, noting one is to write its
+//! hash down: nothing is searched, and nothing sorted. Of a scan in order that is longer than it may remember, only the
+//! sums of its spans are left: a scan of any length stays small, and whoever needs more of it reads it again.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -14,10 +15,25 @@ const PIECE: usize = 64 * 1024;
 /// that the piece does not have is searched for in vain.
 const WORDS: usize = PIECE / 8;
 
+/// Keys of a span.
+const SPAN: u64 = 1024;
+
+/// Keys one behind the other, added up.
+#[derive(Clone, Debug)]
+pub struct Span {
+    pub presence: Presence,
+    pub last: Key,
+}
+
 /// What was shown.
 #[derive(Default)]
 pub struct Shown {
     pub presence: Presence,
+    /// The keys that it may remember one by one; `None` for all.
+    limit: Option<u64>,
+    /// Empty where nobody will ask for them, or keys did not come in order.
+    spans: Vec<Span>,
+    order: Order,
     closed: Vec<Piece>,
     /// The latest hashes, as they came.
     open: Vec<u64>,
@@ -27,6 +43,19 @@ pub struct Shown {
     found: HashSet<u64, BuildHasherDefault<AlreadyHashed>>,
     /// The greatest key so far, by its bytes: what comes behind it was not shown, and most scans go by keys.
     last: Vec<u8>,
+}
+
+/// How the keys have come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Order {
+    /// Each behind the one before.
+    #[default]
+    Kept,
+    /// The same, and they are not remembered any more.
+    Thin,
+    Broken,
+    /// Broken after they were forgotten: whether a key was shown before can't be told.
+    Lost,
 }
 
 /// A full piece.
@@ -58,6 +87,22 @@ impl Hasher for AlreadyHashed {
 }
 
 impl Shown {
+    /// Remembers so many keys one by one.
+    pub fn with_limit(limit: u64) -> Self {
+        Self { limit: Some(limit), ..Self::default() }
+    }
+
+    /// Tells that what was noted last can't be told from what was shown before: the scan has to begin anew, and to
+    /// remember all.
+    pub fn is_lost(&self) -> bool {
+        self.order == Order::Lost
+    }
+
+    /// Gives the spans of a scan that is not remembered key by key.
+    pub fn spans(&self) -> Option<&[Span]> {
+        matches!(self.order, Order::Thin | Order::Lost).then_some(self.spans.as_slice())
+    }
+
     /// Notes a key; false where it was shown before.
     pub fn note(&mut self, key: &Key) -> bool {
         let hash = key.hash64();
@@ -66,17 +111,50 @@ impl Shown {
             self.last.clear();
             self.last.extend_from_slice(key.as_bytes());
         }
-        let is_new = is_behind || !self.has_hash(hash);
+        match self.order {
+            Order::Kept if !is_behind => {
+                (self.order, self.spans) = (Order::Broken, Vec::new());
+            }
+            Order::Thin if !is_behind => self.order = Order::Lost,
+            _ => {}
+        }
+        let is_new = is_behind || self.spans().is_some() || !self.has_hash(hash);
         if is_new {
-            self.insert(hash);
             self.presence.add(hash);
+            if self.spans().is_none() {
+                self.insert(hash);
+            }
+            self.span(key, hash);
         }
         is_new
     }
 
-    /// Tells whether a key was shown.
+    /// Adds a key to its span, and forgets all of them where they have become too many.
+    fn span(&mut self, key: &Key, hash: u64) {
+        let Some(limit) = self.limit.filter(|_| self.order != Order::Broken) else { return };
+        match self.spans.last_mut().filter(|span| span.presence.count < SPAN) {
+            Some(span) => {
+                span.presence.add(hash);
+                span.last.clone_from(key);
+            }
+            None => {
+                let mut presence = Presence::default();
+                presence.add(hash);
+                self.spans.push(Span { presence, last: key.clone() });
+            }
+        }
+        if self.order == Order::Kept && self.presence.count > limit {
+            self.order = Order::Thin;
+            (self.closed, self.open, self.found, self.noted) = Default::default();
+        }
+    }
+
+    /// Tells whether a key was shown; where keys are not remembered, whether it may have been.
     pub fn has(&mut self, key: &Key) -> bool {
-        self.has_hash(key.hash64())
+        match self.spans() {
+            Some(_) => key.as_bytes() <= self.last.as_slice(),
+            None => self.has_hash(key.hash64()),
+        }
     }
 
     fn has_hash(&mut self, hash: u64) -> bool {
@@ -128,6 +206,37 @@ fn bits(hash: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scan_that_is_too_long_is_added_up_span_by_span() {
+        let key = |number: u64| Key::from_text(&format!("{number:08}")).expect("a key");
+        let scan = |keys: u64| {
+            let mut shown = Shown::with_limit(2000);
+            (0..keys).for_each(|number| assert!(shown.note(&key(number)), "{number} is new"));
+            shown
+        };
+        let mut short = scan(2000);
+        assert!(short.spans().is_none() && short.has(&key(7)) && !short.has(&key(2000)));
+        assert!(!short.note(&key(7)) && !short.is_lost(), "it remembers every key");
+        assert!(short.note(&key(9000)) && short.spans().is_none(), "out of order, it goes on to remember");
+
+        let long = scan(5000);
+        let spans = long.spans().expect("spans");
+        assert_eq!(
+            spans.iter().map(|span| span.presence.count).collect::<Vec<_>>(),
+            [1024, 1024, 1024, 1024, 904]
+        );
+        assert_eq!(spans.last().map(|span| &span.last), Some(&key(4999)));
+        let mut total = Presence::default();
+        spans.iter().for_each(|span| total.merge(span.presence));
+        assert_eq!((total, long.is_lost()), (long.presence, false));
+        let mut long = long;
+        assert!(long.has(&key(7)) && long.has(&key(4999)) && !long.has(&key(5000)), "it may have been");
+
+        let mut lost = scan(5000);
+        lost.note(&key(7));
+        assert!(lost.is_lost(), "nobody knows whether that was shown");
+    }
 
     #[test]
     fn every_key_is_shown_once_over_many_pieces() {

@@ -55,6 +55,7 @@ fn open(settings: serde_json::Value, base_dir: &Path) -> Arc<dyn System> {
         gate: Arc::new(NoGate),
         clock: Arc::new(now),
         vault: Arc::new(record_sync::connectors::MemoryVault::default()),
+        bounds: Default::default(),
     };
     (connector.open)(open).expect("a system")
 }

@@ -109,6 +109,7 @@ impl Victim {
             gate: Arc::new(FreeGate),
             clock,
             vault: Arc::new(record_sync::connectors::MemoryVault::default()),
+            bounds: Default::default(),
         };
         (find(self.connector).unwrap().open)(open).unwrap()
     }

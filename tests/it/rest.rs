@@ -231,6 +231,7 @@ impl World {
             gate: Arc::new(FreeGate) as Arc<dyn Gate>,
             clock: clock(&self.now),
             vault: Arc::new(record_sync::connectors::MemoryVault::default()),
+            bounds: Default::default(),
         };
         (find("rest").unwrap().open)(open).unwrap()
     }

@@ -123,6 +123,7 @@ impl World {
             gate: Arc::clone(&self.gate) as Arc<dyn Gate>,
             clock: clock(&self.now),
             vault: Arc::new(record_sync::connectors::MemoryVault::default()),
+            bounds: Default::default(),
         };
         (find("salesforce").unwrap().open)(open).unwrap()
     }

@@ -97,6 +97,7 @@ fn open(
         gate: Arc::new(FreeGate),
         clock: Arc::new(now),
         vault: Arc::new(record_sync::connectors::MemoryVault::default()),
+        bounds: Default::default(),
     })
 }
 

@@ -199,6 +199,8 @@ impl Rules {
 /// One history in so many begins with the filling of an empty file.
 const FILES_EVERY: u64 = 7;
 const FILES_AT: u64 = 5;
+/// In one history in so many, scans remember but two keys one by one.
+const SHORT_MEMORY_EVERY: u64 = 3;
 
 /// All that stands before the first step.
 #[derive(Clone, Copy, Debug)]
@@ -280,12 +282,13 @@ impl Setup {
         let [a, b] = &self.natures;
         let least = if self.fused { 3 } else { 1000 };
         format!(
-            "[service]\nstate = \"sqlite:state.sqlite\"\nrules = \"rules.json\"\nlease = {}\n\
+            "[service]\nstate = \"sqlite:state.sqlite\"\nrules = \"rules.json\"\nlease = {}\n{}\
              [default]\nflush_interval = {:.3}\nbatch_size = {}\n{}{}\
              [default.links.sim]\na = {{ system = \"a\", stream = \"t\", key = \"id\" }}\n\
              b = {{ system = \"b\", stream = \"t\", key = \"id\" }}\ndirection = \"both\"\n\
              poll_interval = {:.3}\naudit_interval = {:.3}\nfuse = {{ deletes_min = {least}, emptied_min = {least}, empty_min = {least} }}\n",
             self.lease_s,
+            if self.seed % SHORT_MEMORY_EVERY == 0 { "scan_keys_max = 2\n" } else { "" },
             self.flush_ms as f64 / 1e3,
             self.batch_size,
             system("a", a),

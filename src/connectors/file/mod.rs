@@ -67,13 +67,19 @@ const DESCRIBED_MAX: usize = 1_000;
 
 fn open(open: Open) -> Result<Arc<dyn System>, Fault> {
     let settings = Settings::open(&open)?;
-    Ok(Arc::new(FileSystem { settings, clock: open.clock, trails: Mutex::default() }))
+    Ok(Arc::new(FileSystem {
+        settings,
+        clock: open.clock,
+        page_bytes: open.bounds.page_bytes,
+        trails: Mutex::default(),
+    }))
 }
 
 /// One file, or one folder of files.
 struct FileSystem {
     settings: Settings,
     clock: Clock,
+    page_bytes: u64,
     /// What both ends of an end of a link share, by consumer.
     trails: Mutex<HashMap<String, Trail>>,
 }
@@ -83,7 +89,8 @@ impl FileSystem {
         let target = self.settings.target(stream, &self.clock)?;
         let mut trails = self.trails.lock().unwrap_or_else(PoisonError::into_inner);
         let trail = trails.entry(stream.consumer.clone()).or_default().clone();
-        Ok(Arc::new(Plan { target, key: stream.key.clone(), fields: stream.fields.clone(), trail }))
+        let (key, fields) = (stream.key.clone(), stream.fields.clone());
+        Ok(Arc::new(Plan { target, key, fields, page_bytes: self.page_bytes, trail }))
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Plan {
     pub(super) target: Target,
     pub(super) key: Vec<String>,
     pub(super) fields: Option<Vec<String>>,
+    /// Bytes of values that a page shows, but for its last record.
+    pub(super) page_bytes: u64,
     pub(super) trail: Trail,
 }
 
@@ -106,7 +108,7 @@ fn read_page(
             },
             (_, None) => Pass::open(plan),
         };
-        let page = open.and_then(|mut pass| pass.page(limit).map(|page| (pass, page)));
+        let page = open.and_then(|mut pass| pass.page(limit, plan.page_bytes).map(|page| (pass, page)));
         tries += 1;
         match page {
             Ok(done) => return Ok(done),
@@ -187,10 +189,10 @@ impl Pass {
         self.unkeyed |= matches!(item, Item::Malformed(malformed) if malformed.key.is_none());
     }
 
-    fn page(&mut self, limit: usize) -> Result<Page, Broken> {
+    fn page(&mut self, limit: usize, bytes_max: u64) -> Result<Page, Broken> {
         let mut changes = Vec::with_capacity(limit.min(10_000));
-        let mut ended = false;
-        while changes.len() < limit && !ended {
+        let (mut ended, mut bytes) = (false, 0);
+        while changes.len() < limit && bytes < bytes_max && !ended {
             let item = match &mut self.open {
                 Some((_, reader)) => reader.next()?,
                 None => None,
@@ -200,13 +202,15 @@ impl Pass {
                 continue;
             };
             self.count(&item);
-            changes.push(match item {
+            let change = match item {
                 Item::Record { schema, values } => {
                     let meta = Meta { modified_at: self.modified_at, ..Meta::default() };
                     Change::Upsert(Record { schema, values: values.into(), meta })
                 }
                 Item::Malformed(malformed) => Change::Malformed(malformed),
-            });
+            };
+            bytes += change.bytes();
+            changes.push(change);
         }
         if let Some((snapshot, reader)) = &self.open {
             reader.check_header()?;

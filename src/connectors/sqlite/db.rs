@@ -8,6 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
 use super::wire;
+use crate::connectors::Bounds;
 use crate::engine::fault::{Fault, FaultCode};
 
 /// Where a database is and how to open it.
@@ -17,6 +18,7 @@ pub(super) struct Location {
     /// Makes the file where it is missing.
     pub create: bool,
     pub busy_timeout: Duration,
+    pub bounds: Bounds,
 }
 
 /// A connection that is opened on first use, and again when another file took the path's place
@@ -109,6 +111,8 @@ impl Location {
             let conn = Connection::open_with_flags(&self.path, flags)?;
             conn.busy_timeout(self.busy_timeout)?;
             conn.set_prepared_statement_cache_capacity(64);
+            let kibibytes = i64::try_from(self.bounds.cache_bytes >> 10).unwrap_or(i64::MAX).max(1);
+            conn.pragma_update(None, "cache_size", -kibibytes)?;
             // A plan does not depend on the values that are bound: else each use would make it anew.
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             // The first look at the file: one that is no database shows here.
@@ -186,7 +190,8 @@ mod tests {
         let path = folder.path().join("app.sqlite");
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
         let busy_timeout = std::time::Duration::from_secs(1);
-        let mut db = Db::new(Location { path: path.clone(), create: false, busy_timeout });
+        let mut db =
+            Db::new(Location { path: path.clone(), create: false, busy_timeout, bounds: Bounds::default() });
         let fallen_back = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         db.open = Some((fallen_back, identity(&path).flatten()));
         (db.reads_only, db.generation) = (true, 1);
@@ -203,7 +208,9 @@ mod tests {
         let path = folder.path().join("app.sqlite");
         let other = Connection::open(&path).unwrap();
         other.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)").unwrap();
-        let location = Location { path: path.clone(), create: false, busy_timeout: Duration::from_secs(1) };
+        let busy_timeout = Duration::from_secs(1);
+        let location =
+            Location { path: path.clone(), create: false, busy_timeout, bounds: Bounds::default() };
         let reading = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         assert!(location.reads_only(&reading));
         let conn = location.open().unwrap();

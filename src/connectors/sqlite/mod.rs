@@ -131,7 +131,8 @@ fn open(open: Open) -> Result<Arc<dyn System>, Fault> {
         )
     })?;
     let path = open.base_dir.join(settings.path.replace("{customer}", &open.customer));
-    let location = Location { path, create: settings.create, busy_timeout: settings.busy_timeout };
+    let Settings { create, busy_timeout, .. } = settings;
+    let location = Location { path, create, busy_timeout, bounds: open.bounds };
     let db = Arc::new(Mutex::new(Db::new(location.clone())));
     Ok(Arc::new(Sqlite { db, location, clock: open.clock, twins: Mutex::default() }))
 }

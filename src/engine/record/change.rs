@@ -45,6 +45,17 @@ impl Record {
     }
 }
 
+impl Change {
+    /// Returns about how many bytes its values take.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Upsert(record) => record.values.iter().map(Value::bytes).sum(),
+            Self::Delete(_) => 0,
+            Self::Malformed(malformed) => malformed.raw.len() as u64,
+        }
+    }
+}
+
 /// The fact of a deletion. At least one of `key` and `id` is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tombstone {

@@ -32,6 +32,17 @@ impl Value {
         Self::Text(CompactString::new(text.as_ref()))
     }
 
+    /// Returns about how many bytes it takes.
+    pub fn bytes(&self) -> u64 {
+        let apart = match self {
+            Self::Text(text) => text.len(),
+            Self::Json(json) => json.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Unknown | Self::Absent | Self::Null | Self::Bool(_) | Self::Int(_) | Self::Number(_) => 0,
+        };
+        (size_of::<Self>() + apart) as u64
+    }
+
     /// Tells whether there is neither a value nor a null to speak of.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Unknown | Self::Absent)

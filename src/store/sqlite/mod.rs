@@ -80,13 +80,15 @@ pub struct SqliteOptions {
     pub durability: Durability,
     /// Connections that read beside the writer; at least one, where calls are not inline.
     pub readers: usize,
+    /// What the writer's connection keeps of the file; a reader's keeps a quarter of that.
+    pub cache_bytes: u64,
     /// Refuses a state that is not there or of an older schema, instead of making it or bringing it up to date.
     pub as_it_is: bool,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { durability: Durability::Normal, readers: 2, as_it_is: false }
+        Self { durability: Durability::Normal, readers: 2, cache_bytes: 8 << 20, as_it_is: false }
     }
 }
 

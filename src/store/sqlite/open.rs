@@ -25,8 +25,6 @@ const PAGE_BYTES: u32 = 8192;
 const CHECKPOINT_BYTES: u32 = 16 << 20;
 const WAL_BYTES_MAX: u32 = 64 << 20;
 
-const WRITER_CACHE_KIB: i64 = 8192;
-const READER_CACHE_KIB: i64 = 2048;
 const STATEMENTS_MAX: usize = 64;
 const BUSY_MS: u32 = 5000;
 
@@ -55,7 +53,8 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Store
     if is_new {
         make_private(&path).map_err(|error| io("can't make it", error))?;
     }
-    let mut writer = connect(&path, false).map_err(|trouble| trouble.into_error(&shown))?;
+    let mut writer =
+        connect(&path, false, options.cache_bytes).map_err(|trouble| trouble.into_error(&shown))?;
     if !is_new {
         let found = check(&writer, &path, &shown)?;
         if options.as_it_is && found < schema::version() {
@@ -63,8 +62,11 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Store
             return Err(StoreError::Io(format!("{shown}: {told}")));
         }
     }
-    let ready = prepare(&mut writer, options)
-        .and_then(|()| (0..options.readers).map(|_| connect(&path, true)).collect::<Result<Vec<_>, _>>());
+    let ready = prepare(&mut writer, options).and_then(|()| {
+        (0..options.readers)
+            .map(|_| connect(&path, true, options.cache_bytes / 4))
+            .collect::<Result<Vec<_>, _>>()
+    });
     let readers = ready.map_err(|trouble| trouble.into_error(&shown))?;
     Ok(Opened { writer, readers, lock, path: shown })
 }
@@ -133,7 +135,7 @@ fn make_private(path: &Path) -> std::io::Result<()> {
     options.open(path).map(drop)
 }
 
-fn connect(path: &Path, reads_only: bool) -> Result<Connection, Trouble> {
+fn connect(path: &Path, reads_only: bool, cache_bytes: u64) -> Result<Connection, Trouble> {
     let flags = if reads_only {
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX
     } else {
@@ -153,8 +155,8 @@ fn connect(path: &Path, reads_only: bool) -> Result<Connection, Trouble> {
     db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     db.pragma_update(None, "busy_timeout", BUSY_MS)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
-    let cache = if reads_only { READER_CACHE_KIB } else { WRITER_CACHE_KIB };
-    db.pragma_update(None, "cache_size", -cache)?;
+    let kibibytes = i64::try_from(cache_bytes >> 10).unwrap_or(i64::MAX).max(1);
+    db.pragma_update(None, "cache_size", -kibibytes)?;
     Ok(db)
 }
 

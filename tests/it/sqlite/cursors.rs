@@ -139,6 +139,7 @@ async fn our_own_clock_makes_no_cursor() {
             gate: Arc::new(FreeGate),
             clock: Arc::new(move || Timestamp(now().0 + ahead * 1000)),
             vault: Arc::new(record_sync::connectors::MemoryVault::default()),
+            bounds: Default::default(),
         });
         let mut source = system.unwrap().source(&database.spec).unwrap();
         follow(&mut *source, None).await.unwrap().1

@@ -77,6 +77,8 @@ struct Prepared {
     stream: Stream,
     projection: Projection,
     order: Order,
+    /// Bytes of values that a page shows, but for its last record.
+    page_bytes: u64,
 }
 
 struct Core {
@@ -84,6 +86,7 @@ struct Core {
     spec: StreamSpec,
     options: Options,
     clock: Clock,
+    page_bytes: u64,
     prepared: Option<Arc<Prepared>>,
     /// The writing end beside this one.
     twin: Twin,
@@ -108,6 +111,7 @@ impl SqliteSource {
     pub fn new(location: Location, spec: StreamSpec, options: Options, clock: Clock, twin: Twin) -> Self {
         let (capture, least) = (options.capture, options.overlap);
         let core = Core {
+            page_bytes: location.bounds.page_bytes,
             db: Db::new(location),
             spec,
             options,
@@ -216,7 +220,8 @@ impl Core {
         let stream = Stream::load(conn, &self.spec, &self.options)?;
         let projection = Projection::of_stream(&stream, &self.spec)?;
         let order = Order::by_key(&stream.table, &stream.key);
-        let prepared = Arc::new(Prepared { generation, schema, stream, projection, order });
+        let page_bytes = self.page_bytes;
+        let prepared = Arc::new(Prepared { generation, schema, stream, projection, order, page_bytes });
         self.prepared = Some(Arc::clone(&prepared));
         Ok((prepared, version))
     }

@@ -45,8 +45,8 @@ pub(super) fn page(
     Ok((changes, next.map(|after| placed(prepared, after))))
 }
 
-/// Reads up to `limit` rows behind a place in an order; gives the place of the last one where the
-/// page is full.
+/// Reads up to `limit` rows behind a place in an order, and not many more bytes than a page may hold; gives the place of
+/// the last one where the page is full.
 pub(super) fn rows(
     conn: &Connection,
     prepared: &Prepared,
@@ -57,9 +57,12 @@ pub(super) fn rows(
 ) -> rusqlite::Result<(Vec<Change>, Option<Vec<Cell>>)> {
     let projection = &prepared.projection;
     let mut changes = Vec::with_capacity(limit.min(10_000));
+    let mut bytes = 0;
     let next = run(conn, prepared, projection, order, condition, after, limit, |row| {
-        changes.push(projection.change(row, None)?);
-        Ok(())
+        let change = projection.change(row, None)?;
+        bytes += change.bytes();
+        changes.push(change);
+        Ok(bytes >= prepared.page_bytes)
     })?;
     Ok((changes, next))
 }
@@ -84,7 +87,7 @@ pub(super) fn list(
             if let Some(key) = only_keys.key_of(row)? {
                 each(key);
             }
-            Ok(())
+            Ok(false)
         })?;
     Ok(next.map(|after| placed(prepared, after)))
 }
@@ -100,6 +103,7 @@ fn valid(prepared: &Prepared, place: Place) -> Option<Vec<Cell>> {
     (place.by == order.terms && place.after.len() == order.terms.len() && unmoved).then_some(place.after)
 }
 
+/// Goes through rows until there are enough of them, or `each` says so.
 #[expect(
     clippy::too_many_arguments,
     reason = "the parts of one statement, in the order in which they stand in it"
@@ -112,7 +116,7 @@ fn run(
     condition: &Condition,
     after: Option<&[Cell]>,
     limit: usize,
-    mut each: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>,
+    mut each: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<bool>,
 ) -> rusqlite::Result<Option<Vec<Cell>>> {
     let steps = match after {
         Some(place) => order.behind(place, condition.values.len() + 1),
@@ -138,9 +142,9 @@ fn run(
         statement.raw_bind_parameter(bound_max, (limit - count) as i64)?;
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
-            each(row)?;
+            let is_full = each(row)?;
             count += 1;
-            if count == limit {
+            if is_full || count == limit {
                 let place =
                     (0..order.terms.len()).map(|at| row.get_ref(projection.width + at).map(Cell::from));
                 return place.collect::<rusqlite::Result<_>>().map(Some);
