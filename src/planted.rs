@@ -32,6 +32,7 @@ bugs! {
     PlacesForGood: "values are taken from where their columns stood in the first page",
     EchoByTimeOut: "what changes soon after a write of ours is taken for its echo",
     // Deletes.
+    SpansUnlooked: "what is gone from a scan that does not remember its keys is not looked for",
     DeletesUnlooked: "what a scan has not shown is deleted without a look",
     TombstoneByKey: "an old tombstone deletes the record that has come to stand under its key",
     ForgetsEarly: "a pair is forgotten before its deletion has travelled",

@@ -66,7 +66,7 @@ impl Sizes {
             remote_page_records: together(full.remote_page_records),
             together_records: together(full.together_records),
             scan_keys: of(full.scan_keys),
-            state_cache_bytes: of(full.state_cache_bytes),
+            state_cache_bytes: of(full.state_cache_bytes).max(MIB),
             stream_cache_bytes: of(full.stream_cache_bytes),
         }
     }
@@ -199,6 +199,6 @@ mod tests {
         assert!(untold.page_records < 100, "there is a budget also where nobody asked for one");
         assert_eq!(untold.remote_page_records, 2_000, "which costs no calls");
         let written = Memory { page_records: Some(7), ..of(48) };
-        assert_eq!(written.sizes(10), Sizes { page_records: 7, ..ten });
+        assert_eq!(written.sizes(10), Sizes { page_records: 7, remote_page_records: 14, ..ten });
     }
 }

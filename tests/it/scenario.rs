@@ -20,6 +20,7 @@ pub mod home;
 mod jobs;
 mod letters;
 mod live;
+mod memory;
 mod metrics;
 #[allow(dead_code, reason = "shared by test binaries, none of which uses all of it")]
 #[path = "../common/outside.rs"]
