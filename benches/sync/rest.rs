@@ -16,6 +16,8 @@ use super::{Size, data};
 const LINKS: usize = 10;
 /// How long the idle process is watched.
 const WATCHED: Duration = Duration::from_secs(20);
+/// A little longer than a breaker is open at first.
+const RESTS: Duration = Duration::from_secs(11);
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// W8: what ten links cost that have nothing to do.
@@ -90,12 +92,14 @@ pub fn restart(folder: &Path, service: &Service, size: &Size, tell: &mut dyn FnM
     data::clean(folder, "left.sqlite");
     data::fill(&folder.join("left.sqlite"), jobs);
     let config = service.configure(folder, 200, &format!("queue_max = {}\n", 2 * jobs));
-    service.begin(Duration::ZERO);
-    service.set_down(true);
+    // Nothing is answered while they pile up; a service that fails would be left alone for a while after the restart, too.
+    service.begin(PATIENCE);
     let mut daemon = Daemon::start(&config);
     daemon.until("all jobs in the queue", PATIENCE, || queued(folder) == jobs);
     drop(daemon);
-    service.set_down(false);
+    service.begin(Duration::ZERO);
+    // Calls that were never answered have opened the breaker, which outlives the process.
+    std::thread::sleep(RESTS);
     let begun = Instant::now();
     let mut daemon = Daemon::start(&config);
     daemon.until("the first delivery", Duration::from_secs(120), || service.count() > 0);

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -88,7 +87,6 @@ pub struct Service {
 #[derive(Default)]
 struct Shared {
     latency: Mutex<Duration>,
-    down: AtomicBool,
     /// When each record came last, by its number.
     arrived: Mutex<HashMap<u64, Instant>>,
 }
@@ -148,11 +146,6 @@ impl Service {
         lock(&self.shared.arrived).clear();
     }
 
-    /// Refuses everything, or no longer.
-    pub fn set_down(&self, down: bool) {
-        self.shared.down.store(down, Ordering::SeqCst);
-    }
-
     /// Counts the records that have come.
     pub fn count(&self) -> usize {
         lock(&self.shared.arrived).len()
@@ -174,9 +167,6 @@ impl Service {
 }
 
 async fn take(State(shared): State<Arc<Shared>>, body: Bytes) -> impl IntoResponse {
-    if shared.down.load(Ordering::SeqCst) {
-        return (StatusCode::SERVICE_UNAVAILABLE, String::new());
-    }
     let latency = *lock(&shared.latency);
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
