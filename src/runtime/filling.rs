@@ -58,6 +58,11 @@ impl Filling {
         self.is_outdated |= entries.len() < before;
     }
 
+    /// Takes note that the source may have shown a key twice.
+    pub(super) fn lose_track(&mut self) {
+        self.is_outdated = true;
+    }
+
     /// Makes all that is staged durable and visible.
     pub(super) async fn finish(self) -> Result<Rest, Fault> {
         let Self { load, is_outdated, unswept, .. } = self;

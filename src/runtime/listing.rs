@@ -85,7 +85,7 @@ impl Poller {
 
     /// Takes in what a complete scan or listing has not shown that remembers all its keys.
     pub(super) async fn sweep(&mut self, shown: Shown, epoch: u32, mode: Mode<'_>) -> Result<Tally, Fault> {
-        Ok(self.sweep_if_told(shown, epoch, mode).await?.unwrap_or_default())
+        self.sweep_if_told(shown, epoch, mode).await?.ok_or_else(scan::forgetful)
     }
 
     /// The same of any; `None` where it does not remember enough.

@@ -251,15 +251,16 @@ impl Poller {
 
     /// Reads a side to its end, or to where it is caught up.
     pub(super) async fn read_through(&mut self, mode: &mut PassMode<'_>) -> Result<Tally, Fault> {
-        if let Some(total) = self.read_once(mode).await? {
-            return Ok(total);
+        let mut total = Tally::default();
+        if !self.read_once(mode, &mut total).await? {
+            self.remembers_all = true;
+            self.read_once(mode, &mut total).await?;
         }
-        self.remembers_all = true;
-        Ok(self.read_once(mode).await?.unwrap_or_default())
+        Ok(total)
     }
 
-    /// The same; `None` where the scan would have had to remember more.
-    async fn read_once(&mut self, mode: &mut PassMode<'_>) -> Result<Option<Tally>, Fault> {
+    /// The same, adding to what became of it; false where the scan would have had to remember more.
+    async fn read_once(&mut self, mode: &mut PassMode<'_>, total: &mut Tally) -> Result<bool, Fault> {
         let ctx = Arc::clone(&self.ctx);
         let features = ctx.end(self.side).features;
         let scanned = features.deletes == Deletes::Scanned;
@@ -267,14 +268,14 @@ impl Poller {
             if scanned || self.begins_anew { None } else { lock(at(&ctx.cursors, self.side)).clone() };
         let whole = cursor.is_none();
         let epoch = if whole { ctx.next_epoch(self.side) } else { ctx.epoch(self.side) };
-        let remembers_all = self.remembers_all || !scanned;
+        let remembers_all = self.remembers_all || !scanned || ctx.end(self.side).remote;
         let new = || if remembers_all { Shown::default() } else { Shown::with_limit(ctx.sizes.scan_keys) };
         let mut shown = whole.then(new);
         let reach = cursor.as_ref().and_then(|cursor| self.source.reach(cursor));
-        let mut total = Tally::default();
         let mut relay = Relay::new(&ctx, scanned);
         ctx.fuses.guard(self.side, whole);
         let (mut read, mut is_filling) = (0, false);
+        let is_in_order;
         // What takes a backlog in bulk gets a long pass as one.
         let gathers = straight::gathers(&ctx);
         mark::wait(&ctx, self.side.outward()).await?;
@@ -283,10 +284,15 @@ impl Poller {
         let page = self.read(cursor.as_ref()).await?;
         let mut page = Turned::of(page, features.deletes, &mut self.projector, shown.as_mut());
         loop {
-            // A bulk load leaves alone what it may have staged, and the source is read once more behind it.
-            if shown.as_ref().is_some_and(Shown::is_lost) && !matches!(mode, PassMode::Load(..)) {
-                relay.finish(mode.page()).await?;
-                return Ok(None);
+            let is_lost = shown.as_ref().is_some_and(Shown::is_lost);
+            match mode {
+                // A bulk load leaves alone what it may have staged, and the source is read once more behind it.
+                PassMode::Load(filling) if is_lost => filling.lose_track(),
+                PassMode::Note | PassMode::Plan if is_lost => {
+                    total.add(relay.finish(mode.page()).await?);
+                    return Ok(false);
+                }
+                _ => {}
             }
             let Turned { sights, cursor: at_cursor, end } = page;
             let sights = match sights {
@@ -308,7 +314,7 @@ impl Poller {
             // is stored only with its own decisions.
             let next_at = ctx.now();
             let facts = Facts {
-                keys_once: scanned && !is_again,
+                keys_once: scanned && !is_again && !is_lost,
                 straight: matches!(mode, PassMode::Plan) && (end != End::More || !gathers),
                 judged: false,
                 expected_from: reach.map(|reach| reach.newest),
@@ -363,6 +369,7 @@ impl Poller {
                 }
                 None => {
                     total.add(relay.finish(mode.page()).await?);
+                    is_in_order = shown.as_ref().is_some_and(Shown::is_in_order);
                     if end == End::Complete
                         && let Some(shown) = shown.take()
                     {
@@ -371,7 +378,7 @@ impl Poller {
                         } else {
                             match self.sweep_if_told(shown, epoch, mode.page()).await? {
                                 Some(swept) => total.add(swept),
-                                None => return Ok(None),
+                                None => return Ok(false),
                             }
                         }
                     }
@@ -393,7 +400,8 @@ impl Poller {
             self.adapt(Some(reach.newest.since(oldest)), false).await?;
         }
         self.complete(began);
-        Ok(Some(total))
+        self.remembers_all &= !is_in_order;
+        Ok(true)
     }
 
     /// Stores where a whole read ended, once everything is taken in that it has not shown, too: whoever is

@@ -4,13 +4,14 @@
 //! was not touched since that scan began, and a look-up of its own confirms it.
 
 use std::collections::HashSet;
+use std::ops::Bound;
 
 use super::link::{LinkContext, at, lock};
 use super::look;
 use super::page::{Fact, storage};
 use super::shown::{Shown, Span};
 use crate::connectors::{Class, Wanted};
-use crate::engine::fault::Fault;
+use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::plan::{Pair, Projector};
 use crate::engine::record::{Key, Presence, Side};
 use crate::planted::{Bug, planted};
@@ -31,11 +32,11 @@ pub async fn missing(
     if present == shown.presence {
         return Ok(Some(Vec::new()));
     }
-    if let Some(spans) = shown.spans() {
+    if shown.spans().is_some() {
         if planted(Bug::SpansUnlooked) {
             return Ok(Some(Vec::new()));
         }
-        let Some(keys) = unsure(ctx, side, spans, epoch).await? else { return Ok(None) };
+        let Some(keys) = unsure(ctx, side, &shown, epoch).await? else { return Ok(None) };
         let gone: HashSet<Key> =
             confirm(ctx, side, keys.clone()).await?.into_iter().map(|(key, _)| key).collect();
         return Ok(Some(keys.into_iter().filter(|wanted| gone.contains(&wanted.key)).collect()));
@@ -55,17 +56,19 @@ pub async fn missing(
 }
 
 /// Finds the pairs of the spans that add up to something else than what is known, and of what lies behind the last one;
-/// `None` where these are too many spans.
+/// `None` where these are too many to be looked up, or a look costs as much as to read all.
 async fn unsure(
     ctx: &LinkContext,
     side: Side,
-    spans: &[Span],
+    shown: &Shown,
     epoch: u32,
 ) -> Result<Option<Vec<Wanted>>, Fault> {
+    let end = ctx.end(side);
+    let looks_cheaply = !end.remote && !end.features.loads;
     let (mut unsure, mut doubtful) = (Vec::new(), 0);
-    let mut spans = spans.iter();
+    let mut spans = shown.spans().unwrap_or_default().iter();
     let mut span = spans.next();
-    let (mut known, mut keys) = (Presence::default(), Vec::new());
+    let mut known = Known::default();
     let mut after = None;
     loop {
         let pairs = ctx.store.walk(ctx.id, after, WALK).await.map_err(storage)?;
@@ -73,27 +76,58 @@ async fn unsure(
         after = pairs.last().map(|pair| pair.key.clone());
         for pair in pairs {
             while let Some(over) = span.filter(|span| pair.key > span.last) {
-                let (known, keys) = (std::mem::take(&mut known), std::mem::take(&mut keys));
-                if known != over.presence {
-                    doubtful += 1;
-                    unsure.extend(keys);
-                }
+                let gone = std::mem::take(&mut known).gone(Some(over), shown);
+                doubtful += usize::from(!gone.is_empty());
+                unsure.extend(gone);
                 span = spans.next();
+                known.from = Some(over.last.clone());
             }
-            known.shift(false, pair.side(side).now().is_some(), &pair.key);
-            if may_be_gone(&pair, side, epoch) {
-                keys.push(wanted(pair, side));
-            }
+            known.take(pair, side, epoch, shown);
         }
-        if doubtful > SPANS_MAX || keys.len() > SPANS_MAX * WALK {
+        let too_many = doubtful > SPANS_MAX || known.keys.len() > SPANS_MAX * WALK;
+        if too_many || (doubtful > 0 && !looks_cheaply) {
             return Ok(None);
         }
         if !full {
-            if span.is_none_or(|span| span.presence != known) {
-                unsure.extend(keys);
-            }
-            return Ok(Some(unsure));
+            unsure.extend(known.gone(span, shown));
+            return Ok(Some(unsure).filter(|unsure| unsure.is_empty() || looks_cheaply));
         }
+    }
+}
+
+/// What is known of a span.
+#[derive(Default)]
+struct Known {
+    presence: Presence,
+    /// Those of it that nobody touched since the scan began, but for what can't be read.
+    keys: Vec<Wanted>,
+    /// Of it, what can't be read.
+    odd: Presence,
+    /// The span begins behind this key.
+    from: Option<Key>,
+}
+
+impl Known {
+    fn take(&mut self, pair: Pair, side: Side, epoch: u32, shown: &Shown) {
+        let is_there = pair.side(side).now().is_some();
+        self.presence.shift(false, is_there, &pair.key);
+        // What stands there and can't be read is not gone.
+        if is_there && shown.odd().contains(&pair.key) {
+            self.odd.add(pair.key.hash64());
+        } else if may_be_gone(&pair, side, epoch) {
+            self.keys.push(wanted(pair, side));
+        }
+    }
+
+    /// Gives what may be gone of a span; all of what lies behind the last one.
+    fn gone(mut self, span: Option<&Span>, shown: &Shown) -> Vec<Wanted> {
+        let Some(span) = span else { return self.keys };
+        let from = self.from.map_or(Bound::Unbounded, Bound::Excluded);
+        let odd = shown.odd().range((from, Bound::Included(span.last.clone())));
+        // Those that are not known as records are among what was shown, and not among what is known.
+        odd.for_each(|key| self.presence.add(key.hash64()));
+        self.odd.merge(span.presence);
+        if self.presence == self.odd { Vec::new() } else { self.keys }
     }
 }
 
@@ -104,6 +138,11 @@ fn may_be_gone(pair: &Pair, side: Side, epoch: u32) -> bool {
 
 fn wanted(pair: Pair, side: Side) -> Wanted {
     Wanted { id: pair.side(side).id.clone(), key: pair.key }
+}
+
+/// Says that a scan can't tell what is gone: a defect, where it was to remember all.
+pub fn forgetful() -> Fault {
+    Fault::transient(FaultCode::Protocol, "a scan that does not remember its keys can't tell what is gone")
 }
 
 /// Looks each missing record up by itself: a scan that was short by mistake deletes nothing.

@@ -4,7 +4,7 @@
 //! hash down: nothing is searched, and nothing sorted. Of a scan in order that is longer than it may remember, only the
 //! sums of its spans are left: a scan of any length stays small, and whoever needs more of it reads it again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::engine::record::{Key, Presence};
@@ -17,6 +17,8 @@ const WORDS: usize = PIECE / 8;
 
 /// Keys of a span.
 const SPAN: u64 = 1024;
+/// Keys of records that can't be read which are remembered beside the spans.
+const ODD_MAX: usize = 10_000;
 
 /// Keys one behind the other, added up.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Shown {
     limit: Option<u64>,
     /// Empty where nobody will ask for them, or keys did not come in order.
     spans: Vec<Span>,
+    /// Keys of what stands there and can't be read: they may be known as records, and may not.
+    odd: BTreeSet<Key>,
     order: Order,
     closed: Vec<Piece>,
     /// The latest hashes, as they came.
@@ -103,9 +107,35 @@ impl Shown {
         matches!(self.order, Order::Thin | Order::Lost).then_some(self.spans.as_slice())
     }
 
+    /// Gives the keys of what can't be read, where spans stand for all others.
+    pub fn odd(&self) -> &BTreeSet<Key> {
+        &self.odd
+    }
+
+    /// Tells whether all keys came in order.
+    pub fn is_in_order(&self) -> bool {
+        matches!(self.order, Order::Kept | Order::Thin)
+    }
+
+    /// Notes the key of something that can't be read.
+    pub fn note_odd(&mut self, key: &Key) {
+        self.note(key);
+        if self.limit.is_some() && self.order != Order::Broken {
+            self.odd.insert(key.clone());
+        }
+        // More than that may be anything but records in order.
+        if self.odd.len() > ODD_MAX {
+            self.order = if self.spans().is_some() { Order::Lost } else { Order::Broken };
+            self.odd.clear();
+        }
+    }
+
     /// Notes a key; false where it was shown before.
     pub fn note(&mut self, key: &Key) -> bool {
         let hash = key.hash64();
+        if self.is_in_order() && self.presence.count > 0 && key.as_bytes() == self.last.as_slice() {
+            return false;
+        }
         let is_behind = key.as_bytes() > self.last.as_slice();
         if is_behind {
             self.last.clear();
@@ -114,6 +144,7 @@ impl Shown {
         match self.order {
             Order::Kept if !is_behind => {
                 (self.order, self.spans) = (Order::Broken, Vec::new());
+                self.odd.clear();
             }
             Order::Thin if !is_behind => self.order = Order::Lost,
             _ => {}
@@ -234,6 +265,7 @@ mod tests {
         assert!(long.has(&key(7)) && long.has(&key(4999)) && !long.has(&key(5000)), "it may have been");
 
         let mut lost = scan(5000);
+        assert!(!lost.note(&key(4999)) && !lost.is_lost(), "the one before, once more");
         lost.note(&key(7));
         assert!(lost.is_lost(), "nobody knows whether that was shown");
     }

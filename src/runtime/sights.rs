@@ -84,7 +84,7 @@ impl Sights {
                 Change::Malformed(malformed) => match &malformed.key {
                     Some(key) => {
                         if let Some(shown) = shown.as_mut() {
-                            shown.note(key);
+                            shown.note_odd(key);
                         }
                         facts.push((key.clone(), Fact::Malformed(malformed)));
                     }

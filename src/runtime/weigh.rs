@@ -223,7 +223,7 @@ impl Poller {
         }
         if let Some((shown, epoch)) = listed {
             let count = shown.presence.count;
-            let missing = scan::missing(&ctx, side, shown, epoch).await?.unwrap_or_default();
+            let missing = scan::missing(&ctx, side, shown, epoch).await?.ok_or_else(scan::forgetful)?;
             fuse::sweep(&ctx, side, count, &missing)?;
             complete = true;
         }

@@ -93,11 +93,14 @@ impl Temp {
     }
 
     /// Makes the copy durable and puts it in the place of `old`, which must still be there
-    /// untouched; where there was none, there must be none still.
-    pub(super) fn publish(mut self, old: Option<&Snapshot>) -> Result<Stamp, Broken> {
+    /// untouched; where there was none, there must be none still. Gives how it stands there; `None` where somebody has
+    /// written to it since.
+    pub(super) fn publish(mut self, old: Option<&Snapshot>) -> Result<Option<Stamp>, Broken> {
         self.drain()?;
         self.leave_the_tick();
         self.file.sync_all().map_err(Broken::Write)?;
+        let stamp = || self.file.metadata().map(|meta| Stamp::of(&meta)).map_err(Broken::Write);
+        let whole = stamp()?;
         match old {
             Some(old) => {
                 old.verify()?;
@@ -114,7 +117,8 @@ impl Temp {
         // Should this fail, the new content is in place all the same; a crash now may bring the
         // old one back, so it is not reported as written.
         sync_folder(&self.real).map_err(Broken::Write)?;
-        self.file.metadata().map(|meta| Stamp::of(&meta)).map_err(Broken::Write)
+        let now = stamp()?;
+        Ok(Some(now).filter(|now| now.is_moved_only(&whole)))
     }
 }
 

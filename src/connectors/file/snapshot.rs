@@ -64,6 +64,11 @@ impl Stamp {
         Self { device: 0, inode: 0, size: meta.len(), modified, changed: 0 }
     }
 
+    /// Tells whether the same content stands under another name.
+    pub(super) fn is_moved_only(&self, before: &Self) -> bool {
+        *self == Self { changed: self.changed, ..*before }
+    }
+
     /// Returns when the content last changed, by the file system's clock.
     pub(super) fn modified_at(&self) -> Timestamp {
         Timestamp(i64::try_from(self.modified.div_euclid(1_000_000)).unwrap_or(0))
@@ -117,10 +122,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers what we just put there.
-    pub(super) fn publish(&self, stamp: Stamp) {
+    /// Remembers what we just put there; `None` where somebody has written to it since.
+    pub(super) fn publish(&self, stamp: Option<Stamp>) {
         let mut state = self.state();
-        (state.existed, state.published) = (true, Some(stamp));
+        (state.existed, state.published) = (true, stamp);
     }
 
     /// Tells the passes that are under way what we just put there.

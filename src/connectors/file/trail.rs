@@ -28,10 +28,11 @@ impl Trail {
         self.set(Some(Way { from: at, to: at }));
     }
 
-    /// Takes note of a replacement that we made; `is_told`: outcomes speak of every record that looks otherwise now.
-    pub fn go_on(&self, before: State, after: Stamp, is_told: bool) {
+    /// Takes note of a replacement that we made; `is_told`: outcomes speak of every record that looks otherwise now; `None`: others
+    /// have written since.
+    pub fn go_on(&self, before: State, after: Option<Stamp>, is_told: bool) {
         let way = self.way().filter(|way| is_told && way.to == before);
-        self.set(way.map(|way| Way { to: Some(after), ..way }));
+        self.set(way.zip(after).map(|(way, after)| Way { to: Some(after), ..way }));
     }
 
     /// Tells whether nothing but our writes lies between two states.

@@ -93,3 +93,53 @@ fn a_budget_is_read_and_one_that_can_not_be_is_told() {
         assert!(code != Some(0) && told.contains(wanted) && told.contains("such as \"64MB\""), "{told}");
     }
 }
+
+#[test]
+fn what_can_not_be_read_is_not_gone_from_a_long_scan() {
+    const ROWS: i64 = 5_000;
+    let systems = systems(&["one", "two"]).replace("[service]\n", "[service]\nscan_keys_max = 1000\n");
+    let settings = systems + &link("l", ["one", "two"], "", "");
+    let home = home(&settings, RULES, &["one", "two"], TABLE);
+    home.open("data/one.sqlite").execute_batch(&fill(ROWS, "'v'")).unwrap();
+    assert_eq!(once(&home, "l")["synced"], ROWS);
+    // (what happens, rows that are left at the other end, why)
+    let cases = [
+        (
+            "UPDATE t SET v = CAST(x'ff' AS TEXT) WHERE id = 2000; DELETE FROM t WHERE id = 2001",
+            4_999,
+            "beside one that is",
+        ),
+        ("INSERT INTO t VALUES (2001, CAST(x'ff' AS TEXT))", 4_999, "nor one that was never known"),
+        ("DELETE FROM t WHERE id IN (2002, 4000)", 4_997, "and what is gone is found all the same"),
+        ("UPDATE t SET v = 'mended' WHERE id IN (2000, 2001)", 4_998, "mended, they arrive"),
+    ];
+    for (sql, left, why) in cases {
+        home.open("data/one.sqlite").execute_batch(sql).unwrap();
+        once(&home, "l");
+        assert_eq!(count(&home, "two", "1"), left, "{why}");
+    }
+    assert_eq!(count(&home, "two", "v = 'mended'"), 2);
+}
+
+#[test]
+fn a_key_that_comes_twice_in_a_long_file_is_loaded_once() {
+    const ROWS: usize = 3_000;
+    let settings = "[service]\nstate = \"sqlite:data/state.sqlite\"\nscan_keys_max = 1000\n[default]\nflush_interval = 0.0\n\
+        [default.systems.files]\nconnector = \"file\"\npath = \"data\"\n[default.links.l]\n\
+        a = { system = \"files\", stream = \"one.csv\", key = \"id\" }\nb = { system = \"files\", stream = \"two.csv\", key = \"id\" }\n";
+    for (twin, why) in [(2_000, "its own neighbour"), (5, "far behind"), (1_999, "across the place")] {
+        let home = Home::new(settings, RULES);
+        let mut lines = vec!["id,v".to_owned()];
+        lines.extend((0..ROWS).map(|number| format!("{number:05},v")));
+        lines.insert(2_002, format!("{twin:05},twin"));
+        std::fs::create_dir_all(home.path("data")).unwrap();
+        std::fs::write(home.path("data/one.csv"), lines.join("\n") + "\n").unwrap();
+        once(&home, "l");
+        let made = std::fs::read_to_string(home.path("data/two.csv")).unwrap();
+        let mut keys: Vec<&str> = made.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+        let count = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!((keys.len(), count), (ROWS, ROWS), "{why}");
+    }
+}
