@@ -113,6 +113,12 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Tells whether it is nothing but sights of records, none of which it shows twice: what is gone, or no sight of a
+    /// record, may stand under a key that is shown.
+    pub fn are_sights(&self) -> bool {
+        self.keys_once && self.list.iter().all(|(_, fact)| matches!(fact, Fact::Seen(_)))
+    }
+
     /// Makes a page that moves no cursor.
     pub fn of(side: Side, list: Vec<(Key, Fact)>, read_at: Timestamp) -> Self {
         Self {

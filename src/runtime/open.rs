@@ -16,7 +16,7 @@ use super::link::{End, LinkContext, LinkParts, Phase, Tuning, along_mut, at, loc
 use super::meter;
 use super::page::storage;
 use super::poller::Poller;
-use super::presence::measure;
+use super::presence::{self, measure};
 use super::supervisor::{LinkKey, OpenedSystem, Running, Runtime};
 use super::vault::StoredVault;
 use super::worker;
@@ -110,7 +110,14 @@ async fn work(ctx: &Arc<LinkContext>, running: &Running, state: &LinkState) -> b
         }
     }
     running.context.store(None);
-    *lock(&running.sums) = (whole && !ctx.unsure.load(Ordering::Relaxed)).then(|| ctx.sums());
+    let sums = (whole && !ctx.unsure.load(Ordering::Relaxed)).then(|| ctx.sums());
+    *lock(&running.sums) = sums;
+    if let Some(sums) = sums
+        && let Err(error) = presence::keep(ctx.store.as_ref(), ctx.id, sums).await
+    {
+        tracing::debug!(event = "sums.not_kept", link = %ctx.name, error = %error,
+            "the next start adds up all keys");
+    }
     whole
 }
 
@@ -226,7 +233,13 @@ async fn open(
         runtime.end(&customer, wanted, Side::B, system_b, &rules, running)?,
     ];
     let any = contact::end_published(runtime.store.as_ref(), state.id, &ends).await?;
-    let known = (*lock(&running.sums)).filter(|_| !any);
+    // Whatever comes of it: from here on it may be written.
+    let kept = presence::take(runtime.store.as_ref(), state.id, (runtime.clock)()).await.map_err(storage)?;
+    let known = {
+        let mut sums = lock(&running.sums);
+        *sums = sums.or(kept);
+        sums.filter(|_| !any)
+    };
     let Sums { presence, epochs: [epoch_a, epoch_b] } = match known {
         Some(sums) => sums,
         None => measure(runtime.store.as_ref(), state.id).await.map_err(storage)?,

@@ -259,8 +259,7 @@ pub(super) async fn gather(ctx: &LinkContext, page: &Facts, only_note: bool) -> 
     let renewed = recheck::renew(ctx, side, facts, &known, read_at).await?;
     let now = ctx.now();
     let epoch = ctx.epoch(side);
-    // What is gone may come a second time under a key that is shown.
-    let are_sights = *keys_once && facts.iter().all(|(_, fact)| matches!(fact, Fact::Seen(_)));
+    let are_sights = page.are_sights();
     let mut entries: Vec<Entry> = Vec::with_capacity(facts.len());
     let mut places: HashMap<&Key, usize> = HashMap::new();
     for (at, ((key, fact), known)) in facts.iter().zip(known).enumerate() {

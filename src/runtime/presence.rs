@@ -1,6 +1,14 @@
 //! Which keys a link's sides have, as sums that follow every commit.
+//!
+//! Invariant: sums that are kept in the state are those of its pairs: they are taken out before anything of their link is
+//! written, and put there when nothing is written any more.
 
+use crate::engine::record::{Presence, Timestamp};
 use crate::store::{LinkId, Store, StoreError, Sums};
+
+const SPACE: &str = "sums";
+/// Counts up where a sum would mean something else.
+const FORM: u32 = 1;
 
 /// Pairs that are added up with one question.
 const PIECE: usize = 100_000;
@@ -17,5 +25,50 @@ pub async fn measure(store: &dyn Store, link: LinkId) -> Result<Sums, StoreError
             Some(last) => after = Some(last),
             None => return Ok(sums),
         }
+    }
+}
+
+/// Keeps the sums of a link that has come to rest, so that the next process need not add them up.
+pub async fn keep(store: &dyn Store, link: LinkId, sums: Sums) -> Result<(), StoreError> {
+    let [a, b] = sums.presence.map(|presence| (presence.count, presence.sum));
+    let text = serde_json::json!([FORM, a, b, sums.epochs]).to_string();
+    store.put(SPACE, &link.0.to_string(), &text, None).await
+}
+
+/// Takes them out again, where the link was brought to rest.
+pub async fn take(store: &dyn Store, link: LinkId, now: Timestamp) -> Result<Option<Sums>, StoreError> {
+    let name = link.0.to_string();
+    let Some(text) = store.get(SPACE, &name, now).await? else { return Ok(None) };
+    store.remove(SPACE, &name).await?;
+    Ok(read(&text))
+}
+
+fn read(text: &str) -> Option<Sums> {
+    let (form, a, b, epochs): (u32, (u64, u64), (u64, u64), [u32; 2]) = serde_json::from_str(text).ok()?;
+    let presence = [a, b].map(|(count, sum)| Presence { count, sum });
+    (form == FORM).then_some(Sums { presence, epochs })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn sums_are_taken_once() {
+        let store = MemoryStore::default();
+        let link = store.link("default", "l").await.expect("a link").id;
+        let presence = [Presence { count: 3, sum: u64::MAX }, Presence::default()];
+        let sums = Sums { presence, epochs: [7, 0] };
+        let now = Timestamp(0);
+        assert_eq!(take(&store, link, now).await.expect("the store"), None, "nothing was kept");
+        keep(&store, link, sums).await.expect("the store");
+        assert_eq!(take(&store, link, now).await.expect("the store"), Some(sums));
+        assert_eq!(
+            take(&store, link, now).await.expect("the store"),
+            None,
+            "somebody may have written since"
+        );
+        assert_eq!(read("[2, [0, 0], [0, 0], [0, 0]]"), None, "another form");
     }
 }

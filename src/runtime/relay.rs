@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use super::inline;
 use super::link::{LinkContext, at};
-use super::page::{self, Decided, Delivered, Fact, Facts, Mode, Stored, Tally};
+use super::page::{self, Decided, Delivered, Facts, Mode, Stored, Tally};
 use super::straight;
 use crate::engine::fault::Fault;
 
@@ -56,8 +56,8 @@ impl<'l> Relay<'l> {
             return page::take(self.ctx, facts, mode).await;
         }
         let mut tally = Tally::default();
-        // What is no sight of a record, or none for the first time, may have the key of a page before.
-        let alone = !facts.keys_once || facts.list.iter().any(|(_, fact)| !matches!(fact, Fact::Seen(_)));
+        // Else it may have the key of a page before.
+        let alone = !facts.are_sights();
         let is_long = self.alone_since.is_some_and(|since| since.elapsed() >= straight::HELD_MAX);
         if self.in_a_row >= PAGES_IN_A_ROW || alone || is_long {
             tally.add(self.finish(mode.again()).await?);
