@@ -51,25 +51,38 @@ impl Sizes {
         stream_cache_bytes: 2 * MIB,
     };
 
+    /// What holds where nobody asked for a budget: what is said to services and comes from them takes some megabytes
+    /// more, and fewer calls.
+    fn unasked(links: usize) -> Self {
+        let together = Self::FULL.together_records as f64 * part(BUDGET, links).sqrt();
+        Self {
+            remote_page_records: Self::FULL.remote_page_records,
+            together_records: as_usize(together as u64),
+            ..Self::within(BUDGET, links)
+        }
+    }
+
     /// Sizes that keep so many links within a budget, as far as that is possible.
     fn within(budget: u64, links: usize) -> Self {
-        let full = Self::FULL;
-        let links = links.max(1) as u64;
-        let left = budget.saturating_sub(BASE + EACH * links) as f64;
-        let part = (left / (LINK * links + STATE) as f64).clamp(PART_MIN, 1.0);
+        let (full, part) = (Self::FULL, part(budget, links));
         let of = |size: u64| (size as f64 * part) as u64;
-        // What goes out together or comes in together from a service weighs little, and each call less counts.
-        let together = |records: usize| as_usize((records as f64 * part.sqrt()) as u64);
         Self {
             page_records: as_usize(of(full.page_records as u64)),
             page_bytes: of(full.page_bytes),
-            remote_page_records: together(full.remote_page_records),
-            together_records: together(full.together_records),
+            remote_page_records: as_usize(of(full.remote_page_records as u64)),
+            together_records: as_usize(of(full.together_records as u64)),
             scan_keys: of(full.scan_keys),
             state_cache_bytes: of(full.state_cache_bytes).max(MIB),
             stream_cache_bytes: of(full.stream_cache_bytes),
         }
     }
+}
+
+/// Returns the part of the full sizes that a budget leaves for each of so many links.
+fn part(budget: u64, links: usize) -> f64 {
+    let links = links.max(1) as u64;
+    let left = budget.saturating_sub(BASE + EACH * links) as f64;
+    (left / (LINK * links + STATE) as f64).clamp(PART_MIN, 1.0)
 }
 
 /// What `[service]` says of memory.
@@ -99,9 +112,9 @@ impl Memory {
 
     /// Returns the sizes for so many links: each as it is written, else as the budget lets it be.
     pub fn sizes(&self, links: usize) -> Sizes {
-        let by_budget = Sizes::within(self.budget(), links);
-        // Who asked for no budget is not meant to pay for it in calls.
-        let remote = self.budget.map_or(Sizes::FULL.remote_page_records, |_| by_budget.remote_page_records);
+        let by_budget =
+            self.budget.map_or_else(|| Sizes::unasked(links), |budget| Sizes::within(budget, links));
+        let remote = by_budget.remote_page_records;
         Sizes {
             page_records: self.page_records.unwrap_or(by_budget.page_records),
             remote_page_records: self.page_records.map_or(remote, |records| records.saturating_mul(2)),
@@ -198,6 +211,7 @@ mod tests {
         let untold = Memory::default().sizes(10);
         assert!(untold.page_records < 100, "there is a budget also where nobody asked for one");
         assert_eq!(untold.remote_page_records, 2_000, "which costs no calls");
+        assert!(untold.together_records > of(50).sizes(10).together_records, "and hardly any speed");
         let written = Memory { page_records: Some(7), ..of(48) };
         assert_eq!(written.sizes(10), Sizes { page_records: 7, remote_page_records: 14, ..ten });
     }

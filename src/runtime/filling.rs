@@ -26,7 +26,7 @@ pub struct Filling {
 /// What is left to be done for the source when a load has ended.
 pub(super) enum Rest {
     /// To find what is gone: what the read has shown, with the number of its scan, where it came to its end.
-    Sweep(Option<(Shown, u32)>),
+    Sweep(Option<Box<(Shown, u32)>>),
     ReadAgain,
 }
 
@@ -67,6 +67,6 @@ impl Filling {
     pub(super) async fn finish(self) -> Result<Rest, Fault> {
         let Self { load, is_outdated, unswept, .. } = self;
         load.finish().await?;
-        Ok(if is_outdated { Rest::ReadAgain } else { Rest::Sweep(unswept) })
+        Ok(if is_outdated { Rest::ReadAgain } else { Rest::Sweep(unswept.map(Box::new)) })
     }
 }

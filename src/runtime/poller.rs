@@ -431,13 +431,16 @@ impl Poller {
                 *lock(at(&self.ctx.cursors, self.side)) = None;
                 return self.pass(&mut PassMode::Plan).await;
             }
-            Rest::Sweep(Some((shown, epoch))) => match self.sweep_if_told(shown, epoch, Mode::Plan).await? {
-                Some(swept) => total.add(swept),
-                None => {
-                    self.remembers_all = true;
-                    return self.pass(&mut PassMode::Plan).await;
+            Rest::Sweep(Some(unswept)) => {
+                let (shown, epoch) = *unswept;
+                match self.sweep_if_told(shown, epoch, Mode::Plan).await? {
+                    Some(swept) => total.add(swept),
+                    None => {
+                        self.remembers_all = true;
+                        return self.pass(&mut PassMode::Plan).await;
+                    }
                 }
-            },
+            }
             Rest::Sweep(None) => {}
         }
         if self.ctx.end(self.side).features.deletes == Deletes::Listed {

@@ -288,7 +288,7 @@ impl Setup {
              b = {{ system = \"b\", stream = \"t\", key = \"id\" }}\ndirection = \"both\"\n\
              poll_interval = {:.3}\naudit_interval = {:.3}\nfuse = {{ deletes_min = {least}, emptied_min = {least}, empty_min = {least} }}\n",
             self.lease_s,
-            if self.seed % SHORT_MEMORY_EVERY == 0 { "scan_keys_max = 2\n" } else { "" },
+            if self.seed.is_multiple_of(SHORT_MEMORY_EVERY) { "scan_keys_max = 2\n" } else { "" },
             self.flush_ms as f64 / 1e3,
             self.batch_size,
             system("a", a),
