@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -16,7 +15,7 @@ use super::link::{End, LinkContext, LinkParts, Phase, Tuning, along_mut, at, loc
 use super::meter;
 use super::page::storage;
 use super::poller::Poller;
-use super::presence::{self, measure};
+use super::presence;
 use super::supervisor::{LinkKey, OpenedSystem, Running, Runtime};
 use super::vault::StoredVault;
 use super::worker;
@@ -110,14 +109,7 @@ async fn work(ctx: &Arc<LinkContext>, running: &Running, state: &LinkState) -> b
         }
     }
     running.context.store(None);
-    let sums = (whole && !ctx.unsure.load(Ordering::Relaxed)).then(|| ctx.sums());
-    *lock(&running.sums) = sums;
-    if let Some(sums) = sums
-        && let Err(error) = presence::keep(ctx.store.as_ref(), ctx.id, sums).await
-    {
-        tracing::debug!(event = "sums.not_kept", link = %ctx.name, error = %error,
-            "the next start adds up all keys");
-    }
+    presence::keep(ctx, running, whole).await;
     whole
 }
 
@@ -233,17 +225,8 @@ async fn open(
         runtime.end(&customer, wanted, Side::B, system_b, &rules, running)?,
     ];
     let any = contact::end_published(runtime.store.as_ref(), state.id, &ends).await?;
-    // Whatever comes of it: from here on it may be written.
-    let kept = presence::take(runtime.store.as_ref(), state.id, (runtime.clock)()).await.map_err(storage)?;
-    let known = {
-        let mut sums = lock(&running.sums);
-        *sums = sums.or(kept);
-        sums.filter(|_| !any)
-    };
-    let Sums { presence, epochs: [epoch_a, epoch_b] } = match known {
-        Some(sums) => sums,
-        None => measure(runtime.store.as_ref(), state.id).await.map_err(storage)?,
-    };
+    let sums = presence::of(runtime, running, state.id, any).await.map_err(storage)?;
+    let Sums { presence, epochs: [epoch_a, epoch_b] } = sums;
     let bells = [runtime.bell(&ends[0]), runtime.bell(&ends[1])];
     let ctx = LinkContext::new(LinkParts {
         customer: customer_id.clone(),

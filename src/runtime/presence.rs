@@ -3,6 +3,10 @@
 //! Invariant: sums that are kept in the state are those of its pairs: they are taken out before anything of their link is
 //! written, and put there when nothing is written any more.
 
+use std::sync::atomic::Ordering;
+
+use super::link::{LinkContext, lock};
+use super::supervisor::{Running, Runtime};
 use crate::engine::record::{Presence, Timestamp};
 use crate::store::{LinkId, Store, StoreError, Sums};
 
@@ -28,15 +32,49 @@ pub async fn measure(store: &dyn Store, link: LinkId) -> Result<Sums, StoreError
     }
 }
 
-/// Keeps the sums of a link that has come to rest, so that the next process need not add them up.
-pub async fn keep(store: &dyn Store, link: LinkId, sums: Sums) -> Result<(), StoreError> {
+/// Gives the sums of a link: as its last generation or the last process left them, unless something `has_moved` since;
+/// else added up.
+pub(super) async fn of(
+    runtime: &Runtime,
+    running: &Running,
+    link: LinkId,
+    has_moved: bool,
+) -> Result<Sums, StoreError> {
+    let store = runtime.store.as_ref();
+    // Whatever comes of it: from here on pairs may be written.
+    let kept = take(store, link, (runtime.clock)()).await?;
+    let known = {
+        let mut sums = lock(&running.sums);
+        *sums = sums.or(kept);
+        sums.filter(|_| !has_moved)
+    };
+    match known {
+        Some(sums) => Ok(sums),
+        None => measure(store, link).await,
+    }
+}
+
+/// Keeps what a link knew that has come to rest, for its next generation and for the next process; nothing where that is
+/// not sure, or it was not brought to rest as a `whole`.
+pub(super) async fn keep(ctx: &LinkContext, running: &Running, whole: bool) {
+    let sums = (whole && !ctx.unsure.load(Ordering::Relaxed)).then(|| ctx.sums());
+    *lock(&running.sums) = sums;
+    if let Some(sums) = sums
+        && let Err(error) = put(ctx.store.as_ref(), ctx.id, sums).await
+    {
+        tracing::debug!(event = "sums.not_kept", customer = %ctx.customer, link = %ctx.name, error = %error,
+            "the next start adds up all keys");
+    }
+}
+
+async fn put(store: &dyn Store, link: LinkId, sums: Sums) -> Result<(), StoreError> {
     let [a, b] = sums.presence.map(|presence| (presence.count, presence.sum));
     let text = serde_json::json!([FORM, a, b, sums.epochs]).to_string();
     store.put(SPACE, &link.0.to_string(), &text, None).await
 }
 
-/// Takes them out again, where the link was brought to rest.
-pub async fn take(store: &dyn Store, link: LinkId, now: Timestamp) -> Result<Option<Sums>, StoreError> {
+/// Takes out what was kept, where the link was brought to rest.
+async fn take(store: &dyn Store, link: LinkId, now: Timestamp) -> Result<Option<Sums>, StoreError> {
     let name = link.0.to_string();
     let Some(text) = store.get(SPACE, &name, now).await? else { return Ok(None) };
     store.remove(SPACE, &name).await?;
@@ -62,7 +100,7 @@ mod tests {
         let sums = Sums { presence, epochs: [7, 0] };
         let now = Timestamp(0);
         assert_eq!(take(&store, link, now).await.expect("the store"), None, "nothing was kept");
-        keep(&store, link, sums).await.expect("the store");
+        put(&store, link, sums).await.expect("the store");
         assert_eq!(take(&store, link, now).await.expect("the store"), Some(sums));
         assert_eq!(
             take(&store, link, now).await.expect("the store"),

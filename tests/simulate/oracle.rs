@@ -7,6 +7,7 @@ use record_sync::connectors::Deletes;
 use record_sync::engine::plan::{Pair, Status};
 use record_sync::engine::record::{Direction, Side, Value};
 use record_sync::runtime::supervisor::Runtime;
+use record_sync::store::JobFilter;
 
 use crate::ledger::{Fate, Ledger, plain};
 use crate::life::LINK;
@@ -43,7 +44,22 @@ pub async fn look(world: &Arc<World>, runtime: &Arc<Runtime>) {
     if state.violations.is_empty() {
         state.note(|| "all is well".to_owned());
     }
+    let is_broken = !state.violations.is_empty();
     begin(&mut state);
+    drop(state);
+    if is_broken {
+        tell_jobs(world, runtime).await;
+    }
+}
+
+/// Notes what still waits, where something is wrong. Only then: a question to the state takes its time.
+async fn tell_jobs(world: &Arc<World>, runtime: &Arc<Runtime>) {
+    let jobs =
+        runtime.store.jobs(JobFilter { limit: 1_000, ..JobFilter::default() }).await.unwrap_or_default();
+    let mut state = world.lock();
+    for (_, job) in jobs.iter().filter(|(_, job)| job.state.is_active()) {
+        state.note(|| format!("waits: {job:?}"));
+    }
 }
 
 /// The rows of a key on both sides.
