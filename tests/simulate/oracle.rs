@@ -7,7 +7,7 @@ use record_sync::connectors::Deletes;
 use record_sync::engine::plan::{Pair, Status};
 use record_sync::engine::record::{Direction, Side, Value};
 use record_sync::runtime::supervisor::Runtime;
-use record_sync::store::JobFilter;
+use record_sync::store::{Counters, Depth, JobFilter};
 
 use crate::ledger::{Fate, Ledger, plain};
 use crate::life::LINK;
@@ -23,33 +23,35 @@ pub async fn look(world: &Arc<World>, runtime: &Arc<Runtime>) {
     };
     let depth = runtime.store.depth(link.id).await.unwrap_or_default();
     let pairs = runtime.store.walk(link.id, None, 10_000).await.unwrap_or_default();
-    let mut state = world.lock();
+    if !is_well(&mut world.lock(), &link.counters, &depth, &pairs) {
+        tell_jobs(world, runtime).await;
+    }
+}
+
+/// Judges what stands there, and begins a new epoch.
+fn is_well(state: &mut State, counted: &Counters, depth: &[Depth; 2], pairs: &[Pair]) -> bool {
     for key in 0..KEYS {
-        if !is_stuck(&state, key) {
-            record(&mut state, key);
+        if !is_stuck(state, key) {
+            record(state, key);
         }
     }
-    let counted = &link.counters;
     let active: u64 = depth.iter().map(|d| d.pending + d.leased + d.retrying + d.waiting + d.conflict).sum();
     let ended = counted.delivered + counted.superseded + counted.cancelled + counted.dead;
     if counted.accepted != ended + active {
         state.violated("count", format!("{counted:?} with {active} active"));
     }
-    statuses(&mut state, &pairs);
+    statuses(state, pairs);
     if !state.violations.is_empty() {
-        for pair in &pairs {
+        for pair in pairs {
             state.note(|| format!("known: {pair:?}"));
         }
     }
     if state.violations.is_empty() {
         state.note(|| "all is well".to_owned());
     }
-    let is_broken = !state.violations.is_empty();
-    begin(&mut state);
-    drop(state);
-    if is_broken {
-        tell_jobs(world, runtime).await;
-    }
+    let is_well = state.violations.is_empty();
+    begin(state);
+    is_well
 }
 
 /// Notes what still waits, where something is wrong. Only then: a question to the state takes its time.
