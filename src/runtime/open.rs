@@ -109,7 +109,7 @@ async fn work(ctx: &Arc<LinkContext>, running: &Running, state: &LinkState) -> b
         }
     }
     running.context.store(None);
-    presence::keep(ctx, running, whole).await;
+    presence::keep(ctx, running, whole);
     whole
 }
 
