@@ -27,7 +27,7 @@ pub struct Sizes {
     pub page_records: usize,
     /// The same of a remote source, where each page costs a call.
     pub remote_page_records: usize,
-    /// Bytes of records that are read at once, as far as records are alike.
+    /// Bytes of values that are read at once from a database or a file, but for the last record.
     pub page_bytes: u64,
     /// Records that go out together, unless one batch is larger.
     pub together_records: usize,

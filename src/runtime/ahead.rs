@@ -34,13 +34,10 @@ impl Ahead {
 
 /// Remembers what a decided page will write; `None` where that can't be said yet.
 pub(super) async fn remember(ctx: &LinkContext, entries: &[Entry]) -> Option<Ahead> {
-    let [a_to_b, b_to_a] = Direction::BOTH.map(|direction| (direction, places(ctx, entries, direction)));
-    let (direction, places) = match (a_to_b, b_to_a) {
-        ((direction, places), (_, none)) | ((_, none), (direction, places))
-            if none.is_empty() && !places.is_empty() =>
-        {
-            (direction, places)
-        }
+    let [a_to_b, b_to_a] = Direction::BOTH.map(|direction| places(ctx, entries, direction));
+    let (direction, places) = match (a_to_b.is_empty(), b_to_a.is_empty()) {
+        (false, true) => (Direction::AToB, a_to_b),
+        (true, false) => (Direction::BToA, b_to_a),
         _ => return None,
     };
     if !at_once(ctx, direction) || ctx.fuses.is_held(direction) {

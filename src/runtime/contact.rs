@@ -15,14 +15,13 @@ use super::page::{self, Fact, Facts, Mode, Tally, storage};
 use super::poller::{PassMode, Poller};
 use super::presence::measure;
 use super::straight;
+use super::walk::Walk;
 use crate::connectors::Load;
 use crate::engine::fault::Fault;
 use crate::engine::plan::{Pair, Seen, Status};
 use crate::engine::record::{Direction, Key, Side};
 use crate::planted::{Bug, planted};
 use crate::store::{LinkId, LinkWord, Store};
-
-const WALK: usize = 1000;
 
 /// Which side is only noted first: the one that is written to, so that the reading of the other can
 /// deliver at once.
@@ -147,27 +146,25 @@ pub async fn walk(ctx: &LinkContext, changed: bool) -> Result<Tally, Fault> {
     if planted(Bug::RulesNotReplanned) {
         return Ok(total);
     }
-    let mut after: Option<Key> = None;
-    loop {
+    let mut walk = Walk::default();
+    while !walk.is_over() {
         if ctx.stop.is_cancelled() {
             return Err(Fault::stopping());
         }
-        let pairs = ctx.store.walk(ctx.id, after, WALK).await.map_err(storage)?;
-        let full = pairs.len() == WALK;
-        after = pairs.last().map(|pair| pair.key.clone());
+        let pairs = walk.next(ctx).await?;
         let fact = if changed { Fact::Replan } else { Fact::Plan };
         let facts: Vec<(Key, Fact)> = pairs
             .into_iter()
             .filter(|pair| changed || pair.rules_version == 0 || unsettled(pair))
             .map(|pair| (pair.key, fact.clone()))
             .collect();
-        let facts =
-            Facts { straight: !full || !straight::gathers(ctx), ..Facts::of(Side::A, facts, ctx.now()) };
+        let facts = Facts {
+            straight: walk.is_over() || !straight::gathers(ctx),
+            ..Facts::of(Side::A, facts, ctx.now())
+        };
         total.add(page::take(ctx, facts, Mode::Plan).await?);
-        if !full {
-            return Ok(total);
-        }
     }
+    Ok(total)
 }
 
 /// Something of the pair was noted that nobody has planned yet, or that is still to be delivered.

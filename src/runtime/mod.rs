@@ -53,6 +53,7 @@ mod unanswered;
 pub mod undo;
 pub mod vault;
 mod verdict;
+mod walk;
 mod wanted;
 pub mod watch;
 mod weigh;

@@ -8,15 +8,15 @@ use std::ops::Bound;
 
 use super::link::{LinkContext, at, lock};
 use super::look;
-use super::page::{Fact, storage};
+use super::page::Fact;
 use super::shown::{Shown, Span};
+use super::walk::{PIECE, Walk};
 use crate::connectors::{Class, Wanted};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::plan::{Pair, Projector};
 use crate::engine::record::{Key, Presence, Side};
 use crate::planted::{Bug, planted};
 
-const WALK: usize = 1000;
 /// In more spans than that nobody looks up key by key what is gone: to read once more costs less.
 const SPANS_MAX: usize = 16;
 
@@ -42,17 +42,13 @@ pub async fn missing(
         return Ok(Some(keys.into_iter().filter(|wanted| gone.contains(&wanted.key)).collect()));
     }
     let mut keys = Vec::new();
-    let mut after = None;
-    loop {
-        let pairs = ctx.store.walk(ctx.id, after, WALK).await.map_err(storage)?;
-        let full = pairs.len() == WALK;
-        after = pairs.last().map(|pair| pair.key.clone());
-        let gone = pairs.into_iter().filter(|pair| may_be_gone(pair, side, epoch) && !shown.has(&pair.key));
+    let mut walk = Walk::default();
+    while !walk.is_over() {
+        let pairs = walk.next(ctx).await?.into_iter();
+        let gone = pairs.filter(|pair| may_be_gone(pair, side, epoch) && !shown.has(&pair.key));
         keys.extend(gone.map(|pair| wanted(pair, side)));
-        if !full {
-            return Ok(Some(keys));
-        }
     }
+    Ok(Some(keys))
 }
 
 /// Finds the pairs of the spans that add up to something else than what is known, and of what lies behind the last one;
@@ -69,12 +65,9 @@ async fn unsure(
     let mut spans = shown.spans().unwrap_or_default().iter();
     let mut span = spans.next();
     let mut known = Known::default();
-    let mut after = None;
-    loop {
-        let pairs = ctx.store.walk(ctx.id, after, WALK).await.map_err(storage)?;
-        let full = pairs.len() == WALK;
-        after = pairs.last().map(|pair| pair.key.clone());
-        for pair in pairs {
+    let mut walk = Walk::default();
+    while !walk.is_over() {
+        for pair in walk.next(ctx).await? {
             while let Some(over) = span.filter(|span| pair.key > span.last) {
                 let gone = std::mem::take(&mut known).gone(Some(over), shown);
                 doubtful += usize::from(!gone.is_empty());
@@ -84,15 +77,13 @@ async fn unsure(
             }
             known.take(pair, side, epoch, shown);
         }
-        let too_many = doubtful > SPANS_MAX || known.keys.len() > SPANS_MAX * WALK;
+        let too_many = doubtful > SPANS_MAX || known.keys.len() > SPANS_MAX * PIECE;
         if too_many || (doubtful > 0 && !looks_cheaply) {
             return Ok(None);
         }
-        if !full {
-            unsure.extend(known.gone(span, shown));
-            return Ok(Some(unsure).filter(|unsure| unsure.is_empty() || looks_cheaply));
-        }
     }
+    unsure.extend(known.gone(span, shown));
+    Ok(Some(unsure).filter(|unsure| unsure.is_empty() || looks_cheaply))
 }
 
 /// What is known of a span.

@@ -4,6 +4,7 @@
 //! hash down: nothing is searched, and nothing sorted. Of a scan in order that is longer than it may remember, only the
 //! sums of its spans are left: a scan of any length stays small, and whoever needs more of it reads it again.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -132,11 +133,12 @@ impl Shown {
 
     /// Notes a key; false where it was shown before.
     pub fn note(&mut self, key: &Key) -> bool {
+        let is_behind = match key.as_bytes().cmp(self.last.as_slice()) {
+            // The one before, once more.
+            Ordering::Equal if self.is_in_order() => return false,
+            place => place.is_gt(),
+        };
         let hash = key.hash64();
-        if self.is_in_order() && self.presence.count > 0 && key.as_bytes() == self.last.as_slice() {
-            return false;
-        }
-        let is_behind = key.as_bytes() > self.last.as_slice();
         if is_behind {
             self.last.clear();
             self.last.extend_from_slice(key.as_bytes());

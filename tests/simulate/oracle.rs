@@ -41,15 +41,12 @@ fn is_well(state: &mut State, counted: &Counters, depth: &[Depth; 2], pairs: &[P
         state.violated("count", format!("{counted:?} with {active} active"));
     }
     statuses(state, pairs);
-    if !state.violations.is_empty() {
-        for pair in pairs {
-            state.note(|| format!("known: {pair:?}"));
-        }
-    }
-    if state.violations.is_empty() {
-        state.note(|| "all is well".to_owned());
-    }
     let is_well = state.violations.is_empty();
+    if is_well {
+        state.note(|| "all is well".to_owned());
+    } else {
+        pairs.iter().for_each(|pair| state.note(|| format!("known: {pair:?}")));
+    }
     begin(state);
     is_well
 }

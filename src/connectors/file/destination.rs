@@ -129,9 +129,7 @@ fn write_once(plan: &Plan, batch: &Batch, doubled: &mut Vec<usize>) -> Result<Op
     spilled?;
     if edits.changed() {
         appender.close(&mut temp);
-        let stamp = temp.publish(old.as_ref())?;
-        place.shared.publish(stamp);
-        plan.trail.go_on(old.map(|old| old.stamp), stamp, !appender.is_wider());
+        plan.replace(&place, old.as_ref(), temp, !appender.is_wider())?;
         place.shared.tell(&plan.key, edits.touches());
     }
     Ok(Some(edits.finish()))

@@ -59,10 +59,7 @@ impl FileLoad {
         self.appender.close(&mut temp);
         // Given up where anybody has written there meanwhile, another link of ours too: it may have made a record
         // that is staged here.
-        let stamp = temp.publish(self.old.as_ref())?;
-        place.shared.publish(stamp);
-        self.plan.trail.go_on(self.old.map(|old| old.stamp), stamp, !self.appender.is_wider());
-        Ok(())
+        self.plan.replace(&place, self.old.as_ref(), temp, !self.appender.is_wider())
     }
 }
 

@@ -21,6 +21,7 @@ use crate::engine::record::{Change, Cursor, Meta, Record, Timestamp};
 use super::broken::Broken;
 use super::overlay::Overlay;
 use super::reader::{Item, Reader};
+use super::replace::Temp;
 use super::settings::Target;
 use super::snapshot::{Place, Snapshot, Stamp, stamp_at};
 use super::trail::Trail;
@@ -37,6 +38,23 @@ pub(super) struct Plan {
     /// Bytes of values that a page shows, but for its last record.
     pub(super) page_bytes: u64,
     pub(super) trail: Trail,
+}
+
+impl Plan {
+    /// Puts a replacement in the place of `old`, and tells whoever has to know; `is_told`: outcomes speak of every record
+    /// that looks otherwise now.
+    pub(super) fn replace(
+        &self,
+        place: &Place,
+        old: Option<&Snapshot>,
+        new: Temp,
+        is_told: bool,
+    ) -> Result<(), Broken> {
+        let stamp = new.publish(old)?;
+        place.shared.publish(stamp);
+        self.trail.go_on(old.map(|old| old.stamp), stamp, is_told);
+        Ok(())
+    }
 }
 
 /// The reading end of one file.

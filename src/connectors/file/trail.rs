@@ -28,8 +28,8 @@ impl Trail {
         self.set(Some(Way { from: at, to: at }));
     }
 
-    /// Takes note of a replacement that we made; `is_told`: outcomes speak of every record that looks otherwise now; `None`: others
-    /// have written since.
+    /// Takes note of a replacement that we made, unless others have written since (`None`) or it is not told of every
+    /// record that looks otherwise now.
     pub fn go_on(&self, before: State, after: Option<Stamp>, is_told: bool) {
         let way = self.way().filter(|way| is_told && way.to == before);
         self.set(way.zip(after).map(|(way, after)| Way { to: Some(after), ..way }));

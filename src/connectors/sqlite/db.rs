@@ -40,6 +40,11 @@ impl Db {
         Self { location, open: None, reads_only: false, generation: 0 }
     }
 
+    /// Returns what may be kept of it in memory.
+    pub fn bounds(&self) -> Bounds {
+        self.location.bounds
+    }
+
     /// Returns what tells the open file apart from another one at the same path.
     pub fn identity(&self) -> FileIdentity {
         self.open.as_ref().and_then(|(_, identity)| *identity)

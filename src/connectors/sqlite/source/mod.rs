@@ -86,7 +86,6 @@ struct Core {
     spec: StreamSpec,
     options: Options,
     clock: Clock,
-    page_bytes: u64,
     prepared: Option<Arc<Prepared>>,
     /// The writing end beside this one.
     twin: Twin,
@@ -111,7 +110,6 @@ impl SqliteSource {
     pub fn new(location: Location, spec: StreamSpec, options: Options, clock: Clock, twin: Twin) -> Self {
         let (capture, least) = (options.capture, options.overlap);
         let core = Core {
-            page_bytes: location.bounds.page_bytes,
             db: Db::new(location),
             spec,
             options,
@@ -220,7 +218,7 @@ impl Core {
         let stream = Stream::load(conn, &self.spec, &self.options)?;
         let projection = Projection::of_stream(&stream, &self.spec)?;
         let order = Order::by_key(&stream.table, &stream.key);
-        let page_bytes = self.page_bytes;
+        let page_bytes = self.db.bounds().page_bytes;
         let prepared = Arc::new(Prepared { generation, schema, stream, projection, order, page_bytes });
         self.prepared = Some(Arc::clone(&prepared));
         Ok((prepared, version))
