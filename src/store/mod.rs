@@ -144,7 +144,8 @@ pub struct Commit {
     /// through, dead or in conflict, it is pending [`Transition::Again`].
     /// An `Origin::Sync` job changes nothing of a standing `Push` job: it is remembered, and becomes
     /// a job of its own when the push has ended. A standing `Asked` job carries it out as well, at once
-    /// even where it is scheduled for later; where it comes to nothing the sync becomes a job of its own. A
+    /// even where it is scheduled for later, and once more where it was leased and is settled without its pair; where
+    /// it comes to nothing the sync becomes a job of its own. A
     /// `Push` job that takes over a sync is followed by it as well.
     /// A sync job that is born dead replaces the dead sync letter that stands for its (direction, key).
     pub jobs: Vec<NewJob>,

@@ -17,10 +17,22 @@ pub(super) struct Row {
     pub job: Job,
     /// Counts the leases; outlives them.
     pub fence: u64,
-    /// Newer work of the same kind came in while the job was leased.
-    pub dirty: bool,
+    /// What came in while the job was leased.
+    pub dirty: Dirty,
     /// The planner wants a sync: once this push has ended, or should what was asked for come to nothing.
     pub sync_after: bool,
+}
+
+/// What came in while a job was leased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Dirty {
+    #[default]
+    Clean,
+    /// Newer work: the job has to run again.
+    Newer,
+    /// Only the planner's wish, for what somebody asked for: whoever settles the job with its pair knows of it, because
+    /// the pair would have moved on.
+    Wished,
 }
 
 /// What a move means for the rest of the store.
@@ -98,7 +110,7 @@ impl Row {
         };
         let counted =
             Counters { accepted: 1, dead: u64::from(state == JobState::Dead), ..Counters::default() };
-        (Self { link, job, fence: 0, dirty: false, sync_after: false }, counted)
+        (Self { link, job, fence: 0, dirty: Dirty::Clean, sync_after: false }, counted)
     }
 
     /// Lets newer work for the same (direction, key) take over.
@@ -112,6 +124,9 @@ impl Row {
         if job.origin.is_kept() && new.origin == Origin::Sync {
             self.sync_after = true;
             if job.origin == Origin::Asked {
+                if job.state == JobState::Leased && self.dirty == Dirty::Clean {
+                    self.dirty = Dirty::Wished;
+                }
                 job.due_at = job.due_at.min(new.due_at);
                 if planted(Bug::ScheduleHoldsBack) {
                     job.due_at = job.scheduled_at.unwrap_or(job.due_at);
@@ -150,7 +165,7 @@ impl Row {
             job.attempts_max = new.attempts_max;
         }
         if job.state == JobState::Leased {
-            self.dirty = true;
+            self.dirty = Dirty::Newer;
         } else {
             job.state = birth_state(new.state);
             counted.dead = u64::from(job.state == JobState::Dead);
@@ -184,7 +199,7 @@ impl Row {
     /// Claims the job and counts the attempt.
     pub fn lease(&mut self, owner: &str, until: Timestamp, now: Timestamp) {
         self.fence += 1;
-        self.dirty = false;
+        self.dirty = Dirty::Clean;
         if self.job.origin == Origin::Push {
             self.job.payload = self.job.payload.take().map(job::whole);
         }
@@ -211,19 +226,30 @@ impl Row {
         is_ours && self.fence == fence
     }
 
-    /// Ends a lease. Where newer work came in meanwhile, nothing is final.
-    pub fn settle(&mut self, transition: Transition, reason: Option<JobError>, now: Timestamp) -> Moved {
+    /// Ends a lease; `knows`: with its pair as it stands. Where newer work came in meanwhile, nothing is final.
+    pub fn settle(
+        &mut self,
+        transition: Transition,
+        reason: Option<JobError>,
+        knows: bool,
+        now: Timestamp,
+    ) -> Moved {
         let attempt = self.attempt(&transition, reason, now);
         let is_final = matches!(
             transition,
             Transition::Synced | Transition::Obsolete | Transition::Conflict { .. } | Transition::Dead { .. }
         );
-        let overrules = self.dirty && is_final;
+        let is_newer = match self.dirty {
+            Dirty::Clean => false,
+            Dirty::Newer => true,
+            Dirty::Wished => !knows,
+        };
+        let overrules = is_newer && is_final;
         if overrules && matches!(transition, Transition::Synced | Transition::Obsolete) {
             self.job.payload = self.job.payload.take().map(job::rest);
         }
         let transition = if overrules { Transition::Again { due_at: now } } else { transition };
-        self.dirty = false;
+        self.dirty = Dirty::Clean;
         self.job.lease = None;
         self.job.updated_at = now;
         let counted = counted(attempt.as_ref());
@@ -319,7 +345,7 @@ impl Row {
     pub fn rescue(&mut self, now: Timestamp) -> Moved {
         let attempt = self.ended(AttemptEnd::Lost, None, now);
         self.job.attempts -= u32::from(planted(Bug::RescueUncounted) && self.job.attempts > 0);
-        self.dirty = false;
+        self.dirty = Dirty::Clean;
         self.job.lease = None;
         self.job.state = JobState::Pending;
         self.job.updated_at = now;
@@ -365,7 +391,7 @@ impl Row {
     /// Ends an active job unfinished.
     pub fn cancel(&mut self, now: Timestamp) -> Moved {
         let attempt = self.ended(AttemptEnd::Cancelled, None, now);
-        self.dirty = false;
+        self.dirty = Dirty::Clean;
         self.job.lease = None;
         self.job.state = JobState::Cancelled;
         self.job.updated_at = now;

@@ -226,7 +226,7 @@ impl State {
                     self.remove_job(row.job.id);
                     counted.superseded += 1;
                 } else if row.is_parked() {
-                    let moved = row.settle(Transition::Obsolete, None, now);
+                    let moved = row.settle(Transition::Obsolete, None, true, now);
                     self.carry_out(row, moved);
                 }
             }
@@ -271,7 +271,8 @@ impl State {
             settled.lost.push(settlement.job_id);
             return;
         };
-        let mut moved = row.settle(settlement.transition, settlement.reason, now);
+        let knows = settlement.pair.is_some();
+        let mut moved = row.settle(settlement.transition, settlement.reason, knows, now);
         if let Some(mut pair) = settlement.pair {
             // The caller's own status stands, but for what it could not know.
             if let Some(mark) = moved.mark.take().filter(|_| moved.overrules) {

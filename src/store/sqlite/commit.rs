@@ -32,7 +32,7 @@ pub(super) fn commit(
                 table.remove(&row)?;
                 counted.superseded += 1;
             } else if row.is_parked() {
-                let moved = row.settle(Transition::Obsolete, None, now);
+                let moved = row.settle(Transition::Obsolete, None, true, now);
                 table.carry_out(&row, moved)?;
             }
         }

@@ -9,7 +9,7 @@ use crate::engine::fault::FaultCode;
 use crate::engine::job::{Job, JobError, JobState, Lease, Origin};
 use crate::engine::record::{Direction, Key, Timestamp};
 use crate::store::LinkId;
-use crate::store::moves::Row;
+use crate::store::moves::{Dirty, Row};
 
 /// A query of what [`read`] expects, by its tail.
 macro_rules! select_jobs {
@@ -131,7 +131,7 @@ pub(super) fn bind_lease(statement: &mut CachedStatement<'_>, row: &Row) -> rusq
     statement.raw_bind_parameter(4, job.lease.as_ref().map(|lease| lease.owner.as_str()))?;
     statement.raw_bind_parameter(5, job.lease.as_ref().map(|lease| lease.until.0))?;
     statement.raw_bind_parameter(6, row.fence as i64)?;
-    statement.raw_bind_parameter(7, row.dirty)?;
+    statement.raw_bind_parameter(7, row.dirty as u8)?;
     statement.raw_bind_parameter(8, job.payload.as_deref())
 }
 
@@ -157,7 +157,7 @@ pub(super) fn bind_changing(statement: &mut CachedStatement<'_>, row: &Row) -> r
     statement.raw_bind_parameter(21, job.lease.as_ref().map(|lease| lease.until.0))?;
     // The column is signed; the bits are the same.
     statement.raw_bind_parameter(22, row.fence as i64)?;
-    statement.raw_bind_parameter(23, row.dirty)?;
+    statement.raw_bind_parameter(23, row.dirty as u8)?;
     statement.raw_bind_parameter(24, row.sync_after)?;
     statement.raw_bind_parameter(25, job.replay_attempt.map(|number| number as i64))?;
     statement.raw_bind_parameter(26, job.replayed_by)?;
@@ -210,7 +210,12 @@ fn read(row: &rusqlite::Row<'_>) -> Fallible<Row> {
         lease,
     };
     let link = LinkId(row.get(1)?);
-    Ok(Row { link, job, fence, dirty: row.get(21)?, sync_after: row.get(22)? })
+    let dirty = match row.get::<_, u8>(21)? {
+        0 => Dirty::Clean,
+        2 => Dirty::Wished,
+        _ => Dirty::Newer,
+    };
+    Ok(Row { link, job, fence, dirty, sync_after: row.get(22)? })
 }
 
 /// Reads jobs by a query.

@@ -29,7 +29,8 @@ pub(super) fn settle(
             continue;
         };
         let direction = row.job.direction;
-        let mut moved = row.settle(settlement.transition, settlement.reason, now);
+        let knows = settlement.pair.is_some();
+        let mut moved = row.settle(settlement.transition, settlement.reason, knows, now);
         let mut mark = moved.mark.take();
         if let Some(mut pair) = settlement.pair {
             if let Some(mark) = mark.take().filter(|_| moved.overrules) {

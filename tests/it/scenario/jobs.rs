@@ -108,6 +108,13 @@ async fn one_record_is_brought_over_and_its_job_tells_of_it() {
     let edited = ask(&daemon, back(7)).await;
     state(&daemon, edited, "synced").await;
     assert_eq!(person(&home.app(), 7).unwrap().0, "Edited");
+    // A deletion that no poll has seen: its own look tells of it, and it is through at once.
+    home.app().execute("DELETE FROM users WHERE record_id = 7", []).unwrap();
+    let deleted = ask(&daemon, json!({"entity_id": 7})).await;
+    let told = state(&daemon, deleted, "synced").await;
+    assert_eq!(told.body["note"], Value::Null, "{told:?}");
+    let tried = attempts(&daemon, deleted).await;
+    assert_eq!((tried.len(), &tried[0]["outcome"]), (1, &json!("delivered")), "{tried:?}");
     daemon.get(&format!("/v1/jobs/{}", edited + 1000)).await.is_problem(404);
     assert_conserved(&daemon).await;
     assert!(daemon.terminate().success());

@@ -14,6 +14,7 @@ on_both! {
     the_planners_wish_is_carried_out_or_outlives_what_was_asked,
     what_was_asked_says_nothing_of_a_pair_that_is_in_step,
     a_scheduled_job_runs_for_the_planner_and_again_at_its_time,
+    news_during_a_delivery_that_was_asked_for_is_delivered_after_it,
     attempts_are_remembered_as_they_ended,
     only_the_last_attempts_are_kept,
     one_job_is_made_due_or_says_why_not,
@@ -182,6 +183,54 @@ async fn a_scheduled_job_runs_for_the_planner_and_again_at_its_time(store: &dyn 
     assert_eq!(run(store, link, Transition::Synced, 600).await, id);
     assert_eq!(job(store, id).await.state, JobState::Synced, "and that was it");
     assert_conserved(store, link, "with a schedule").await;
+}
+
+async fn news_during_a_delivery_that_was_asked_for_is_delivered_after_it(store: &dyn Store) {
+    let link = link(store).await;
+    // (when it was asked for, how that ends, where the job stands then, after how many tries, why)
+    let cases = [
+        (0, Transition::Obsolete, JobState::Pending, 0, "nothing to do then, something now"),
+        (0, Transition::Synced, JobState::Pending, 0, "the newer values may not be among those"),
+        (
+            900,
+            Transition::Obsolete,
+            JobState::Pending,
+            0,
+            "news does not wait for the time that was asked for",
+        ),
+        (900, dead(FaultCode::NotFound), JobState::Pending, 0, "there may be a record now"),
+        (0, Transition::Waiting { due_at: at(50), error: error("x") }, JobState::Waiting, 0, "goes on"),
+    ];
+    for (number, (time, transition, state, tries, why)) in cases.into_iter().enumerate() {
+        let name = number.to_string();
+        let id = made(store, link, NewJob { due_at: at(time), ..asked(&name) }).await;
+        if time > 0 {
+            queue(store, link, vec![wanted(&name)]).await;
+        }
+        let under_way = lease(store, link, 10, 1).await.pop().expect(why);
+        assert_eq!(queue(store, link, vec![wanted(&name)]).await, [id], "{why}: one active job a record");
+        settle(store, link, end(&under_way, transition), 20).await;
+        let now = job(store, id).await;
+        assert_eq!((now.state, now.attempts, now.origin), (state, tries, Origin::Asked), "{why}");
+        assert_eq!(run(store, link, Transition::Synced, 60).await, id, "{why}");
+        let left = if time > 0 { JobState::Waiting } else { JobState::Synced };
+        assert_eq!(job(store, id).await.state, left, "{why}: and that was all");
+        assert!(lease(store, link, 70, 9).await.is_empty(), "{why}");
+        assert_conserved(store, link, why).await;
+    }
+    // Settled with its pair, it knows: the pair would have moved on. Who asked again is none the wiser by that.
+    for (name, again, left, why) in [
+        ("p", wanted("p"), JobState::Synced, "what it looked at itself is no news"),
+        ("q", asked("q"), JobState::Pending, "somebody has edited the record, and asks again"),
+    ] {
+        keep(store, link, vec![agreed(name)]).await;
+        let id = made(store, link, asked(name)).await;
+        let under_way = lease(store, link, 80, 1).await.pop().expect(why);
+        queue(store, link, vec![again]).await;
+        let settlement = Settlement { pair: under_way.pair.clone(), ..end(&under_way, Transition::Synced) };
+        settle(store, link, settlement, 90).await;
+        assert_eq!(job(store, id).await.state, left, "{why}");
+    }
 }
 
 async fn attempts_are_remembered_as_they_ended(store: &dyn Store) {
