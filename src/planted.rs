@@ -66,6 +66,7 @@ bugs! {
     StaleIsThrough: "a write that met another version counts as delivered",
     FaultIsSuccess: "a call that failed counts as delivered",
     BatchIsThrough: "a batch counts as delivered where one of its records was",
+    ArrivalsForgotten: "what a page knows to have arrived is forgotten where its pair moved on meanwhile",
     LostUnnoted: "what arrived for a job that was cancelled meanwhile is not known",
     OutcomesMixedUp: "outcomes are laid to the wrong records",
     SentUnremembered: "what is about to be sent is not remembered before it goes out",

@@ -1,5 +1,6 @@
 //! What a page says, and how far to go with it.
 
+use super::arrival::Overtaken;
 use super::filling::Filling;
 use crate::engine::history::Event;
 use crate::engine::plan::{Pick, Projected};
@@ -110,6 +111,8 @@ pub struct Facts {
     pub cursor: Option<Option<Cursor>>,
     /// Writes that arrived although the page was overtaken before they were stored.
     pub told: Vec<Event>,
+    /// The same with what was answered to them.
+    pub arrived: Vec<Overtaken>,
 }
 
 impl Facts {
@@ -132,6 +135,7 @@ impl Facts {
             expected_from: None,
             cursor: None,
             told: Vec::new(),
+            arrived: Vec::new(),
         }
     }
 }

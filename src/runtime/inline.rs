@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::ahead::{self, Ahead, Chunk};
+use super::arrival::{Arrived, Before, Posted, arrive};
 use super::filling::Filling;
 use super::link::{LinkContext, along, along_mut, lock};
 use super::meter;
@@ -13,15 +14,13 @@ use super::page::{Entry, decide};
 use super::revive::is_revival;
 use super::straight;
 use super::tell::{self, Answer};
-use super::unanswered::OnItsWay;
 use crate::connectors::{Batch, Class, Delivery, Outcome, Write};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::plan::{
-    Action, MadeFrom, Occasion, Pair, Projector, Status, Why, Written, delivered, observe, observe_deleted,
+    Action, MadeFrom, Occasion, Pair, Projector, Status, Why, observe, observe_deleted,
 };
-use crate::engine::record::{Direction, Image, Key, Record, RemoteId, Revision, Side, Value, Values};
+use crate::engine::record::{Direction, Image, Key, Record, RemoteId, Side, Value, Values};
 use crate::planted::{Bug, planted};
-use crate::store::Answered;
 
 /// What was delivered while a page was planned.
 #[derive(Default)]
@@ -29,10 +28,8 @@ pub struct Inline {
     pub count: u64,
     /// Records that the destination refused for good, by their place in the page.
     pub failed: HashMap<usize, Fault>,
-    /// What went out and is answered as a whole, once the page is stored.
-    pub(super) sent: Vec<OnItsWay>,
-    /// The same of single writes.
-    pub(super) answered: Vec<Answered>,
+    /// What went out.
+    pub(super) posted: Vec<Posted>,
 }
 
 /// Tells whether a page delivers in this direction by itself.
@@ -95,7 +92,7 @@ pub(super) async fn deliver(
         let before = inline.count;
         if ctx.fuses.is_held(direction) {
             // Nothing of it goes out.
-            inline.sent.extend(ahead.into_iter().flat_map(Ahead::sent));
+            inline.posted.extend(ahead.into_iter().flat_map(Ahead::sent).map(Posted::unsent));
             continue;
         }
         if is_alone && straight::may_be(ctx, direction) {
@@ -161,41 +158,44 @@ async fn deliver_chunk(
             return;
         }
     };
-    let deliveries = take_deliveries(entries, places, direction);
-    let batch = Batch { shape: Arc::clone(ctx.rules.shape(direction.to())), deliveries };
+    let batch = Batch {
+        shape: Arc::clone(ctx.rules.shape(direction.to())),
+        deliveries: deliveries(entries, places, direction),
+    };
     let began = tokio::time::Instant::now();
     let answer = end.destination.write(&batch, &ctx.call(Class::Live)).await;
     let answer = answer.and_then(|outcomes| counted(outcomes, places.len()));
     meter::attempted(ctx, direction, began.elapsed());
-    give_back(entries, places, direction, batch.deliveries);
-    let is_open = match &answer {
-        Ok(outcomes) => outcomes.iter().any(Outcome::may_have_happened),
-        Err(fault) => fault.may_have_happened,
-    };
-    match sent {
-        Some(sent) if is_open => {
-            ctx.keep_in_mind(&sent);
-            let outcomes = answer.iter().flatten().zip(places);
-            let definite = outcomes.filter(|(outcome, _)| !outcome.may_have_happened());
-            for entry in definite.filter_map(|(_, &place)| entries.get(place)) {
-                inline.answered.extend(ctx.unanswered.by(&entry.pair.key, direction));
-            }
-        }
-        sent => inline.sent.extend(sent),
-    }
-    let outcomes = match answer {
-        Ok(outcomes) => outcomes,
+    let posted = sent.map(|sent| Posted::answered(ctx, sent, answer.as_deref()));
+    match answer {
+        Ok(outcomes) => take_outcomes(ctx, direction, entries, (places, outcomes), posted, inline),
         Err(fault) => {
             // Nothing can be said of any record: all become jobs, which look before they repeat.
             note(ctx, direction, fault.to_string());
-            return;
+            inline.posted.extend(posted);
         }
-    };
-    let mut projector = Projector::new(&ctx.rules, direction.to());
-    for (&place, outcome) in places.iter().zip(outcomes) {
-        let Some(entry) = entries.get_mut(place) else { continue };
-        take_outcome(ctx, direction, entry, place, outcome, &mut projector, inline);
     }
+}
+
+/// Takes in what became of the writes of a batch.
+pub(super) fn take_outcomes(
+    ctx: &LinkContext,
+    direction: Direction,
+    entries: &mut [Entry],
+    (places, outcomes): (&[usize], Vec<Outcome>),
+    mut posted: Option<Posted>,
+    inline: &mut Inline,
+) {
+    let mut projector = Projector::new(&ctx.rules, direction.to());
+    for (at, (&place, outcome)) in places.iter().zip(outcomes).enumerate() {
+        let Some(entry) = entries.get_mut(place) else { continue };
+        let before = posted.is_some().then(|| Before::of(ctx, entry, direction));
+        let arrived = take_outcome(ctx, direction, (place, entry), outcome, &mut projector, inline);
+        if let (Some(posted), Some(before), Some(arrived)) = (&mut posted, before, arrived) {
+            posted.note(at, before, arrived);
+        }
+    }
+    inline.posted.extend(posted);
 }
 
 /// What is remembered of these entries before they go out.
@@ -219,43 +219,30 @@ pub(super) fn counted(outcomes: Vec<Outcome>, deliveries: usize) -> Result<Vec<O
     Err(Fault::transient(FaultCode::Protocol, message).and_may_have_happened())
 }
 
-/// Makes the deliveries of these entries out of their actions, which copies no values.
-fn take_deliveries(entries: &mut [Entry], places: &[usize], direction: Direction) -> Vec<Delivery> {
-    let mut deliveries = Vec::with_capacity(places.len());
-    for &place in places {
-        let Some(entry) = entries.get_mut(place) else { continue };
-        let action = take_action(entry, direction);
-        deliveries.extend(delivery(&entry.pair, direction, action));
-    }
-    deliveries
+/// Makes the deliveries of these entries.
+fn deliveries(entries: &[Entry], places: &[usize], direction: Direction) -> Vec<Delivery> {
+    let entries = places.iter().filter_map(|&place| entries.get(place));
+    entries
+        .filter_map(|entry| delivery(&entry.pair, direction, along(&entry.actions, direction).clone()))
+        .collect()
 }
 
-/// Puts the actions back that became deliveries.
-fn give_back(entries: &mut [Entry], places: &[usize], direction: Direction, deliveries: Vec<Delivery>) {
-    for (&place, delivery) in places.iter().zip(deliveries) {
-        let Some(entry) = entries.get_mut(place) else { continue };
-        *along_mut(&mut entry.actions, direction) = match delivery.write {
-            Write::Create(values) => Action::Create(values),
-            Write::Update(values) => Action::Update(values),
-            Write::Delete => Action::Delete,
-        };
-    }
-}
-
-pub(super) fn take_outcome(
+/// Takes in what became of a write; gives what arrived.
+fn take_outcome(
     ctx: &LinkContext,
     direction: Direction,
-    entry: &mut Entry,
-    place: usize,
+    (place, entry): (usize, &mut Entry),
     outcome: Outcome,
     projector: &mut Projector,
     inline: &mut Inline,
-) {
+) -> Option<Arrived> {
     match outcome {
         Outcome::Delivered { id, revision, stored } => {
             let stored = stored.and_then(|record| projector.project(record).ok()).map(|record| record.image);
-            confirm(ctx, direction, entry, id, revision, stored);
+            let arrived = Arrived { id, revision, stored };
+            confirm(ctx, direction, entry, arrived.clone());
             inline.count += 1;
+            return Some(arrived);
         }
         Outcome::Stale(current) => {
             observe_there(ctx, &mut entry.pair, direction.to(), current, projector);
@@ -272,39 +259,17 @@ pub(super) fn take_outcome(
         Outcome::Failed(fault) if fault.is_stopping() => {}
         Outcome::Failed(fault) => note(ctx, direction, fault.to_string()),
     }
+    None
 }
 
-fn confirm(
-    ctx: &LinkContext,
-    direction: Direction,
-    entry: &mut Entry,
-    id: Option<RemoteId>,
-    revision: Option<Revision>,
-    stored: Option<Image>,
-) {
-    let now = ctx.now();
+fn confirm(ctx: &LinkContext, direction: Direction, entry: &mut Entry, arrived: Arrived) {
     let action = take_action(entry, direction);
-    ctx.note_write(&entry.pair, direction, &action, now);
+    ctx.note_write(&entry.pair, direction, &action, ctx.now());
+    let Arrived { id, revision, stored } = &arrived;
     let answer = Answer { id: id.as_ref(), revision: revision.as_ref(), stored: stored.as_ref() };
     entry.history.extend(tell::inline(ctx, &entry.pair, direction, &action, &answer));
-    let written = Written {
-        direction,
-        action,
-        made_from: MadeFrom::Now,
-        id,
-        revision,
-        stored,
-        compared: ctx.end(direction.to()).features.compare_and_set,
-        epoch: ctx.epoch(direction.to()),
-        now,
-    };
-    delivered(&mut entry.pair, &ctx.rules, written);
+    arrive(ctx, &mut entry.pair, direction, (action, MadeFrom::Now), arrived, 1);
     entry.forget = entry.pair.a.now().is_none() && entry.pair.b.now().is_none();
-    let way = entry.pair.way_mut(direction);
-    way.status = Status::Synced;
-    way.synced_at = Some(now);
-    way.attempts = 1;
-    way.error = None;
 }
 
 /// Takes the action of a direction out of an entry, and leaves that there is nothing more to do.
@@ -374,18 +339,12 @@ pub async fn stage(ctx: &LinkContext, entries: &mut [Entry], filling: &mut Filli
                 .is_some_and(|entry| matches!(along(&entry.actions, direction), Action::Create(_)))
         })
         .collect();
-    let deliveries = take_deliveries(entries, &places, direction);
+    let deliveries = deliveries(entries, &places, direction);
     if deliveries.is_empty() {
         return Ok(inline);
     }
     let outcomes = filling.stage(&deliveries).await?;
-    give_back(entries, &places, direction, deliveries);
-    let mut projector = Projector::new(&ctx.rules, direction.to());
-    for (&place, outcome) in places.iter().zip(outcomes) {
-        if let Some(entry) = entries.get_mut(place) {
-            take_outcome(ctx, direction, entry, place, outcome, &mut projector, &mut inline);
-        }
-    }
+    take_outcomes(ctx, direction, entries, (&places, outcomes), None, &mut inline);
     Ok(inline)
 }
 

@@ -1,6 +1,7 @@
 //! Everything that does: the tasks that carry out what the engine decides.
 
 mod ahead;
+mod arrival;
 mod asked;
 mod audit;
 pub mod book;

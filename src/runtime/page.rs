@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use super::ahead::{self, Ahead};
+use super::arrival::{self, Posted};
 pub use super::facts::{Fact, Facts, Mode, Tally};
 use super::fuse;
 use super::inline::{self, Inline};
@@ -17,7 +18,6 @@ use super::meter::Outcomes;
 use super::recheck;
 use super::sights;
 use super::tell;
-use super::unanswered::OnItsWay;
 use super::verdict;
 use super::wanted::{asked, job_for, noted, sync_job};
 use crate::engine::fault::{Fault, FaultCode};
@@ -97,7 +97,7 @@ pub struct Delivered {
     moved: [Presence; 2],
     outcomes: Outcomes,
     tally: Tally,
-    sent: Vec<OnItsWay>,
+    posted: Vec<Posted>,
 }
 
 /// What became of a page that was to be stored.
@@ -166,25 +166,25 @@ pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -
         Mode::Plan | Mode::Load(..) => build(ctx, entries, &mut tally, &mut outcomes, delivered.failed),
     };
     commit.history.splice(..0, told);
-    commit.answered.extend(&delivered.answered);
-    commit.answered.extend(delivered.sent.iter().map(|sent| Answered { batch: sent.batch, place: None }));
-    commit.counted.accepted += delivered.count;
-    commit.counted.delivered += if planted(Bug::DeliveredUncounted) { 0 } else { delivered.count };
-    tally.delivered = delivered.count;
+    commit.answered.extend(delivered.posted.iter().flat_map(Posted::answers));
+    let count = delivered.count + facts.arrived.len() as u64;
+    commit.counted.accepted += count;
+    commit.counted.delivered += if planted(Bug::DeliveredUncounted) { 0 } else { count };
+    tally.delivered = count;
     commit.epoch = Some((facts.side, ctx.epoch(facts.side)));
     commit.cursor = facts.cursor.clone().map(|cursor| (facts.side, cursor));
     if let Mode::Load(filling) = mode {
         commit.load = Some(filling.id);
     }
-    Ok(Delivered { facts, commit, moved, outcomes, tally, sent: delivered.sent })
+    Ok(Delivered { facts, commit, moved, outcomes, tally, posted: delivered.posted })
 }
 
 /// Stores what was decided and delivered.
 pub async fn store(ctx: &LinkContext, delivered: Delivered) -> Result<Stored, Fault> {
-    let Delivered { mut facts, commit, moved, outcomes, tally, sent } = delivered;
+    let Delivered { mut facts, commit, moved, outcomes, tally, posted } = delivered;
     let answered = commit.answered.clone();
     // Until that is stored, nothing else tells what was sent: each record is looked at.
-    let keep_in_mind = || sent.iter().for_each(|sent| ctx.keep_in_mind(sent));
+    let keep_in_mind = || posted.iter().for_each(|posted| posted.keep_in_mind(ctx));
     let queued: [bool; 2] = Direction::BOTH
         .map(|direction| commit.jobs.iter().any(|job| job.direction == direction && job.state.is_active()));
     if commit.is_worth_storing() {
@@ -223,7 +223,12 @@ pub async fn store(ctx: &LinkContext, delivered: Delivered) -> Result<Stored, Fa
             return Err(Fault::transient(FaultCode::Conflict, "pairs moved while they were loaded in bulk"));
         }
         if !committed.stale.is_empty() && !planted(Bug::OvertakenDropped) {
+            // What it takes away is counted.
+            facts.judged = true;
             keep_in_mind();
+            if !planted(Bug::ArrivalsForgotten) {
+                facts.arrived.extend(posted.into_iter().flat_map(Posted::overtaken));
+            }
             return Ok(Stored::Overtaken(facts));
         }
         for (place, job) in dead {
@@ -254,7 +259,8 @@ pub(super) async fn gather(ctx: &LinkContext, page: &Facts, only_note: bool) -> 
     let Facts { side, list: facts, keys_once, read_at, .. } = page;
     let (side, read_at) = (*side, *read_at);
     let keys: Vec<Key> = facts.iter().map(|(key, _)| key.clone()).collect();
-    let looks = looks(ctx, side, facts, *keys_once);
+    // What arrived is to be taken up also where the record looks as is known.
+    let looks = looks(ctx, side, facts, *keys_once && page.arrived.is_empty());
     let known = ctx.store.known_beside(ctx.id, keys, looks).await.map_err(storage)?;
     let renewed = recheck::renew(ctx, side, facts, &known, read_at).await?;
     let now = ctx.now();
@@ -278,6 +284,7 @@ pub(super) async fn gather(ctx: &LinkContext, page: &Facts, only_note: bool) -> 
             take_in(ctx, side, entry, fact, epoch, now);
         }
     }
+    arrival::take_up(ctx, &page.arrived, &mut entries);
     fuse::page(ctx, page, &mut entries)?;
     if only_note {
         return Ok(entries);
@@ -330,6 +337,7 @@ fn take_in(ctx: &LinkContext, side: Side, entry: &mut Entry, fact: &Fact, epoch:
             if entry.pair.side(side).id.as_ref().is_some_and(|known| known != id)
                 && !planted(Bug::TombstoneByKey) => {}
         Fact::Gone(at, _) => {
+            ctx.note_source(&mut entry.pair, side);
             entry.dirty |= observe_deleted(&mut entry.pair, side, *at, epoch, now) == Observation::News
         }
         Fact::Replan | Fact::Plan => {}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::arrival;
 use super::link::{LinkContext, along, at, lock};
 use super::meter::Outcomes;
 use super::page::{Entry, storage};
@@ -153,7 +154,9 @@ async fn take_note(
 
 /// Tells what arrived on the pair as it is now, and that this answers it.
 fn answering(ctx: &LinkContext, direction: Direction, pair: Pair, told: &Retold) -> Ending {
-    let mut ending = arrived(ctx, direction, Entry::new(pair), told);
+    let mut entry = Entry::new(pair);
+    arrival::look_again(&mut entry.pair, direction.to(), &told.there);
+    let mut ending = arrived(ctx, direction, entry, told);
     ending.settlement.answered.extend(told.answered(ctx));
     ending
 }

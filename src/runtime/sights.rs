@@ -105,7 +105,12 @@ pub(super) async fn named(ctx: &LinkContext, mut facts: Facts) -> Result<Facts, 
     let of_ids = std::mem::take(&mut facts.ids);
     let ids = of_ids.iter().map(|of| of.id.clone()).collect();
     let keys = ctx.store.keys_by_id(ctx.id, facts.side, ids).await.map_err(storage)?;
-    facts.list = with_gone(facts.list, of_ids.into_iter().zip(keys));
+    // A page that came to nothing may have written it and not have noted it.
+    let named = of_ids.into_iter().zip(keys).map(|(of, key)| {
+        let key = key.or_else(|| ctx.unanswered.key_of(&of.id, facts.side.outward()));
+        (of, key)
+    });
+    facts.list = with_gone(facts.list, named);
     Ok(facts)
 }
 

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::arrival::Posted;
 use super::inline::{self, Inline, delivery, observe_there};
 use super::link::{LinkContext, along};
 use super::look;
@@ -14,7 +15,6 @@ use super::meter;
 use super::page::{Entry, decide};
 use super::revive::is_revival;
 use super::send::{Cargo, send};
-use super::unanswered::OnItsWay;
 use crate::connectors::{Call, Class, Delivery, Outcome, Wanted};
 use crate::engine::fault::Fault;
 use crate::engine::plan::{Action, Occasion, Projector};
@@ -66,13 +66,12 @@ pub(super) async fn deliver(
     if !places.is_empty() {
         meter::attempted(ctx, direction, began.elapsed());
     }
-    answered(ctx, direction, entries, &places, (sent, &outcomes), inline);
-    let mut projector = Projector::new(&ctx.rules, direction.to());
-    for (&place, outcome) in places.iter().zip(outcomes) {
-        let Some(entry) = entries.get_mut(place) else { continue };
-        let has_arrived = matches!(outcome, Outcome::Delivered { .. });
-        inline::take_outcome(ctx, direction, entry, place, outcome, &mut projector, inline);
-        if has_arrived {
+    let posted = sent.map(|sent| Posted::answered(ctx, sent, Ok(&outcomes)));
+    let is_through = |outcome: &Outcome| matches!(outcome, Outcome::Delivered { .. });
+    let arrived: Vec<bool> = outcomes.iter().map(is_through).collect();
+    inline::take_outcomes(ctx, direction, entries, (&places, outcomes), posted, inline);
+    for (&place, _) in places.iter().zip(arrived).filter(|(_, has_arrived)| *has_arrived) {
+        if let Some(entry) = entries.get_mut(place) {
             // What the answer shows of the record may have to travel the other way.
             decide(ctx, entry, Occasion::Change, ctx.now());
         }
@@ -138,28 +137,6 @@ async fn look_first(
         }
     }
     kept
-}
-
-/// Keeps in mind what may have happened and nobody says so; the rest of what was remembered is answered once the page
-/// is stored.
-fn answered(
-    ctx: &LinkContext,
-    direction: Direction,
-    entries: &[Entry],
-    places: &[usize],
-    (sent, outcomes): (Option<OnItsWay>, &[Outcome]),
-    inline: &mut Inline,
-) {
-    let Some(sent) = sent else { return };
-    if !outcomes.iter().any(Outcome::may_have_happened) {
-        inline.sent.push(sent);
-        return;
-    }
-    ctx.keep_in_mind(&sent);
-    let definite = places.iter().zip(outcomes).filter(|(_, outcome)| !outcome.may_have_happened());
-    for entry in definite.filter_map(|(&place, _)| entries.get(place)) {
-        inline.answered.extend(ctx.unanswered.by(&entry.pair.key, direction));
-    }
 }
 
 /// What a page sends.

@@ -15,7 +15,7 @@ use super::wanted::sync_job;
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::plan::sent::{self, Sent, Slip};
 use crate::engine::plan::{Action, Pair, Seen, Status, recognise};
-use crate::engine::record::{Direction, Image, Key, RemoteId, Side};
+use crate::engine::record::{Direction, Image, Key, RemoteId, Side, Timestamp};
 use crate::planted::{Bug, planted};
 use crate::store::{Answered, Commit};
 
@@ -42,6 +42,8 @@ struct Write {
     sent: Sent,
     /// What answers it, and every one before it that it took the place of.
     by: Vec<Answered>,
+    /// It went out after that.
+    since: Timestamp,
 }
 
 impl Open {
@@ -64,6 +66,16 @@ impl Unanswered {
         !self.is_empty() && lock(&self.open).of(direction).contains_key(key)
     }
 
+    /// Gives the key of the open write that was made of the record with this id.
+    pub(super) fn key_of(&self, id: &RemoteId, direction: Direction) -> Option<Key> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut open = lock(&self.open);
+        let made_of = open.of(direction).values().find(|write| write.sent.id.as_ref() == Some(id));
+        made_of.map(|write| write.sent.key.clone())
+    }
+
     /// Gives what is answered where the open write of this key is.
     pub(super) fn by(&self, key: &Key, direction: Direction) -> Vec<Answered> {
         if self.is_empty() {
@@ -74,7 +86,7 @@ impl Unanswered {
 
     /// Takes in what was sent. Of a record there is one at a time: before another goes out, a look has told
     /// what became of the first.
-    fn put(&self, batch: i64, sent: impl Iterator<Item = (u32, Sent)>) {
+    fn put(&self, batch: i64, sent: impl Iterator<Item = (u32, Sent)>, since: Timestamp) {
         self.change(|open| {
             for (place, sent) in sent {
                 let answered = Answered { batch, place: Some(place) };
@@ -84,7 +96,7 @@ impl Unanswered {
                     by.push(answered);
                 }
                 open.keys.insert(answered, (direction, key.clone()));
-                open.of(direction).insert(key, Write { sent, by });
+                open.of(direction).insert(key, Write { sent, by, since });
             }
         });
     }
@@ -119,6 +131,15 @@ impl Unanswered {
 pub(super) struct OnItsWay {
     pub(super) batch: i64,
     slip: Arc<Vec<u8>>,
+    /// When it was remembered, before it went out.
+    since: Timestamp,
+}
+
+impl OnItsWay {
+    /// Reads what it holds.
+    pub(super) fn writes(&self) -> Result<Vec<Sent>, sent::Unreadable> {
+        sent::read(&self.slip)
+    }
 }
 
 impl LinkContext {
@@ -137,15 +158,15 @@ impl LinkContext {
         let Some((slip, writes)) = slip.close().filter(|_| !planted(Bug::SentUnremembered)) else {
             return Ok(None);
         };
-        let slip = Arc::new(slip);
+        let (slip, since) = (Arc::new(slip), self.now());
         let batch = self.store.remember(self.id, Arc::clone(&slip), writes).await.map_err(storage)?;
-        Ok(Some(OnItsWay { batch, slip }))
+        Ok(Some(OnItsWay { batch, slip, since }))
     }
 
     /// Keeps a batch in mind whose answers are not stored yet.
     pub(super) fn keep_in_mind(&self, sent: &OnItsWay) {
-        match sent::read(&sent.slip) {
-            Ok(writes) => self.unanswered.put(sent.batch, (0..).zip(writes)),
+        match sent.writes() {
+            Ok(writes) => self.unanswered.put(sent.batch, (0..).zip(writes), sent.since),
             // What we have just written can be read: this tells of a defect of ours.
             Err(_) => {
                 tracing::error!(event = "sent.unreadable", customer = %self.customer, link = %self.name,
@@ -161,13 +182,33 @@ impl LinkContext {
         }
         let mut open = lock(&self.unanswered.open);
         for direction in Direction::BOTH {
-            let Some(Write { sent, by }) = open.of(direction).get(&entry.pair.key) else { continue };
-            let Some(before) = recognise(&mut entry.pair, &self.rules, sent) else { continue };
+            let Some(Write { sent, by, since }) = open.of(direction).get(&entry.pair.key) else { continue };
+            if by.iter().all(|by| entry.answered.contains(by)) {
+                // It is known to have arrived, and taken up.
+                continue;
+            }
+            let noted = self.as_noted_since(sent, &entry.pair, *since);
+            let mut pair = noted.unwrap_or_else(|| entry.pair.clone());
+            let Some(before) = recognise(&mut pair, &self.rules, sent) else { continue };
+            entry.pair = pair;
             tracing::info!(event = "delivery.recognised", customer = %self.customer, link = %self.name,
                 direction = direction.as_str(), key = %entry.pair.key,
                 "a write whose answer was lost stands at its destination");
             entry.answered.extend(by);
             entry.history.extend(tell::recognised(self, &before, sent));
+        }
+    }
+
+    /// Notes in a pair what an open write was made of at a side that seems never to have been seen: only the page that
+    /// was to note it came to nothing.
+    pub(super) fn note_source(&self, pair: &mut Pair, side: Side) {
+        if self.unanswered.is_empty() || pair.side(side).seen != Seen::Never {
+            return;
+        }
+        let mut open = lock(&self.unanswered.open);
+        let write = open.of(side.outward()).get(&pair.key);
+        if let Some(noted) = write.and_then(|write| self.as_noted_since(&write.sent, pair, write.since)) {
+            *pair = noted;
         }
     }
 
@@ -193,7 +234,7 @@ impl LinkContext {
             let open = (0..).zip(sent).filter(|(place, _)| !remembered.answered.contains(place));
             let open: Vec<(u32, Sent)> = open.collect();
             left.extend(open.iter().map(|(_, sent)| sent.clone()));
-            self.unanswered.put(remembered.batch, open.into_iter());
+            self.unanswered.put(remembered.batch, open.into_iter(), self.now());
         }
         for sent in left.chunks(TAKEN_UP_AT_ONCE) {
             self.note(sent).await?;
@@ -229,7 +270,8 @@ impl LinkContext {
             }
             commit.jobs.push(sync_job(self, direction, sent.key.clone(), self.now()));
             let is_noted = noted.iter().any(|(key, _)| *key == sent.key);
-            if let Some(pair) = self.as_noted(sent, known).filter(|_| !is_noted) {
+            let known = known.unwrap_or_else(|| Pair::new(sent.key.clone()));
+            if let Some(pair) = self.as_noted(sent, &known).filter(|_| !is_noted) {
                 noted.push((sent.key.clone(), direction.from()));
                 commit.pairs.push(pair);
             }
@@ -245,16 +287,23 @@ impl LinkContext {
         Ok(true)
     }
 
+    /// The same, unless the pair was forgotten since.
+    fn as_noted_since(&self, sent: &Sent, known: &Pair, since: Timestamp) -> Option<Pair> {
+        let was_forgotten = || self.forgotten_at(&known.key).is_some_and(|at| at >= since);
+        self.as_noted(sent, known).filter(|_| !was_forgotten())
+    }
+
     /// The pair as a page would have noted it that had been stored before its writes went out; `None` where
     /// its source is known.
-    fn as_noted(&self, sent: &Sent, known: Option<Pair>) -> Option<Pair> {
-        let mut pair = known.unwrap_or_else(|| Pair::new(sent.key.clone()));
+    fn as_noted(&self, sent: &Sent, known: &Pair) -> Option<Pair> {
         let side = sent.direction.from();
-        let state = pair.side_mut(side);
-        if state.seen != Seen::Never {
+        if known.side(side).seen != Seen::Never {
             return None;
         }
-        state.seen = Seen::Changed(sent.made_from.clone()?);
+        let made_from = sent.made_from.clone()?;
+        let mut pair = known.clone();
+        let state = pair.side_mut(side);
+        state.seen = Seen::Changed(made_from);
         state.id.clone_from(&sent.id);
         (state.seen_at, state.epoch) = (self.now(), self.epoch(side));
         let way = pair.way_mut(sent.direction);
@@ -310,7 +359,7 @@ mod tests {
         for (batches, answers, left, why) in cases {
             let unanswered = Unanswered::default();
             for (batch, first, writes) in batches {
-                unanswered.put(batch, (first..).zip(writes));
+                unanswered.put(batch, (first..).zip(writes), Timestamp(0));
             }
             unanswered.forget(&answers);
             for name in ["p", "q"] {

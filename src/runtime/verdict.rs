@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::arrival::{Arrived, arrive};
 use super::asked;
 use super::inline::observe_there;
 use super::link::{LinkContext, along, at};
@@ -16,8 +17,8 @@ use crate::connectors::Outcome;
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::history::{Event, What};
 use crate::engine::job::{self, Ended, Job, JobError, JobNext, JobState, Origin};
-use crate::engine::plan::{Action, MadeFrom, Occasion, Projector, Status, Written, delivered};
-use crate::engine::record::{Direction, Image, Key, RemoteId, Revision, Side, Timestamp};
+use crate::engine::plan::{Action, MadeFrom, Occasion, Projector, SideState, Status};
+use crate::engine::record::{Direction, Image, Key, Side, Timestamp};
 use crate::planted::{Bug, planted};
 use crate::store::{Answered, NewJob, Settlement, Transition};
 
@@ -237,6 +238,8 @@ pub(super) struct Retold {
     pub(super) job: Job,
     pub(super) action: Action,
     pub(super) made_from: Option<Image>,
+    /// How the destination was known to look when the write went out: a look may have shown it just before.
+    pub(super) there: SideState,
     pub(super) arrived: Option<Arrived>,
     /// Whether what was sent took effect is known: nobody has to look.
     pub(super) is_answer: bool,
@@ -251,13 +254,6 @@ impl Retold {
     }
 }
 
-#[derive(Clone)]
-pub(super) struct Arrived {
-    pub(super) id: Option<RemoteId>,
-    pub(super) revision: Option<Revision>,
-    pub(super) stored: Option<Image>,
-}
-
 pub(super) fn conclude(
     ctx: &LinkContext,
     direction: Direction,
@@ -267,8 +263,9 @@ pub(super) fn conclude(
     rest: &mut Option<Duration>,
 ) -> (Ending, Retold) {
     let Parcel { job, mut entry, action, made_from } = parcel;
+    let there = entry.pair.side(direction.to()).clone();
     let mut retold =
-        Retold { job: job.clone(), action, made_from, arrived: None, is_answer: false, told: None };
+        Retold { job: job.clone(), action, made_from, there, arrived: None, is_answer: false, told: None };
     let ending = match outcome {
         Outcome::Delivered { id, revision, stored } => {
             let stored = stored.and_then(|record| projector.project(record).ok()).map(|record| record.image);
@@ -333,26 +330,8 @@ pub(super) fn arrived(ctx: &LinkContext, direction: Direction, mut entry: Entry,
     }
     let now = ctx.now();
     ctx.note_write(&entry.pair, direction, &retold.action, now);
-    delivered(
-        &mut entry.pair,
-        &ctx.rules,
-        Written {
-            direction,
-            action: retold.action.clone(),
-            made_from: MadeFrom::Then(retold.made_from.as_ref()),
-            id: arrived.id,
-            revision: arrived.revision,
-            stored: arrived.stored,
-            compared: ctx.end(direction.to()).features.compare_and_set,
-            epoch: ctx.epoch(direction.to()),
-            now,
-        },
-    );
-    let way = entry.pair.way_mut(direction);
-    way.status = Status::Synced;
-    way.synced_at = Some(now);
-    way.attempts = retold.job.attempts;
-    way.error = None;
+    let what = (retold.action.clone(), MadeFrom::Then(retold.made_from.as_ref()));
+    arrive(ctx, &mut entry.pair, direction, what, arrived, retold.job.attempts);
     let transition = if plan(ctx, direction, &mut entry).is_write() {
         Transition::Again { due_at: now }
     } else {

@@ -40,6 +40,8 @@ pub struct Promises {
     /// Jobs that were accepted and not called off.
     accepted: BTreeSet<i64>,
     called_off: BTreeSet<i64>,
+    /// Those that somebody wanted to call off under way, and nobody may have lived to say so.
+    under_way: BTreeSet<i64>,
     /// What was asked for since the last quiet point, answered or not.
     asked: Vec<(Direction, u8)>,
 }
@@ -55,11 +57,26 @@ impl Promises {
         self.asked.clear();
     }
 
+    /// Tells whether somebody was told that this job stands.
+    pub fn are_of(&self, id: i64) -> bool {
+        self.accepted.contains(&id)
+    }
+
     /// Somebody called a job off.
     pub fn call_off(&mut self, id: i64) {
         if self.accepted.remove(&id) {
             self.called_off.insert(id);
         }
+    }
+
+    /// Somebody is about to call a job off that is under way.
+    pub fn may_call_off(&mut self, id: i64) {
+        self.under_way.insert(id);
+    }
+
+    /// It was not.
+    pub fn not_called_off(&mut self, id: i64) {
+        self.under_way.remove(&id);
     }
 }
 
@@ -142,6 +159,7 @@ pub async fn look(world: &Arc<World>, runtime: &Arc<Runtime>) {
         let is_known = key_in(&job.key).is_some();
         match (job.state, &job.error) {
             (JobState::Synced, _) => {}
+            (JobState::Cancelled, _) if state.promises.under_way.contains(id) => {}
             (JobState::Waiting, _) if is_later => {}
             // Nothing of that name stands where it was to come from, or it can't travel.
             (JobState::Dead, Some(error))

@@ -14,6 +14,7 @@ use record_sync::engine::record::{Change, Cursor, Record, Schema, Side, Timestam
 
 use crate::layout::Wants;
 use crate::leases;
+use crate::meddle;
 use crate::reading;
 use crate::setup::{KEYS, Nature};
 use crate::steps::Trouble;
@@ -360,7 +361,9 @@ impl Destination for SimDestination {
             }
             Ok(outcomes)
         };
-        line.call(Kind::Write, call.class, act).await?
+        let outcomes = line.call(Kind::Write, call.class, act).await?;
+        meddle::meddle(&line.world, line.side, &batch.deliveries).await;
+        outcomes
     }
 
     async fn look_up(&self, wanted: &[Wanted], call: &Call) -> Result<Vec<Option<Record>>, Fault> {

@@ -34,6 +34,10 @@ impl Losses {
         self.store = Some(store);
     }
 
+    pub fn store(&self) -> Option<Arc<dyn Store>> {
+        self.store.clone()
+    }
+
     /// Tells whether the process stood still after this moment.
     pub fn stood_still_since(&self, since: i64) -> bool {
         self.last_stand > since

@@ -23,6 +23,7 @@ mod layout;
 mod leases;
 mod ledger;
 mod life;
+mod meddle;
 mod oracle;
 mod planted;
 mod pushes;

@@ -27,6 +27,7 @@ const MET_BY: &[(Bug, u64)] = &[
     (Bug::ForgottenForgotten, 3097),
     (Bug::RevisionIsProof, 595),
     (Bug::OvertakenDropped, 463),
+    (Bug::ArrivalsForgotten, 3365),
 ];
 
 /// Bugs that thousands of histories do not meet since pages go straight to remote systems: jobs have become rare where

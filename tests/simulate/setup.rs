@@ -201,6 +201,9 @@ const FILES_EVERY: u64 = 7;
 const FILES_AT: u64 = 5;
 /// In one history in so many, scans remember but two keys one by one.
 const SHORT_MEMORY_EVERY: u64 = 3;
+/// In one history in so many, somebody moves the pairs of records that are on their way.
+const MEDDLED_EVERY: u64 = 8;
+const MEDDLED_AT: u64 = 5;
 
 /// All that stands before the first step.
 #[derive(Clone, Copy, Debug)]
@@ -264,6 +267,11 @@ impl Setup {
         let dies_after = chance.percent(80).then(|| chance.below(8) as u32);
         let filling = Filling { meets: chance.percent(30), loses_reply: chance.percent(30), dies_after };
         Self { natures: [a, b.as_file()], filled: [filled.max(1), 0], filling, ..self }
+    }
+
+    /// Tells whether pairs move on while their records are on their way.
+    pub fn is_meddled(&self) -> bool {
+        self.seed % MEDDLED_EVERY == MEDDLED_AT
     }
 
     /// The configuration file.

@@ -18,6 +18,7 @@ use crate::handed::Pushes;
 use crate::layout::Reshape;
 use crate::leases::Losses;
 use crate::ledger::{Ledger, What, plain};
+use crate::meddle::Meddling;
 use crate::setup::{FIELDS, KEYS, Rules, Setup};
 use crate::steps::Fill;
 use crate::system::{Row, Sys};
@@ -85,6 +86,7 @@ pub struct State {
     /// The rules changed what travels, in this epoch.
     pub blurs: bool,
     pub chance: Chance,
+    pub meddling: Meddling,
     pub systems: [Sys; 2],
     pub ledgers: BTreeMap<u8, Ledger>,
     pub promises: Promises,
@@ -141,6 +143,7 @@ impl World {
             wanted: None,
             blurs: false,
             chance: Chance::new(setup.seed ^ 0x7777),
+            meddling: Meddling::new(setup.seed),
             systems: setup.natures.map(Sys::new),
             ledgers: BTreeMap::new(),
             promises: Promises::default(),

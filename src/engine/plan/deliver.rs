@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::action::{Action, Decision, Why};
+use super::observe::reshape;
 use super::{Pair, Seen, SideState, Status};
-use crate::engine::record::{Direction, Image, RemoteId, Revision, Schema, Timestamp, Value, Values};
+use crate::engine::record::{Direction, Image, RemoteId, Revision, Schema, Side, Timestamp, Value, Values};
 use crate::engine::rules::LinkRules;
 use crate::planted::{Bug, planted};
 
@@ -44,6 +45,10 @@ pub fn delivered(pair: &mut Pair, rules: &LinkRules, mut written: Written<'_>) {
     }
     if planted(Bug::BaseFromNow) {
         written.made_from = MadeFrom::Now;
+    }
+    if let MadeFrom::Then(_) = written.made_from {
+        // Read again since: it may have been stored under earlier rules.
+        Side::BOTH.into_iter().for_each(|side| reshape(pair, side, rules.shape(side)));
     }
     match std::mem::replace(&mut written.action, Action::Nothing(Why::Agreed)) {
         Action::Create(values) => {

@@ -95,6 +95,34 @@ fn what_was_met_in_the_same_version_as_our_write_is_not_taken_for_ours() {
 }
 
 #[test]
+fn what_arrived_is_told_on_a_pair_that_was_stored_under_earlier_rules() {
+    let before = rules(r#""fields": {"id": "id", "y": "y"}"#);
+    let rules = rules(XY);
+    let stored = agreed(&before, "y=1");
+    let mut pair = stored.clone();
+    see(&mut pair, &rules, Side::A, "x=5 y=2");
+    let action = plan(&mut pair, &rules).a_to_b;
+    let made_from = pair.a.now().cloned();
+    // Somebody moved it meanwhile, so that it is read again.
+    let mut again = stored;
+    let written = Written {
+        direction: Direction::AToB,
+        action,
+        made_from: MadeFrom::Then(made_from.as_ref()),
+        id: None,
+        revision: None,
+        stored: None,
+        compared: true,
+        epoch: 1,
+        now: NOW,
+    };
+    delivered(&mut again, &rules, written);
+    assert_eq!(stands(&again, Side::B), "x=5 y=2");
+    see(&mut again, &rules, Side::A, "x=5 y=2");
+    assert_eq!(words(&plan(&mut again, &rules).a_to_b, &rules, Side::B), "Agreed");
+}
+
+#[test]
 fn rules_that_map_anew_are_remembered_until_delivered() {
     let before = rules(XY);
     // (new rules, what is written, why)
