@@ -23,6 +23,9 @@ pub(super) struct Arrived {
     pub(super) id: Option<RemoteId>,
     pub(super) revision: Option<Revision>,
     pub(super) stored: Option<Image>,
+    /// The scan of the destination that had begun when the write went out: one that begins later need not show it, should
+    /// somebody delete it at once.
+    pub(super) epoch: u32,
 }
 
 /// Takes up in a pair what arrived: its bases move, and the direction is in step.
@@ -35,7 +38,7 @@ pub(super) fn arrive(
     attempts: u32,
 ) {
     let now = ctx.now();
-    let Arrived { id, revision, stored } = arrived;
+    let Arrived { id, revision, stored, epoch } = arrived;
     let written = Written {
         direction,
         action,
@@ -44,7 +47,7 @@ pub(super) fn arrive(
         revision,
         stored,
         compared: ctx.end(direction.to()).features.compare_and_set,
-        epoch: ctx.epoch(direction.to()),
+        epoch,
         now,
     };
     delivered(pair, &ctx.rules, written);

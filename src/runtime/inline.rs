@@ -162,13 +162,13 @@ async fn deliver_chunk(
         shape: Arc::clone(ctx.rules.shape(direction.to())),
         deliveries: deliveries(entries, places, direction),
     };
-    let began = tokio::time::Instant::now();
+    let (began, epoch) = (tokio::time::Instant::now(), ctx.epoch(direction.to()));
     let answer = end.destination.write(&batch, &ctx.call(Class::Live)).await;
     let answer = answer.and_then(|outcomes| counted(outcomes, places.len()));
     meter::attempted(ctx, direction, began.elapsed());
     let posted = sent.map(|sent| Posted::answered(ctx, sent, answer.as_deref()));
     match answer {
-        Ok(outcomes) => take_outcomes(ctx, direction, entries, (places, outcomes), posted, inline),
+        Ok(outcomes) => take_outcomes(ctx, direction, entries, (places, outcomes, epoch), posted, inline),
         Err(fault) => {
             // Nothing can be said of any record: all become jobs, which look before they repeat.
             note(ctx, direction, fault.to_string());
@@ -177,12 +177,12 @@ async fn deliver_chunk(
     }
 }
 
-/// Takes in what became of the writes of a batch.
+/// Takes in what became of the writes of a batch, which went out in this epoch of their destination.
 pub(super) fn take_outcomes(
     ctx: &LinkContext,
     direction: Direction,
     entries: &mut [Entry],
-    (places, outcomes): (&[usize], Vec<Outcome>),
+    (places, outcomes, epoch): (&[usize], Vec<Outcome>, u32),
     mut posted: Option<Posted>,
     inline: &mut Inline,
 ) {
@@ -190,7 +190,7 @@ pub(super) fn take_outcomes(
     for (at, (&place, outcome)) in places.iter().zip(outcomes).enumerate() {
         let Some(entry) = entries.get_mut(place) else { continue };
         let before = posted.is_some().then(|| Before::of(ctx, entry, direction));
-        let arrived = take_outcome(ctx, direction, (place, entry), outcome, &mut projector, inline);
+        let arrived = take_outcome(ctx, direction, (place, entry), (outcome, epoch), &mut projector, inline);
         if let (Some(posted), Some(before), Some(arrived)) = (&mut posted, before, arrived) {
             posted.note(at, before, arrived);
         }
@@ -232,14 +232,14 @@ fn take_outcome(
     ctx: &LinkContext,
     direction: Direction,
     (place, entry): (usize, &mut Entry),
-    outcome: Outcome,
+    (outcome, epoch): (Outcome, u32),
     projector: &mut Projector,
     inline: &mut Inline,
 ) -> Option<Arrived> {
     match outcome {
         Outcome::Delivered { id, revision, stored } => {
             let stored = stored.and_then(|record| projector.project(record).ok()).map(|record| record.image);
-            let arrived = Arrived { id, revision, stored };
+            let arrived = Arrived { id, revision, stored, epoch };
             confirm(ctx, direction, entry, arrived.clone());
             inline.count += 1;
             return Some(arrived);
@@ -265,7 +265,7 @@ fn take_outcome(
 fn confirm(ctx: &LinkContext, direction: Direction, entry: &mut Entry, arrived: Arrived) {
     let action = take_action(entry, direction);
     ctx.note_write(&entry.pair, direction, &action, ctx.now());
-    let Arrived { id, revision, stored } = &arrived;
+    let Arrived { id, revision, stored, .. } = &arrived;
     let answer = Answer { id: id.as_ref(), revision: revision.as_ref(), stored: stored.as_ref() };
     entry.history.extend(tell::inline(ctx, &entry.pair, direction, &action, &answer));
     arrive(ctx, &mut entry.pair, direction, (action, MadeFrom::Now), arrived, 1);
@@ -343,8 +343,9 @@ pub async fn stage(ctx: &LinkContext, entries: &mut [Entry], filling: &mut Filli
     if deliveries.is_empty() {
         return Ok(inline);
     }
+    let epoch = ctx.epoch(direction.to());
     let outcomes = filling.stage(&deliveries).await?;
-    take_outcomes(ctx, direction, entries, (&places, outcomes), None, &mut inline);
+    take_outcomes(ctx, direction, entries, (&places, outcomes, epoch), None, &mut inline);
     Ok(inline)
 }
 

@@ -62,6 +62,7 @@ pub(super) async fn deliver(
         }
     };
     let page = Page { direction, entries, places: &places, until: began + HELD_MAX };
+    let epoch = ctx.epoch(direction.to());
     let outcomes = send(ctx, direction, &page, &call).await;
     if !places.is_empty() {
         meter::attempted(ctx, direction, began.elapsed());
@@ -69,7 +70,7 @@ pub(super) async fn deliver(
     let posted = sent.map(|sent| Posted::answered(ctx, sent, Ok(&outcomes)));
     let is_through = |outcome: &Outcome| matches!(outcome, Outcome::Delivered { .. });
     let arrived: Vec<bool> = outcomes.iter().map(is_through).collect();
-    inline::take_outcomes(ctx, direction, entries, (&places, outcomes), posted, inline);
+    inline::take_outcomes(ctx, direction, entries, (&places, outcomes, epoch), posted, inline);
     for (&place, _) in places.iter().zip(arrived).filter(|(_, has_arrived)| *has_arrived) {
         if let Some(entry) = entries.get_mut(place) {
             // What the answer shows of the record may have to travel the other way.

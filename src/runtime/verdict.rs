@@ -258,7 +258,7 @@ pub(super) fn conclude(
     ctx: &LinkContext,
     direction: Direction,
     parcel: Parcel,
-    (outcome, took): (Outcome, Duration),
+    (outcome, epoch, took): (Outcome, u32, Duration),
     projector: &mut Projector,
     rest: &mut Option<Duration>,
 ) -> (Ending, Retold) {
@@ -272,7 +272,7 @@ pub(super) fn conclude(
             let answer = Answer { id: id.as_ref(), revision: revision.as_ref(), stored: stored.as_ref() };
             let made_from = retold.made_from.as_ref();
             retold.told = tell::delivered(ctx, &job, &entry, &retold.action, made_from, &answer);
-            retold.arrived = Some(Arrived { id, revision, stored });
+            retold.arrived = Some(Arrived { id, revision, stored, epoch });
             ctx.view.last_success.store(ctx.now().0, Ordering::Relaxed);
             tracing::info!(event = "job.delivered", customer = %ctx.customer, link = %ctx.name,
                 direction = direction.as_str(), key = %job.key, job_id = job.id, attempt = job.attempts,
@@ -281,7 +281,7 @@ pub(super) fn conclude(
             arrived(ctx, direction, entry, &retold)
         }
         Outcome::Stale(_) if planted(Bug::StaleIsThrough) => {
-            retold.arrived = Some(Arrived { id: None, revision: None, stored: None });
+            retold.arrived = Some(Arrived { id: None, revision: None, stored: None, epoch });
             arrived(ctx, direction, entry, &retold)
         }
         Outcome::Stale(current) => {

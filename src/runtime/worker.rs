@@ -179,11 +179,11 @@ async fn work(ctx: &LinkContext, direction: Direction) -> Result<Option<Duration
     }
     let mut projector = Projector::new(&ctx.rules, direction.to());
     let mut retold = Vec::new();
-    for Tried { parcel, outcome, went_out } in tried {
+    for Tried { parcel, outcome, went_out, epoch } in tried {
         // What somebody pushes says nothing of what the planner has sent.
         let is_answer = went_out && parcel.job.origin.is_planned() && !outcome.may_have_happened();
         let (mut ending, mut again) =
-            conclude(ctx, direction, parcel, (outcome, took), &mut projector, &mut rest);
+            conclude(ctx, direction, parcel, (outcome, epoch, took), &mut projector, &mut rest);
         again.is_answer = is_answer;
         ending.settlement.answered.extend(again.answered(ctx));
         retold.push(again);
@@ -245,6 +245,8 @@ struct Tried {
     outcome: Outcome,
     /// It was sent; else something before that has failed.
     went_out: bool,
+    /// The scan of the destination that had begun by then.
+    epoch: u32,
 }
 
 /// Gives the key of what ended with a look at where it goes to: nothing that went out there before is open any more.
@@ -268,7 +270,7 @@ async fn deliver(
     for round in 0..=job::PLANNED_AGAIN_MAX {
         let sent =
             deliver_once(ctx, direction, std::mem::take(&mut parcels), claims, settlements, call).await;
-        for Tried { parcel, outcome, went_out } in sent {
+        for Tried { parcel, outcome, went_out, epoch } in sent {
             match outcome {
                 Outcome::Stale(current)
                     if parcel.job.origin == Origin::Push && round < job::PLANNED_AGAIN_MAX =>
@@ -278,7 +280,7 @@ async fn deliver(
                         Err(ending) => settlements.push(*ending),
                     }
                 }
-                outcome => ended.push(Tried { parcel, outcome, went_out }),
+                outcome => ended.push(Tried { parcel, outcome, went_out, epoch }),
             }
         }
         if parcels.is_empty() {
@@ -318,9 +320,10 @@ async fn deliver_once(
         }
     }
     let claimed = Claimed { direction, parcels: &parcels, claims };
+    let epoch = ctx.epoch(direction.to());
     let outcomes = send(ctx, direction, &claimed, call).await;
     let sent = parcels.into_iter().zip(outcomes);
-    tried.extend(sent.map(|(parcel, outcome)| Tried { parcel, outcome, went_out: true }));
+    tried.extend(sent.map(|(parcel, outcome)| Tried { parcel, outcome, went_out: true, epoch }));
     tried
 }
 
@@ -376,7 +379,8 @@ async fn look_first(
         let found = match found {
             Ok(found) => found,
             Err(fault) => {
-                failed.push(Tried { parcel, outcome: Outcome::Failed(fault), went_out: false });
+                let epoch = ctx.epoch(direction.to());
+                failed.push(Tried { parcel, outcome: Outcome::Failed(fault), went_out: false, epoch });
                 continue;
             }
         };

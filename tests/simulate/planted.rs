@@ -29,7 +29,6 @@ const MET_BY: &[(Bug, u64)] = &[
     (Bug::OvertakenDropped, 463),
     (Bug::ArrivalsForgotten, 117),
     (Bug::LostUnnoted, 773),
-    (Bug::DoubtOneWay, 10_925),
 ];
 
 /// Plants the bug that `BUG` names, for one history that is told with its trace.
