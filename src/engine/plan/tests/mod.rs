@@ -151,17 +151,32 @@ fn carry_out_as(
     compared: bool,
 ) {
     let made_from = pair.side(direction.from()).now().cloned();
-    let made_from = made_from.as_ref();
-    let written = Written {
+    let written = Written { stored, compared, ..written(direction, action, made_from.as_ref()) };
+    delivered(pair, rules, written);
+}
+
+/// Tells a pair that a write has arrived, made from the source as it looked then.
+fn arrives(
+    pair: &mut Pair,
+    rules: &LinkRules,
+    direction: Direction,
+    action: &Action,
+    made_from: Option<&Image>,
+) {
+    delivered(pair, rules, written(direction, action, made_from));
+}
+
+/// A write of which the destination says no more than that it was carried out.
+fn written<'w>(direction: Direction, action: &Action, made_from: Option<&'w Image>) -> Written<'w> {
+    Written {
         direction,
         action: action.clone(),
         made_from: MadeFrom::Then(made_from),
         id: None,
         revision: None,
-        stored,
-        compared,
+        stored: None,
+        compared: true,
         epoch: 1,
         now: NOW,
-    };
-    delivered(pair, rules, written);
+    }
 }

@@ -19,18 +19,7 @@ fn an_edit_made_while_its_push_was_in_flight_is_pushed_again() {
     let action = plan(&mut pair, &rules).a_to_b;
     let made_from = pair.a.now().cloned();
     see(&mut pair, &rules, Side::A, "x=3");
-    let written = Written {
-        direction: Direction::AToB,
-        action: action.clone(),
-        made_from: MadeFrom::Then(made_from.as_ref()),
-        id: None,
-        revision: None,
-        stored: None,
-        compared: true,
-        epoch: 1,
-        now: NOW,
-    };
-    delivered(&mut pair, &rules, written);
+    arrives(&mut pair, &rules, Direction::AToB, &action, made_from.as_ref());
     let decision = plan(&mut pair, &rules);
     assert_eq!(words(&decision.a_to_b, &rules, Side::B), "update x=3");
     assert_eq!(pair.a_to_b.status, Status::Queued, "it is not synced yet");
@@ -44,18 +33,7 @@ fn an_edit_that_is_taken_back_while_its_push_is_in_flight_is_taken_back_there_to
     let action = plan(&mut pair, &rules).a_to_b;
     let made_from = pair.a.now().cloned();
     see(&mut pair, &rules, Side::A, "x=1");
-    let written = Written {
-        direction: Direction::AToB,
-        action: action.clone(),
-        made_from: MadeFrom::Then(made_from.as_ref()),
-        id: None,
-        revision: None,
-        stored: None,
-        compared: true,
-        epoch: 1,
-        now: NOW,
-    };
-    delivered(&mut pair, &rules, written);
+    arrives(&mut pair, &rules, Direction::AToB, &action, made_from.as_ref());
     let decision = plan(&mut pair, &rules);
     assert_eq!(words(&decision.a_to_b, &rules, Side::B), "update x=1");
     carry_out(&mut pair, &rules, Direction::AToB, &decision.a_to_b);
@@ -76,15 +54,9 @@ fn what_was_met_in_the_same_version_as_our_write_is_not_taken_for_ours() {
         let action = plan(&mut pair, &rules).a_to_b;
         let made_from = pair.a.now().cloned();
         let written = Written {
-            direction: Direction::AToB,
-            action,
-            made_from: MadeFrom::Then(made_from.as_ref()),
-            id: None,
             revision: Some("r2".into()),
-            stored: None,
             compared,
-            epoch: 1,
-            now: NOW,
+            ..written(Direction::AToB, &action, made_from.as_ref())
         };
         delivered(&mut pair, &rules, written);
         let meta = Meta { revision: Some("r2".into()), ..Meta::default() };
@@ -105,18 +77,7 @@ fn what_arrived_is_told_on_a_pair_that_was_stored_under_earlier_rules() {
     let made_from = pair.a.now().cloned();
     // Somebody moved it meanwhile, so that it is read again.
     let mut again = stored;
-    let written = Written {
-        direction: Direction::AToB,
-        action,
-        made_from: MadeFrom::Then(made_from.as_ref()),
-        id: None,
-        revision: None,
-        stored: None,
-        compared: true,
-        epoch: 1,
-        now: NOW,
-    };
-    delivered(&mut again, &rules, written);
+    arrives(&mut again, &rules, Direction::AToB, &action, made_from.as_ref());
     assert_eq!(stands(&again, Side::B), "x=5 y=2");
     see(&mut again, &rules, Side::A, "x=5 y=2");
     assert_eq!(words(&plan(&mut again, &rules).a_to_b, &rules, Side::B), "Agreed");
@@ -272,18 +233,7 @@ fn a_create_that_arrives_after_its_source_was_deleted_is_taken_back() {
     let action = plan(&mut pair, &rules).a_to_b;
     let made_from = pair.a.now().cloned();
     observe_deleted(&mut pair, Side::A, None, 1, NOW);
-    let written = Written {
-        direction: Direction::AToB,
-        action: action.clone(),
-        made_from: MadeFrom::Then(made_from.as_ref()),
-        id: None,
-        revision: None,
-        stored: None,
-        compared: true,
-        epoch: 1,
-        now: NOW,
-    };
-    delivered(&mut pair, &rules, written);
+    arrives(&mut pair, &rules, Direction::AToB, &action, made_from.as_ref());
     assert_eq!(words(&plan(&mut pair, &rules).a_to_b, &rules, Side::B), "delete");
 }
 
@@ -296,18 +246,7 @@ fn an_edit_that_is_taken_back_while_its_create_is_in_flight_is_taken_back_there_
     let action = plan(&mut pair, &rules).b_to_a;
     let made_from = pair.b.now().cloned();
     see(&mut pair, &rules, Side::B, "x=1");
-    let written = Written {
-        direction: Direction::BToA,
-        action,
-        made_from: MadeFrom::Then(made_from.as_ref()),
-        id: None,
-        revision: None,
-        stored: None,
-        compared: true,
-        epoch: 1,
-        now: NOW,
-    };
-    delivered(&mut pair, &rules, written);
+    arrives(&mut pair, &rules, Direction::BToA, &action, made_from.as_ref());
     assert_eq!(words(&plan(&mut pair, &rules).b_to_a, &rules, Side::A), "update x=1");
 }
 
