@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::job_row::direction_code;
 use super::links;
-use super::pair_row::Growth;
+use super::sheaves::Growth;
 use super::trouble::Fallible;
 use crate::engine::job::JobState;
 use crate::engine::record::Direction;

@@ -1,7 +1,7 @@
 //! `commit`: everything that one page, or one push, decided.
 
 use super::job_table::Jobs;
-use super::pair_row::{Growth, Writing};
+use super::sheaves::{Growth, Writing};
 use super::trouble::Fallible;
 use super::{Session, history, kv, links, sent};
 use crate::engine::job::{JobState, Origin};
@@ -65,7 +65,7 @@ pub(super) fn commit(
 /// Stores and forgets pairs; gives the keys of those that had moved on, and the growth.
 fn put_pairs(session: &mut Session, link: LinkId, commit: &Commit) -> Fallible<(Vec<Key>, Growth)> {
     let load: Option<LoadId> = commit.load;
-    let mut writing = Writing::new(&session.db, &mut session.shapes, link)?;
+    let mut writing = Writing::new(&session.db, &mut session.shapes, link);
     let mut stale = Vec::new();
     for pair in &commit.pairs {
         if !writing.put(pair, load)? {
@@ -77,7 +77,9 @@ fn put_pairs(session: &mut Session, link: LinkId, commit: &Commit) -> Fallible<(
             stale.push(key.clone());
         }
     }
-    Ok((stale, writing.growth))
+    // What is not stored is taken back anyway.
+    let growth = if stale.is_empty() { writing.finish()? } else { Growth::default() };
+    Ok((stale, growth))
 }
 
 /// Lets wanted work take over the job that stands for it, or be one; gives its id.

@@ -7,7 +7,7 @@ use rusqlite::{CachedStatement, Connection};
 use super::attempts;
 use super::books::Books;
 use super::job_row::{self, Stored, counted_as, direction_code, select_jobs};
-use super::pair_row::{self, Growth};
+use super::sheaves::{self, Growth};
 use super::trouble::Fallible;
 use crate::engine::job::JobState;
 use crate::engine::record::{Direction, Key};
@@ -122,7 +122,7 @@ impl<'db> Jobs<'db> {
             self.insert(next)?;
         }
         if let Some(mark) = moved.mark {
-            pair_row::mark(self.db, row.link, &row.job.key, row.job.direction, mark)?;
+            sheaves::mark(self.db, row.link, &row.job.key, row.job.direction, mark)?;
         }
         self.count(row.link, moved.counted)
     }

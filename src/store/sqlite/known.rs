@@ -1,21 +1,23 @@
 //! `known`: pairs by key.
 //!
-//! A scan asks for keys that lie together: one walk along the table then serves them all, in step
-//! with the wanted keys. Where other rows lie between, the walk steps over a few and then starts
+//! A scan asks for keys that lie together: one walk along the sheaves then serves them all, in step
+//! with the wanted keys. Where sheaves without any of them lie between, the walk steps over a few and then starts
 //! anew at the next wanted key; it steps over fewer the less often that paid off, down to a look-up
 //! a key.
 
 use rusqlite::CachedStatement;
 
 use super::Session;
-use super::pair_row::{COLUMNS, Reading, blob};
-use super::trouble::{Fallible, damaged};
+use super::pair_row::{Reading, Stored};
+use super::sheaf::{self, Entry};
+use super::sheaves;
+use super::trouble::Fallible;
 use crate::engine::plan::Pair;
 use crate::engine::record::Key;
 use crate::store::{Known, LinkId, Looks};
 
-/// To start anew costs about as much as to step over so many rows.
-const PATIENCE_MAX: u32 = 12;
+/// To start anew costs about as much as to step over so many sheaves.
+const PATIENCE_MAX: u32 = 2;
 
 /// A key and its place in the answer.
 type Wanted<'k> = (usize, &'k Key);
@@ -38,9 +40,7 @@ pub(super) fn known_beside(
     looks: Option<&Looks>,
 ) -> Fallible<Vec<Known>> {
     let Session { db, shapes, .. } = session;
-    let mut select = db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM pairs WHERE link = ?1 AND key BETWEEN ?2 AND ?3 ORDER BY key"
-    ))?;
+    let mut select = db.prepare_cached(&format!("{} AND first <= ?3 ORDER BY first", sheaves::FROM))?;
     let mut walk = Walk {
         reading: Reading::new(db, shapes)?,
         link,
@@ -62,7 +62,7 @@ struct Walk<'db> {
     reading: Reading<'db>,
     link: LinkId,
     looks: Option<&'db Looks>,
-    /// How many rows to step over between two wanted ones before it is better to start anew.
+    /// How many sheaves to step over between two wanted ones before it is better to start anew.
     patience: u32,
     found: Vec<Known>,
 }
@@ -80,60 +80,71 @@ impl Walk<'_> {
         let mut rest = wanted;
         let mut left = self.patience;
         while let Some(row) = rows.next()? {
-            let key = blob(row, 0)?.ok_or_else(|| damaged("a key"))?;
-            while let [(_, next), tail @ ..] = rest
-                && next.as_bytes() < key
-            {
-                rest = tail;
-            }
-            if !matches!(rest, [(_, next), ..] if next.as_bytes() == key) {
-                if left == 0 {
-                    self.patience /= 2;
-                    return Ok(rest);
-                }
-                left -= 1;
-                continue;
-            }
-            if rest.len() < wanted.len() {
-                self.patience = PATIENCE_MAX.min(self.patience + 1);
-            }
-            left = self.patience;
-            rest = self.take(row, key, rest)?;
+            let before = rest.len();
+            rest = self.through(sheaves::body(row, 0)?, rest)?;
             if rest.is_empty() {
                 break;
             }
+            if rest.len() < before {
+                left = self.patience;
+            } else if left > 0 || rest.len() == wanted.len() {
+                left = left.saturating_sub(1);
+            } else {
+                self.patience /= 2;
+                return Ok(rest);
+            }
         }
+        self.patience = PATIENCE_MAX.min(self.patience + 1);
         // The range has ended: what is left is not there.
         Ok(&[])
     }
 
-    /// Reads a wanted row into all its places: a key may be wanted more than once.
+    /// Reads what is wanted of a sheaf; gives back what lies behind all that stands in it.
+    fn through<'w, 'k>(&mut self, body: &[u8], wanted: &'w [Wanted<'k>]) -> Fallible<&'w [Wanted<'k>]> {
+        let mut rest = wanted;
+        for entry in sheaf::entries(body) {
+            let entry = entry?;
+            while let [(_, next), tail @ ..] = rest
+                && next.as_bytes() < entry.key
+            {
+                rest = tail;
+            }
+            match rest {
+                [] => break,
+                [(_, next), ..] if next.as_bytes() == entry.key => rest = self.take(&entry, rest)?,
+                _ => {}
+            }
+        }
+        Ok(rest)
+    }
+
+    /// Reads a wanted pair into all its places: a key may be wanted more than once.
     fn take<'w, 'k>(
         &mut self,
-        row: &rusqlite::Row<'_>,
-        key: &[u8],
+        Entry { key, pair, .. }: &Entry<'_>,
         wanted: &'w [Wanted<'k>],
     ) -> Fallible<&'w [Wanted<'k>]> {
+        let stored = Stored::parse(pair)?;
         let mut pair = None;
         let mut rest = wanted;
-        let once = !matches!(wanted, [_, (_, second), ..] if second.as_bytes() == key);
+        let once = !matches!(wanted, [_, (_, second), ..] if second.as_bytes() == *key);
         while let [(at, next), tail @ ..] = rest
-            && next.as_bytes() == key
+            && next.as_bytes() == *key
         {
             rest = tail;
             let Some(place) = self.found.get_mut(*at) else { continue };
             if once
                 && let Some(looks) = self.looks
                 && let Some(look) = looks.at(*at)
-                && self.reading.looks_so(row, looks, look)?
+                && self.reading.looks_so(&stored, looks, look)?
             {
                 *place = Known::Same;
                 continue;
             }
-            let more = matches!(rest, [(_, next), ..] if next.as_bytes() == key);
+            let more = matches!(rest, [(_, next), ..] if next.as_bytes() == *key);
             let whole = match pair.take() {
                 Some(pair) => pair,
-                None => self.reading.pair(row)?,
+                None => self.reading.pair(key, &stored)?,
             };
             if more {
                 pair = Some(whole.clone());

@@ -8,6 +8,7 @@ mod books;
 mod commit;
 mod enqueue;
 mod history;
+mod ids;
 mod inline;
 mod job_row;
 mod job_table;
@@ -27,6 +28,8 @@ mod schema;
 mod sent;
 mod settle;
 mod shapes;
+mod sheaf;
+mod sheaves;
 mod tidy;
 mod trouble;
 mod walk;
@@ -318,7 +321,7 @@ impl Store for SqliteStore {
         side: Side,
         ids: Vec<RemoteId>,
     ) -> Result<Vec<Option<Key>>, StoreError> {
-        self.read(move |session| walk::keys_by_id(&session.db, link, side, &ids)).await
+        self.read(move |session| ids::keys(&session.db, link, side, &ids)).await
     }
 
     async fn walk(&self, link: LinkId, after: Option<Key>, limit: usize) -> Result<Vec<Pair>, StoreError> {

@@ -1,129 +1,144 @@
-//! Pairs in and out of their table.
+//! Pairs in and out of the bytes that a sheaf holds of them.
+//!
+//! Numbers, then parts, each behind its length and one more; 0 stands for the usual: no id of its own, seen as its base,
+//! nothing ever to be done. The forms of the parts are those of `row.rs`.
 
 use std::sync::Arc;
 
-use rusqlite::types::{Null, ValueRef};
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
+use rusqlite::Connection;
 
 use super::row::{self, SeenBytes};
 use super::shapes::Shapes;
 use super::trouble::{Fallible, damaged};
 use crate::engine::plan::{Pair, Seen, SideState};
 use crate::engine::record::{Direction, Key, Side};
-use crate::planted::{Bug, planted};
 use crate::store::moves::{self, Mark};
-use crate::store::{LinkId, LoadId, Looks, OpenLoad};
+use crate::store::{LoadId, Looks, OpenLoad};
 
-/// What [`Reading::pair`] expects, in order.
-pub(super) const COLUMNS: &str =
-    "key, version, rules_version, load, a_id, b_id, a_base, b_base, a_seen, b_seen, a_meta, b_meta, ab, ba";
-
-/// What [`Reading::bare`] expects, in order.
-pub(super) const BARE_COLUMNS: &str =
-    "key, load, a_base IS NOT NULL, b_base IS NOT NULL, a_seen, b_seen, a_meta, b_meta";
-
-/// Of a side, only what is added up.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bare {
-    pub is_there: bool,
-    pub epoch: u32,
+/// A stored pair, taken apart; nothing of it is copied. What there is two of is that of A and that of B, or of the
+/// directions from there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stored<'b> {
+    pub version: u32,
+    pub rules_version: u32,
+    pub load: Option<u32>,
+    pub ids: [Option<&'b str>; 2],
+    pub bases: [Option<&'b [u8]>; 2],
+    pub seen: [Option<&'b [u8]>; 2],
+    pub metas: [Option<&'b [u8]>; 2],
+    pub ways: [Option<&'b [u8]>; 2],
 }
 
-const INSERT: &str = "
-INSERT INTO pairs (link, key, version, rules_version, load, a_id, b_id,
-                   a_base, b_base, a_seen, b_seen, a_meta, b_meta, ab, ba)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
-ON CONFLICT DO NOTHING";
-
-/// Takes the same parameters, and the expected version.
-const UPDATE: &str = "
-UPDATE pairs SET version = ?3, rules_version = ?4, load = ?5, a_id = ?6, b_id = ?7,
-                 a_base = ?8, b_base = ?9, a_seen = ?10, b_seen = ?11, a_meta = ?12, b_meta = ?13,
-                 ab = ?14, ba = ?15
-WHERE link = ?1 AND key = ?2 AND version = ?16";
-
-const DELETE: &str = "DELETE FROM pairs WHERE link = ?1 AND key = ?2 AND version = ?3";
-
-/// Stores pairs of one link, one after the other, and counts them.
-pub(super) struct Writing<'db> {
-    db: &'db Connection,
-    shapes: &'db mut Shapes,
-    link: LinkId,
-    insert: CachedStatement<'db>,
-    update: CachedStatement<'db>,
-    /// One buffer for all blobs of a row.
-    bytes: Vec<u8>,
-    /// The highest version that was forgotten in the link before; read when a pair is made anew.
-    forgotten_before: Option<u32>,
-    pub growth: Growth,
-}
-
-/// What stored and forgotten pairs mean for their link.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Growth {
-    /// By how many pairs it has grown.
-    pub pairs: i64,
-    /// The highest version that was forgotten; 0 for none.
-    pub forgotten: u32,
-}
-
-impl<'db> Writing<'db> {
-    pub fn new(db: &'db Connection, shapes: &'db mut Shapes, link: LinkId) -> Fallible<Self> {
-        let insert = db.prepare_cached(INSERT)?;
-        let update = db.prepare_cached(UPDATE)?;
-        let bytes = Vec::with_capacity(1024);
-        let growth = Growth::default();
-        Ok(Self { db, shapes, link, insert, update, bytes, forgotten_before: None, growth })
+impl<'b> Stored<'b> {
+    /// Takes a pair apart.
+    pub fn parse(bytes: &'b [u8]) -> Fallible<Self> {
+        let mut rest = bytes;
+        Self::read(&mut rest).ok_or_else(|| damaged("a pair"))
     }
 
-    /// Stores a pair as its next version; `false` where another version stands there than it expects.
-    /// A new one begins above all versions that were ever forgotten: whoever still holds a forgotten pair
-    /// must not take this one for it.
-    pub fn put(&mut self, pair: &Pair, load: Option<LoadId>) -> Fallible<bool> {
-        let ends = self.encode(pair)?;
-        let is_new = pair.version == 0;
-        let version = if is_new { self.forgotten()? } else { pair.version }.wrapping_add(1);
-        let statement = if is_new { &mut self.insert } else { &mut self.update };
-        statement.raw_bind_parameter(1, self.link.0)?;
-        statement.raw_bind_parameter(2, pair.key.as_bytes())?;
-        statement.raw_bind_parameter(3, version)?;
-        statement.raw_bind_parameter(4, pair.rules_version)?;
-        statement.raw_bind_parameter(5, load.map(|load| load.0))?;
-        statement.raw_bind_parameter(6, pair.a.id.as_deref())?;
-        statement.raw_bind_parameter(7, pair.b.id.as_deref())?;
-        if !is_new {
-            let expected = match planted(Bug::VersionIgnored) {
-                true => version_of(self.db, self.link, &pair.key)?.unwrap_or_default(),
-                false => pair.version,
+    fn read(rest: &mut &'b [u8]) -> Option<Self> {
+        let (version, rules_version) = (row::take_u32(rest)?, row::take_u32(rest)?);
+        let load = row::take_u32(rest)?.checked_sub(1);
+        let mut stored = Self { version, rules_version, load, ..Self::default() };
+        for id in &mut stored.ids {
+            *id = match take_part(rest)? {
+                Some(bytes) => Some(std::str::from_utf8(bytes).ok()?),
+                None => None,
             };
-            statement.raw_bind_parameter(16, expected)?;
         }
+        let Self { bases, seen, metas, ways, .. } = &mut stored;
+        for part in [bases, seen, metas, ways].into_iter().flatten() {
+            *part = take_part(rest)?;
+        }
+        Some(stored)
+    }
+
+    /// Appends it as [`Stored::parse`] reads it.
+    pub fn put(&self, bytes: &mut Vec<u8>) {
+        row::put_unsigned(bytes, self.version.into());
+        row::put_unsigned(bytes, self.rules_version.into());
+        row::put_unsigned(bytes, self.load.map_or(0, |load| u64::from(load) + 1));
+        let Self { ids, bases, seen, metas, ways, .. } = self;
+        ids.iter().for_each(|id| put_part(bytes, id.map(str::as_bytes)));
+        [bases, seen, metas, ways].into_iter().flatten().for_each(|part| put_part(bytes, *part));
+    }
+
+    /// Returns the shape and the values of a side's base; those of B may stand with A only.
+    fn base(&self, side: Side) -> Fallible<Option<(u32, &'b [u8])>> {
+        let Some(bytes) = *of(&self.bases, side) else { return Ok(None) };
+        let (shape, values) = row::image_parts(bytes)?;
+        if side == Side::A || !values.is_empty() {
+            return Ok(Some((shape, values)));
+        }
+        let of_a = of(&self.bases, Side::A)
+            .map_or(Ok(values), |of_a| row::image_parts(of_a).map(|(_, values)| values))?;
+        Ok(Some((shape, of_a)))
+    }
+}
+
+/// Picks what is a side's, or that of the direction from there.
+fn of<T>([of_a, of_b]: &[T; 2], side: Side) -> &T {
+    match side {
+        Side::A => of_a,
+        Side::B => of_b,
+    }
+}
+
+fn put_part(bytes: &mut Vec<u8>, part: Option<&[u8]>) {
+    row::put_unsigned(bytes, part.map_or(0, |part| part.len() as u64 + 1));
+    bytes.extend_from_slice(part.unwrap_or_default());
+}
+
+#[expect(clippy::option_option, reason = "nothing to be read, and no such part, are two things")]
+fn take_part<'b>(rest: &mut &'b [u8]) -> Option<Option<&'b [u8]>> {
+    let Some(length) = row::take_unsigned(rest)?.checked_sub(1) else { return Some(None) };
+    let (part, left) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    *rest = left;
+    Some(Some(part))
+}
+
+/// Makes the bytes of pairs, one after the other.
+#[derive(Default)]
+pub(super) struct Encoder {
+    /// One buffer for all parts of a pair.
+    parts: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl Encoder {
+    /// Returns the bytes of a pair under a version.
+    pub fn encode(
+        &mut self,
+        db: &Connection,
+        shapes: &mut Shapes,
+        (pair, version): (&Pair, u32),
+        load: Option<LoadId>,
+    ) -> Fallible<&[u8]> {
+        let ends = self.put_parts(db, shapes, pair)?;
         let mut start = 0;
-        for (at, end) in (8..).zip(ends) {
-            match self.bytes.get(start..end) {
-                Some(blob) if !blob.is_empty() => statement.raw_bind_parameter(at, blob)?,
-                _ => statement.raw_bind_parameter(at, Null)?,
-            }
+        let [a_base, b_base, a_seen, b_seen, a_meta, b_meta, ab, ba] = ends.map(|end| {
+            let part = self.parts.get(start..end).filter(|part| !part.is_empty());
             start = end;
-        }
-        let changed = statement.raw_execute()?;
-        self.growth.pairs += i64::from(is_new && changed > 0);
-        Ok(changed > 0)
-    }
-
-    /// Returns the highest version that was ever forgotten in the link.
-    fn forgotten(&mut self) -> Fallible<u32> {
-        let before = match self.forgotten_before {
-            Some(before) => before,
-            None => super::links::forgotten(self.db, self.link)?,
+            part
+        });
+        let stored = Stored {
+            version,
+            rules_version: pair.rules_version,
+            load: load.map(|load| load.0),
+            ids: [pair.a.id.as_deref(), pair.b.id.as_deref()],
+            bases: [a_base, b_base],
+            seen: [a_seen, b_seen],
+            metas: [a_meta, b_meta],
+            ways: [ab, ba],
         };
-        self.forgotten_before = Some(before);
-        Ok(before.max(self.growth.forgotten))
+        self.bytes.clear();
+        stored.put(&mut self.bytes);
+        Ok(&self.bytes)
     }
 
-    /// Writes the eight blobs of a row into the buffer and returns their ends.
-    fn encode(&mut self, pair: &Pair) -> Fallible<[usize; 8]> {
-        let Self { db, shapes, bytes, .. } = self;
+    /// Writes the parts into their buffer and returns their ends.
+    fn put_parts(&mut self, db: &Connection, shapes: &mut Shapes, pair: &Pair) -> Fallible<[usize; 8]> {
+        let bytes = &mut self.parts;
         bytes.clear();
         let mut ends = [0; 8];
         let mut end = ends.iter_mut();
@@ -160,25 +175,32 @@ impl<'db> Writing<'db> {
         }
         Ok(ends)
     }
-
-    /// Forgets a pair; `false` where another version stands there. One that was never stored
-    /// (version 0) is forgotten where none stands there.
-    pub fn forget(&mut self, key: &Key, version: u32) -> Fallible<bool> {
-        if version == 0 {
-            return Ok(version_of(self.db, self.link, key)?.is_none());
-        }
-        let removed = self.db.prepare_cached(DELETE)?.execute((self.link.0, key.as_bytes(), version))?;
-        if removed > 0 {
-            self.growth.pairs -= 1;
-            self.growth.forgotten = self.growth.forgotten.max(version);
-        }
-        Ok(removed > 0)
-    }
 }
 
-fn version_of(db: &Connection, link: LinkId, key: &Key) -> Fallible<Option<u32>> {
-    let mut find = db.prepare_cached("SELECT version FROM pairs WHERE link = ?1 AND key = ?2")?;
-    Ok(find.query_row((link.0, key.as_bytes()), |row| row.get(0)).optional()?)
+/// Returns a stored pair with a status noted in it, as its next version; `None` where it says so already.
+pub(super) fn marked(stored: Stored<'_>, direction: Direction, mark: Mark) -> Fallible<Option<Vec<u8>>> {
+    let mut way = row::take_way(*of(&stored.ways, direction.from()))?;
+    if !mark.apply(&mut way) {
+        return Ok(None);
+    }
+    let mut part = Vec::with_capacity(32);
+    row::put_way(&mut part, &way);
+    let part = Some(part.as_slice()).filter(|part| !part.is_empty());
+    let [ab, ba] = stored.ways;
+    let ways = match direction {
+        Direction::AToB => [part, ba],
+        Direction::BToA => [ab, part],
+    };
+    let mut bytes = Vec::with_capacity(256);
+    Stored { version: stored.version.wrapping_add(1), ways, ..stored }.put(&mut bytes);
+    Ok(Some(bytes))
+}
+
+/// Of a side, only what is added up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bare {
+    pub is_there: bool,
+    pub epoch: u32,
 }
 
 /// Reads pairs of one snapshot.
@@ -189,60 +211,37 @@ pub(super) struct Reading<'db> {
     open_loads: Vec<OpenLoad>,
     /// The shape that was last found to be that of the looks.
     looked: Option<u32>,
-    /// Finds one pair; made at the first that is asked for, and kept.
-    find: Option<CachedStatement<'db>>,
 }
 
 impl<'db> Reading<'db> {
     pub fn new(db: &'db Connection, shapes: &'db mut Shapes) -> Fallible<Self> {
         let open_loads = super::load::open(db, None)?;
-        Ok(Self { db, shapes, open_loads, looked: None, find: None })
+        Ok(Self { db, shapes, open_loads, looked: None })
     }
 
-    /// Reads one pair by its key.
-    pub fn find(&mut self, link: LinkId, key: &Key) -> Fallible<Option<Pair>> {
-        let mut find = match self.find.take() {
-            Some(find) => find,
-            None => self
-                .db
-                .prepare_cached(&format!("SELECT {COLUMNS} FROM pairs WHERE link = ?1 AND key = ?2"))?,
-        };
-        let mut rows = find.query((link.0, key.as_bytes()))?;
-        let pair = match rows.next()? {
-            Some(row) => Some(self.pair(row)?),
-            None => None,
-        };
-        drop(rows);
-        self.find = Some(find);
-        Ok(pair)
-    }
-
-    /// Reads the pair of a row of [`COLUMNS`].
-    pub fn pair(&mut self, row: &Row<'_>) -> Fallible<Pair> {
-        let key = Key::from_bytes(blob(row, 0)?.ok_or_else(|| damaged("a key"))?);
-        let mut pair = Pair { version: row.get(1)?, rules_version: row.get(2)?, ..Pair::new(key) };
-        let load: Option<u32> = row.get(3)?;
+    /// Makes the pair of a key.
+    pub fn pair(&mut self, key: &[u8], stored: &Stored<'_>) -> Fallible<Pair> {
+        let Stored { version, rules_version, .. } = *stored;
+        let mut pair = Pair { version, rules_version, ..Pair::new(Key::from_bytes(key)) };
         for side in Side::BOTH {
-            self.side(row, side, pair.side_mut(side))?;
+            self.side(stored, side, pair.side_mut(side))?;
         }
-        pair.a_to_b = row::take_way(blob(row, 12)?)?;
-        pair.b_to_a = row::take_way(blob(row, 13)?)?;
-        if let Some(direction) = load.and_then(|load| self.open_load(load)) {
+        let [ab, ba] = stored.ways;
+        (pair.a_to_b, pair.b_to_a) = (row::take_way(ab)?, row::take_way(ba)?);
+        if let Some(direction) = self.staged(stored) {
             moves::unload(&mut pair, direction);
         }
         Ok(pair)
     }
 
-    /// Tells whether the record of a row of [`COLUMNS`] looks so on that side, and is not dead in the
-    /// direction from there. A no may be wrong: then the pair itself tells.
-    pub fn looks_so(&mut self, row: &Row<'_>, looks: &Looks, look: &[u8]) -> Fallible<bool> {
-        let at = looks.side as usize;
-        let is_as_base = matches!(row.get_ref(8 + at)?, ValueRef::Null);
-        let is_staged = !matches!(row.get_ref(3)?, ValueRef::Null) && !self.open_loads.is_empty();
-        if !is_as_base || is_staged || row::is_dead(blob(row, 12 + at)?) {
+    /// Tells whether the record of a stored pair looks so on that side, and is not dead in the direction from there.
+    /// A no may be wrong: then the pair itself tells.
+    pub fn looks_so(&mut self, stored: &Stored<'_>, looks: &Looks, look: &[u8]) -> Fallible<bool> {
+        let is_as_base = of(&stored.seen, looks.side).is_none();
+        if !is_as_base || self.staged(stored).is_some() || row::is_dead(*of(&stored.ways, looks.side)) {
             return Ok(false);
         }
-        let Some((shape, values)) = base(row, looks.side)? else { return Ok(false) };
+        let Some((shape, values)) = stored.base(looks.side)? else { return Ok(false) };
         if values != look {
             return Ok(false);
         }
@@ -255,93 +254,70 @@ impl<'db> Reading<'db> {
         Ok(is_same)
     }
 
-    fn side(&mut self, row: &Row<'_>, side: Side, state: &mut SideState) -> Fallible<()> {
-        let at = side as usize;
-        state.id = match row.get_ref(4 + at)? {
-            ValueRef::Null => None,
-            id => Some(id.as_str().map_err(|_| damaged("a remote id"))?.into()),
-        };
-        state.base = match base(row, side)? {
+    fn side(&mut self, stored: &Stored<'_>, side: Side, state: &mut SideState) -> Fallible<()> {
+        state.id = of(&stored.ids, side).map(Into::into);
+        state.base = match stored.base(side)? {
             Some((shape, values)) => Some(self.shapes.image(self.db, shape, values)?),
             None => None,
         };
-        state.seen = match row::take_seen(blob(row, 8 + at)?)? {
+        state.seen = match row::take_seen(*of(&stored.seen, side))? {
             SeenBytes::Plain(seen) => seen,
             SeenBytes::Changed(bytes) => {
                 let (shape, values) = row::image_parts(bytes)?;
                 Seen::Changed(self.shapes.image(self.db, shape, values)?)
             }
         };
-        row::take_meta(blob(row, 10 + at)?, state)
+        row::take_meta(*of(&stored.metas, side), state)
     }
 
-    /// Reads the key and what is added up of a row of [`BARE_COLUMNS`].
-    pub fn bare<'r>(&self, row: &'r Row<'_>) -> Fallible<(&'r [u8], [Bare; 2])> {
-        let key = blob(row, 0)?.ok_or_else(|| damaged("a key"))?;
-        let load: Option<u32> = row.get(1)?;
-        let staged = load.and_then(|load| self.open_load(load));
+    /// Reads what is added up of the sides of a stored pair.
+    pub fn bare(&self, stored: &Stored<'_>) -> Fallible<[Bare; 2]> {
+        let staged = self.staged(stored);
         let mut bare = [Bare::default(); 2];
         for (side, bare) in Side::BOTH.into_iter().zip(&mut bare) {
             // As `moves::unload` says it: nothing has reached the destination of a load that has not ended.
             if staged.is_some_and(|direction| direction.to() == side) {
                 continue;
             }
-            let at = side as usize;
-            bare.is_there = row::is_there(blob(row, 4 + at)?, row.get(2 + at)?);
-            bare.epoch = row::epoch(blob(row, 6 + at)?)?;
+            bare.is_there = row::is_there(*of(&stored.seen, side), of(&stored.bases, side).is_some());
+            bare.epoch = row::epoch(*of(&stored.metas, side))?;
         }
-        Ok((key, bare))
+        Ok(bare)
     }
 
-    /// Returns the direction of a load that has not ended.
-    fn open_load(&self, load: u32) -> Option<Direction> {
+    /// Returns the direction of the load that has staged a pair and has not ended.
+    fn staged(&self, stored: &Stored<'_>) -> Option<Direction> {
+        let load = stored.load?;
         self.open_loads.iter().find(|open| open.id.0 == load).map(|open| open.direction)
     }
 }
 
-/// Returns the shape and the values of a side's base; those of B may stand with A only.
-fn base<'r>(row: &'r Row<'_>, side: Side) -> Fallible<Option<(u32, &'r [u8])>> {
-    let Some(bytes) = blob(row, 6 + side as usize)? else { return Ok(None) };
-    let (shape, values) = row::image_parts(bytes)?;
-    if side == Side::A || !values.is_empty() {
-        return Ok(Some((shape, values)));
-    }
-    let of_a = blob(row, 6)?.map_or(Ok(values), |of_a| row::image_parts(of_a).map(|(_, values)| values))?;
-    Ok(Some((shape, of_a)))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Returns a column's bytes; `None` for NULL.
-pub(super) fn blob<'r>(row: &'r Row<'_>, at: usize) -> Fallible<Option<&'r [u8]>> {
-    row.get_ref(at)?.as_blob_or_null().map_err(|_| damaged("a blob"))
-}
-
-/// Notes a status in a stored pair, where there is one and it says something else.
-pub(super) fn mark(
-    db: &Connection,
-    link: LinkId,
-    key: &Key,
-    direction: Direction,
-    mark: Mark,
-) -> Fallible<()> {
-    let column = match direction {
-        Direction::AToB => "ab",
-        Direction::BToA => "ba",
-    };
-    let mut select =
-        db.prepare_cached(&format!("SELECT {column} FROM pairs WHERE link = ?1 AND key = ?2"))?;
-    let found: Option<Option<Vec<u8>>> =
-        select.query_row((link.0, key.as_bytes()), |row| row.get(0)).optional()?;
-    let Some(bytes) = found else { return Ok(()) };
-    let mut way = row::take_way(bytes.as_deref())?;
-    if !mark.apply(&mut way) {
-        return Ok(());
+    #[test]
+    fn a_stored_pair_comes_back_and_a_cut_one_is_refused() {
+        let cases = [
+            Stored::default(),
+            Stored {
+                version: 7,
+                rules_version: 300,
+                load: Some(0),
+                ids: [None, Some("é")],
+                bases: [Some(b"base"), Some(b"")],
+                seen: [None, Some(b"s")],
+                metas: [Some(b"m"), None],
+                ways: [None, Some(b"way")],
+            },
+        ];
+        for stored in cases {
+            let mut bytes = Vec::new();
+            stored.put(&mut bytes);
+            assert_eq!(Stored::parse(&bytes).expect("whole"), stored);
+            for cut in 0..bytes.len() {
+                assert!(Stored::parse(bytes.get(..cut).expect("a part")).is_err(), "cut at {cut}");
+            }
+        }
     }
-    let mut bytes = Vec::with_capacity(32);
-    row::put_way(&mut bytes, &way);
-    let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
-    db.prepare_cached(&format!(
-        "UPDATE pairs SET {column} = ?3, version = version + 1 WHERE link = ?1 AND key = ?2"
-    ))?
-    .execute((link.0, key.as_bytes(), bytes))?;
-    Ok(())
 }

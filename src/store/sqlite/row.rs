@@ -208,7 +208,21 @@ fn flag(mask: u8, is_set: bool) -> u8 {
     if is_set { mask } else { 0 }
 }
 
-fn put_unsigned(bytes: &mut Vec<u8>, mut number: u64) {
+/// Appends bytes behind their number.
+pub(super) fn put_bytes(bytes: &mut Vec<u8>, part: &[u8]) {
+    put_unsigned(bytes, part.len() as u64);
+    bytes.extend_from_slice(part);
+}
+
+/// Reads what [`put_bytes`] wrote.
+pub(super) fn take_bytes<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let length = take_unsigned(rest)?;
+    let (part, left) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    *rest = left;
+    Some(part)
+}
+
+pub(super) fn put_unsigned(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
@@ -226,7 +240,7 @@ fn take_byte(rest: &mut &[u8]) -> Option<u8> {
     Some(byte)
 }
 
-fn take_unsigned(rest: &mut &[u8]) -> Option<u64> {
+pub(super) fn take_unsigned(rest: &mut &[u8]) -> Option<u64> {
     let mut number = 0u64;
     for shift in (0..64).step_by(7) {
         let byte = take_byte(rest)?;
@@ -238,7 +252,7 @@ fn take_unsigned(rest: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn take_u32(rest: &mut &[u8]) -> Option<u32> {
+pub(super) fn take_u32(rest: &mut &[u8]) -> Option<u32> {
     take_unsigned(rest)?.try_into().ok()
 }
 

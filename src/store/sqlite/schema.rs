@@ -6,29 +6,41 @@
 //! one would cost more than all the rest of the row), foreign keys (the writer is the only one who writes),
 //! triggers.
 
+use std::ops::RangeInclusive;
+
 use rusqlite::Connection;
+
+mod bind;
 
 /// Marks the file as ours in its header: "recS".
 pub(super) const APPLICATION_ID: i32 = 0x7265_6353;
 
-/// Tables, and the step that made them.
-const TABLES: [(&str, u32); 13] = [
-    ("jobs", 1),
-    ("kv", 1),
-    ("links", 1),
-    ("loads", 1),
-    ("pairs", 1),
-    ("rules_versions", 1),
-    ("shapes", 1),
-    ("history", 2),
-    ("history_size", 2),
-    ("attempts", 5),
-    ("sent", 6),
-    ("depths", 8),
-    ("last_job", 8),
+/// Tables, and the schemas that have them.
+const TABLES: [(&str, RangeInclusive<u32>); 15] = [
+    ("jobs", 1..=LAST),
+    ("kv", 1..=LAST),
+    ("links", 1..=LAST),
+    ("loads", 1..=LAST),
+    ("pairs", 1..=8),
+    ("rules_versions", 1..=LAST),
+    ("shapes", 1..=LAST),
+    ("history", 2..=LAST),
+    ("history_size", 2..=LAST),
+    ("attempts", 5..=LAST),
+    ("sent", 6..=LAST),
+    ("depths", 8..=LAST),
+    ("last_job", 8..=LAST),
+    ("sheaves", SHEAVES..=LAST),
+    ("pair_ids", SHEAVES..=LAST),
 ];
 
-const STEPS: [&str; 8] = [V1, V2, V3, V4, V5, V6, V7, V8];
+const STEPS: [&str; 9] = [V1, V2, V3, V4, V5, V6, V7, V8, V9];
+
+/// The schema of today, and of whatever comes.
+const LAST: u32 = u32::MAX;
+
+/// From this step on pairs stand in sheaves: it moves them there.
+const SHEAVES: u32 = 9;
 
 /// `pairs` holds its rarer and never searched parts in small blobs, whose form `row.rs` owns; NULL
 /// stands for the usual: no id of its own, seen as its base, nothing ever to be done.
@@ -306,9 +318,29 @@ CREATE INDEX jobs_resting ON jobs (resting) WHERE resting IS NOT NULL;
 CREATE INDEX jobs_ended ON jobs (ended_at) WHERE ended_at IS NOT NULL;
 ";
 
+/// A row of `sheaves` holds the pairs of a link from the key `first` on, in the form that `sheaf.rs` and `pair_row.rs`
+/// own. `pair_ids` says which of them have an id of their own at a side (0 is A).
+const V9: &str = "
+CREATE TABLE sheaves (
+    id    INTEGER PRIMARY KEY,
+    link  INTEGER NOT NULL,
+    first BLOB NOT NULL,
+    body  BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX sheaves_first ON sheaves (link, first);
+
+CREATE TABLE pair_ids (
+    link INTEGER NOT NULL,
+    side INTEGER NOT NULL,
+    id   TEXT NOT NULL,
+    key  BLOB NOT NULL,
+    PRIMARY KEY (link, side, id, key)
+) STRICT, WITHOUT ROWID;
+";
+
 /// What has to be there in a state of this schema.
 pub(super) fn tables(found: u32) -> impl Iterator<Item = &'static str> {
-    TABLES.into_iter().filter(move |(_, step)| *step <= found).map(|(name, _)| name)
+    TABLES.into_iter().filter(move |(_, schemas)| schemas.contains(&found)).map(|(name, _)| name)
 }
 
 /// The schema that this program writes.
@@ -321,6 +353,9 @@ pub(super) fn migrate(db: &mut Connection, found: u32) -> rusqlite::Result<()> {
     for (number, step) in (1u32..).zip(STEPS).skip(found as usize) {
         let change = db.transaction()?;
         change.execute_batch(step)?;
+        if number == SHEAVES {
+            bind::all(&change)?;
+        }
         change.pragma_update(None, "application_id", APPLICATION_ID)?;
         change.pragma_update(None, "user_version", number)?;
         change.commit()?;

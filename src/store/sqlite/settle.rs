@@ -1,7 +1,7 @@
 //! `settle`: the ends of leases, one by one.
 
 use super::job_table::Jobs;
-use super::pair_row::{self, Writing};
+use super::sheaves::Writing;
 use super::trouble::Fallible;
 use super::{Session, attempts, history, sent};
 use crate::engine::record::Timestamp;
@@ -17,7 +17,7 @@ pub(super) fn settle(
     let Session { db, shapes, books, .. } = session;
     let db = &*db;
     let mut jobs = Jobs::new(db, books);
-    let mut writing = Writing::new(db, shapes, link)?;
+    let mut writing = Writing::new(db, shapes, link);
     let mut settled = Settled::default();
     let mut counted = Counters::default();
     let mut answered = Vec::new();
@@ -53,7 +53,7 @@ pub(super) fn settle(
             attempts::remember(db, id, moved.attempt.as_ref())?;
         }
         if let Some(mark) = mark {
-            pair_row::mark(db, link, &row.job.key, direction, mark)?;
+            writing.mark(&row.job.key, direction, mark)?;
         }
         if let Some(next) = &moved.next {
             jobs.insert(next)?;
@@ -64,7 +64,7 @@ pub(super) fn settle(
     }
     drop(jobs);
     sent::answer(db, &answered)?;
-    let growth = writing.growth;
+    let growth = writing.finish()?;
     books.count(db, link, growth, counted)?;
     Ok(settled)
 }

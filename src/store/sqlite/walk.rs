@@ -1,13 +1,12 @@
-//! Pairs at large: in key order, by remote id, across links.
-
-use rusqlite::Connection;
+//! Pairs at large: in key order, and across links.
 
 use super::Session;
-use super::pair_row::{BARE_COLUMNS, COLUMNS, Reading};
+use super::links;
+use super::pair_row::Reading;
+use super::sheaves::{self, Finding};
 use super::trouble::Fallible;
-use super::{links, load};
 use crate::engine::plan::Pair;
-use crate::engine::record::{Key, RemoteId, Side};
+use crate::engine::record::Key;
 use crate::store::{LinkId, Sums};
 
 /// Walks the pairs of a link after a key.
@@ -19,15 +18,14 @@ pub(super) fn walk(
 ) -> Fallible<Vec<Pair>> {
     let Session { db, shapes, .. } = session;
     let mut reading = Reading::new(db, shapes)?;
-    let sql = format!("SELECT {COLUMNS} FROM pairs WHERE link = ?1 AND key > ?2 ORDER BY key LIMIT ?3");
-    let mut select = db.prepare_cached(&sql)?;
-    // No key is empty, so all of them come after nothing.
-    let after = after.map_or(&[][..], Key::as_bytes);
-    let mut rows = select.query((link.0, after, i64::try_from(limit).unwrap_or(i64::MAX)))?;
     let mut pairs = Vec::new();
-    while let Some(row) = rows.next()? {
-        pairs.push(reading.pair(row)?);
+    if limit == 0 {
+        return Ok(pairs);
     }
+    sheaves::each(db, link, after, |key, stored| {
+        pairs.push(reading.pair(key, stored)?);
+        Ok(pairs.len() < limit)
+    })?;
     Ok(pairs)
 }
 
@@ -40,15 +38,10 @@ pub(super) fn sums(
 ) -> Fallible<(Sums, Option<Key>)> {
     let Session { db, shapes, .. } = session;
     let reading = Reading::new(db, shapes)?;
-    let mut select = db.prepare_cached(&format!(
-        "SELECT {BARE_COLUMNS} FROM pairs WHERE link = ?1 AND key > ?2 ORDER BY key LIMIT ?3"
-    ))?;
-    let after = after.map_or(&[][..], Key::as_bytes);
-    let mut rows = select.query((link.0, after, i64::try_from(limit).unwrap_or(i64::MAX)))?;
     let (mut sums, mut count) = (Sums::default(), 0);
     let mut last = None;
-    while let Some(row) = rows.next()? {
-        let (key, state) = reading.bare(row)?;
+    sheaves::each(db, link, after, |key, stored| {
+        let state = reading.bare(stored)?;
         for ((state, presence), epoch) in state.into_iter().zip(&mut sums.presence).zip(&mut sums.epochs) {
             if state.is_there {
                 presence.add(Key::hash64_of(key));
@@ -56,10 +49,11 @@ pub(super) fn sums(
             *epoch = state.epoch.max(*epoch);
         }
         count += 1;
-        if count == limit {
+        if count >= limit {
             last = Some(Key::from_bytes(key));
         }
-    }
+        Ok(count < limit)
+    })?;
     Ok((sums, last))
 }
 
@@ -68,50 +62,12 @@ pub(super) fn find(session: &mut Session, key: &Key) -> Fallible<Vec<(LinkId, Pa
     let Session { db, shapes, .. } = session;
     let ids: Vec<LinkId> = links::all(db)?.into_iter().map(|state| state.id).collect();
     let mut reading = Reading::new(db, shapes)?;
+    let mut finding = Finding::new(db)?;
     let mut found = Vec::new();
     for link in ids {
-        if let Some(pair) = reading.find(link, key)? {
+        if let Some(pair) = finding.pair(link, key, &mut reading)? {
             found.push((link, pair));
         }
     }
     Ok(found)
-}
-
-/// Finds the keys of pairs by their remote ids; of several the first in key order. A destination
-/// that a load has only staged has no ids yet.
-pub(super) fn keys_by_id(
-    db: &Connection,
-    link: LinkId,
-    side: Side,
-    ids: &[RemoteId],
-) -> Fallible<Vec<Option<Key>>> {
-    let staged: Vec<u32> = load::open(db, None)?
-        .into_iter()
-        .filter(|load| load.direction.to() == side)
-        .map(|load| load.id.0)
-        .collect();
-    // Left to itself, the planner walks the whole link for the sake of the order.
-    let mut select = db.prepare_cached(match side {
-        Side::A => {
-            "SELECT key, load FROM pairs INDEXED BY pairs_a_id WHERE link = ?1 AND a_id = ?2 ORDER BY key"
-        }
-        Side::B => {
-            "SELECT key, load FROM pairs INDEXED BY pairs_b_id WHERE link = ?1 AND b_id = ?2 ORDER BY key"
-        }
-    })?;
-    let mut keys = Vec::with_capacity(ids.len());
-    for id in ids {
-        let mut rows = select.query((link.0, id.as_str()))?;
-        let mut key = None;
-        while let Some(row) = rows.next()? {
-            let load: Option<u32> = row.get(1)?;
-            if !load.is_some_and(|load| staged.contains(&load)) {
-                let bytes: Vec<u8> = row.get(0)?;
-                key = Some(Key::from_bytes(&bytes));
-                break;
-            }
-        }
-        keys.push(key);
-    }
-    Ok(keys)
 }

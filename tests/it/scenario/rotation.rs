@@ -154,6 +154,7 @@ async fn a_check_makes_no_state_but_for_a_token_and_brings_none_up_to_date() {
     // A state that another version of the program may still want.
     let db = rusqlite::Connection::open(&state).unwrap();
     let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    db.execute_batch("CREATE TABLE pairs (key BLOB)").unwrap();
     db.pragma_update(None, "user_version", version - 1).unwrap();
     drop(db);
     let (found, asked) = (std::fs::read(&state).unwrap(), logins(&mock).await.len());

@@ -128,7 +128,7 @@ async fn what_is_not_a_state_is_refused_and_left_alone() {
     let lacking = with_header(&|db| db.execute_batch("DROP TABLE kv").unwrap());
     let one_off = with_header(&|db| {
         db.execute_batch(
-            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = 99999 WHERE name = 'pairs'",
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = 99999 WHERE name = 'sheaves'",
         )
         .unwrap();
     });

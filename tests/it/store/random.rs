@@ -19,6 +19,9 @@ use super::*;
 const SEEDS: u64 = 12;
 const STEPS: usize = 250;
 const KEYS: u64 = 7;
+/// The same of histories whose pairs fill many rows of the state.
+const MANY_SEEDS: u64 = 6;
+const MANY_KEYS: u64 = 400;
 
 /// A small xorshift: the same seed, the same history.
 struct Dice(u64);
@@ -45,6 +48,7 @@ struct History {
     store: Option<SqliteStore>,
     path: PathBuf,
     dice: Dice,
+    keys: u64,
     now: i64,
     links: Vec<LinkId>,
     loads: Vec<LoadId>,
@@ -54,32 +58,44 @@ struct History {
 #[tokio::test]
 async fn random_histories_agree_with_the_model() {
     for seed in 1..=SEEDS {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.sqlite");
-        let mut history = History {
-            model: MemoryStore::default(),
-            store: Some(open(&path)),
-            path,
-            dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
-            now: 10,
-            links: Vec::new(),
-            loads: Vec::new(),
-            leased: Vec::new(),
-        };
-        for name in ["people", "firms"] {
-            let id = history.store().link("customer1", name).await.unwrap().id;
-            assert_eq!(history.model.link("customer1", name).await.unwrap().id, id);
-            history.links.push(id);
-        }
-        for step in 0..STEPS {
-            let why = format!("seed {seed}, step {step}");
-            history.step(&why).await;
-            if step % 5 == 0 {
-                history.compare(&why).await;
-            }
-        }
-        history.compare(&format!("seed {seed}, in the end")).await;
+        play(seed, KEYS).await;
     }
+}
+
+#[tokio::test]
+async fn random_histories_of_many_pairs_agree_with_the_model() {
+    for seed in 1..=MANY_SEEDS {
+        play(seed, MANY_KEYS).await;
+    }
+}
+
+async fn play(seed: u64, keys: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.sqlite");
+    let mut history = History {
+        model: MemoryStore::default(),
+        store: Some(open(&path)),
+        path,
+        dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        keys,
+        now: 10,
+        links: Vec::new(),
+        loads: Vec::new(),
+        leased: Vec::new(),
+    };
+    for name in ["people", "firms"] {
+        let id = history.store().link("customer1", name).await.unwrap().id;
+        assert_eq!(history.model.link("customer1", name).await.unwrap().id, id);
+        history.links.push(id);
+    }
+    for step in 0..STEPS {
+        let why = format!("seed {seed}, step {step}");
+        history.step(&why).await;
+        if step % 5 == 0 {
+            history.compare(&why).await;
+        }
+    }
+    history.compare(&format!("seed {seed}, in the end")).await;
 }
 
 /// Asks both stores the same and returns the answer they agree on.
@@ -115,7 +131,7 @@ impl History {
     }
 
     fn name(&mut self) -> String {
-        self.dice.below(KEYS).to_string()
+        self.dice.below(self.keys).to_string()
     }
 
     async fn step(&mut self, why: &str) {
@@ -148,7 +164,8 @@ impl History {
     async fn commit(&mut self, why: &str) {
         let link = self.link();
         let mut commit = Commit::default();
-        for _ in 0..self.dice.below(4) {
+        let at_most = if self.keys > KEYS { 40 } else { 4 };
+        for _ in 0..self.dice.below(at_most) {
             let name = self.name();
             if commit.pairs.iter().any(|pair| pair.key == key(&name)) {
                 continue;
@@ -185,7 +202,8 @@ impl History {
 
     fn change(&mut self, pair: &mut Pair) {
         for side in Side::BOTH {
-            let number = self.dice.below(1000).to_string();
+            let length = if self.keys > KEYS { self.dice.below(600) as usize } else { 0 };
+            let number = format!("{:length$}", self.dice.below(1000));
             let state = pair.side_mut(side);
             match self.dice.below(6) {
                 0 => state.seen = Seen::Changed(image("1", &number)),
@@ -389,6 +407,9 @@ impl History {
         let ids: Vec<_> = (0..3).map(|id| id.to_string().into()).collect();
         for link in self.links.clone() {
             both!(self, why, walk(link, None, 1000));
+            let some: Vec<Key> = (0..self.dice.below(30)).map(|_| key(&self.name())).collect();
+            both!(self, why, walk(link, some.first().cloned(), 17));
+            both!(self, why, known(link, some.clone()));
             both!(self, why, sums(link, None, 1000));
             both!(self, why, sums(link, None, 2));
             both!(self, why, count_pairs(link));

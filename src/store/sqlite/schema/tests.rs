@@ -1,8 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::engine::record::{Key, Side};
+use crate::store::LinkId;
 use crate::store::sqlite::books::Books;
-use crate::store::sqlite::job_row;
+use crate::store::sqlite::pair_row::Stored;
+use crate::store::sqlite::{ids, job_row, sheaves};
 
 /// A database as a program of that schema left it.
 fn older(schema: usize) -> Connection {
@@ -14,8 +17,8 @@ fn older(schema: usize) -> Connection {
 }
 
 #[test]
-fn a_state_of_each_older_schema_is_brought_up_to_date() {
-    for found in 1..STEPS.len() {
+fn jobs_of_each_older_schema_are_brought_up_to_date() {
+    for found in 1..8 {
         let mut db = older(found);
         db.execute_batch("INSERT INTO links (customer, link, dead) VALUES ('c', 'l', 1)").expect("a link");
         for state in 0..8 {
@@ -69,6 +72,53 @@ fn a_state_of_each_older_schema_is_brought_up_to_date() {
         }
         assert_eq!(depths, wanted, "from {found}");
         assert_eq!(Books::default().next_job(&db).expect("a number"), 13, "from {found}");
+    }
+}
+
+/// What was in a row of its own stands in a sheaf, as it was.
+#[test]
+fn pairs_that_had_a_row_each_are_bound_into_sheaves() {
+    for found in 1..9 {
+        let mut db = older(found);
+        db.execute_batch("INSERT INTO links (customer, link) VALUES ('c', 'l'), ('c', 'm')").expect("links");
+        let hash = if found < 3 { ("hash,", "x'',") } else { ("", "") };
+        for number in 0..300u32 {
+            let pair = format!(
+                "INSERT INTO pairs (link, key, {} version, rules_version, load, a_id, a_base, b_seen, b_meta, ab)
+                 VALUES (1 + ?1 % 2, cast(printf('%05d', ?1) AS BLOB), {} ?1, 7, iif(?1 = 4, 9, NULL), iif(?1 % 3 = 0, 'id' || ?1, NULL),
+                         zeroblob(100 + ?1), x'0102', x'03', iif(?1 = 5, x'0405', NULL))",
+                hash.0, hash.1
+            );
+            db.execute(&pair, [number]).expect("a pair");
+        }
+        migrate(&mut db, found as u32).expect("up to date");
+        for link in [1, 2] {
+            let mut versions = Vec::new();
+            sheaves::each(&db, LinkId(link), None, |key, stored| {
+                let version = stored.version;
+                let id = format!("id{version}");
+                let base = vec![0; 100 + version as usize];
+                let wanted = Stored {
+                    version,
+                    rules_version: 7,
+                    load: (version == 4).then_some(9),
+                    ids: [(version % 3 == 0).then_some(id.as_str()), None],
+                    bases: [Some(&base), None],
+                    seen: [None, Some(&[1, 2])],
+                    metas: [None, Some(&[3])],
+                    ways: [(version == 5).then_some(&[4, 5][..]), None],
+                };
+                assert_eq!(key, format!("{version:05}").as_bytes(), "from {found}");
+                assert_eq!(*stored, wanted, "from {found}");
+                versions.push(version);
+                Ok(true)
+            })
+            .expect("pairs");
+            let wanted: Vec<u32> = (0..300).filter(|number| 1 + number % 2 == link).collect();
+            assert_eq!(versions, wanted, "from {found}");
+        }
+        let known = ids::keys(&db, LinkId(2), Side::A, &["id3".into(), "id5".into()]).expect("keys");
+        assert_eq!(known, [Some(Key::from_bytes(b"00003")), None], "from {found}");
     }
 }
 
