@@ -279,7 +279,13 @@ impl Poller {
             }
             let Turned { sights, cursor: at_cursor, end } = page;
             let sights = match sights {
-                Ok(sights) => sights::parted(&ctx, self.side, sights).await,
+                Ok(sights) => {
+                    if sights.is_again {
+                        // Who owns a key that was shown before, is to be known to all.
+                        total.add(relay.finish().await?);
+                    }
+                    relay.beside(sights::parted(&ctx, self.side, sights)).await
+                }
                 Err(fault) => Err(fault),
             };
             let Sights { list, ids, is_again } = match sights {

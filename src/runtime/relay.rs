@@ -5,7 +5,8 @@
 //! what happens to another elsewhere.
 //!
 //! Invariant: pages under way together have no key in common. Only a scan can promise that: a page with
-//! a key that was shown before goes alone.
+//! a key that was shown before goes alone. As long as one is on its way, its pass waits for nothing else but beside it
+//! ([`Relay::beside`]): what stands still may hold what the other waits for.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -87,15 +88,19 @@ impl<'l> Relay<'l> {
         };
         let other = match done {
             Some(other) => other,
-            None => {
-                let is_done = |_: &mut Self, context: &mut Context<'_>| match beside.as_mut().poll(context) {
-                    Poll::Ready(other) => Some(other),
-                    Poll::Pending => None,
-                };
-                self.until(is_done).await
-            }
+            None => self.beside(beside).await,
         };
         (taken.and_then(|()| self.told()), other)
+    }
+
+    /// Waits for something else while the pages go on.
+    pub async fn beside<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = pin!(other);
+        let is_done = |_: &mut Self, context: &mut Context<'_>| match other.as_mut().poll(context) {
+            Poll::Ready(other) => Some(other),
+            Poll::Pending => None,
+        };
+        self.until(is_done).await
     }
 
     /// Delivers and stores what is left, and gives the workers their turn.
@@ -114,6 +119,10 @@ impl<'l> Relay<'l> {
         if alone || is_long || self.in_a_row >= PAGES_IN_A_ROW {
             self.drain().await;
         }
+        if self.fault.is_some() {
+            // What is wrong with a page before may be wrong with this one, too: nothing of it is taken in.
+            return Ok(());
+        }
         if alone {
             self.tally.add(page::take(self.ctx, facts, self.mode).await?);
             return Ok(());
@@ -129,6 +138,9 @@ impl<'l> Relay<'l> {
         facts.straight &= self.alone_since.is_some();
         self.in_a_row += 1;
         self.until(|relay, _| relay.planning.is_free().then_some(())).await;
+        if self.fault.is_some() {
+            return Ok(());
+        }
         self.planning.begin(page::plan(self.ctx, facts, matches!(self.mode, Mode::Note)));
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::row::{put_bytes, take_bytes};
 use super::trouble::{Fallible, damaged};
 
-/// Bytes of a sheaf, unless it is a single pair that takes more: two fill a page of 8 KiB.
+/// Bytes of a sheaf with the key that it begins at, unless it is a single pair that takes more: two fill a page of 8 KiB.
 pub(super) const BYTES_MAX: usize = 3_900;
 
 /// One pair of a sheaf.
@@ -84,17 +84,48 @@ pub(super) fn put(body: &mut Vec<u8>, key: &[u8], pair: &[u8]) {
     put_bytes(body, pair);
 }
 
+/// Returns the last key of a sheaf.
+pub(super) fn last(body: &[u8]) -> Fallible<Option<&[u8]>> {
+    let mut last = None;
+    for entry in entries(body) {
+        last = Some(entry?.key);
+    }
+    Ok(last)
+}
+
 /// Returns where a sheaf is to be parted that has outgrown its bounds: behind its first pair where that was put in last,
-/// as keys in falling order are, else in the middle. At neither end.
-pub(super) fn middle(body: &[u8], put_in: &Range<usize>) -> Fallible<Option<usize>> {
+/// as keys in falling order are, else in the middle. At neither end; `None` where it is a single pair.
+fn middle(body: &[u8], put_in: &Range<usize>) -> Fallible<Option<usize>> {
     let wanted = if put_in.start == 0 { put_in.end } else { body.len() / 2 };
     for entry in entries(body) {
-        let end = entry?.range.end;
+        let Range { start, end } = entry?.range;
         if end >= wanted {
-            return Ok(Some(end).filter(|end| *end < body.len()));
+            // A last pair that is larger than all before it together stands alone.
+            let at = if end < body.len() { end } else { start };
+            return Ok(Some(at).filter(|at| *at > 0));
         }
     }
     Ok(None)
+}
+
+/// Parts a sheaf until each part is within the limit, or a single pair; `put_in` is what was put in last.
+pub(super) fn parts(body: Vec<u8>, put_in: &Range<usize>, limit: usize) -> Fallible<Vec<Vec<u8>>> {
+    let mut parts = Vec::new();
+    let mut left = vec![(body, put_in.clone())];
+    while let Some((mut body, put_in)) = left.pop() {
+        let at = if body.len() > limit { middle(&body, &put_in)? } else { None };
+        if let Some(at) = at {
+            // Whatever is parted again is so in the middle.
+            let behind = body.split_off(at);
+            let end = behind.len();
+            left.push((behind, end..end));
+            let end = body.len();
+            left.push((body, end..end));
+        } else {
+            parts.push(body);
+        }
+    }
+    Ok(parts)
 }
 
 #[cfg(test)]
@@ -143,13 +174,40 @@ mod tests {
     }
 
     #[test]
-    fn it_is_parted_in_the_middle_or_behind_a_new_first_pair_and_never_at_an_end() {
-        let body = sheaf(&["a", "b", "c", "d"]);
-        let each = body.len() / 4;
-        assert_eq!(middle(&body, &(each..2 * each)).expect("whole"), Some(2 * each));
-        assert_eq!(middle(&body, &(0..each)).expect("whole"), Some(each));
-        let alone = sheaf(&["a"]);
-        assert_eq!(middle(&alone, &(0..alone.len())).expect("whole"), None);
+    fn it_is_parted_until_each_part_is_small_enough_or_alone() {
+        let of = |pairs: &[(&str, usize)]| {
+            let mut body = Vec::new();
+            pairs.iter().for_each(|(key, length)| put(&mut body, key.as_bytes(), &vec![0; *length]));
+            body
+        };
+        let four = [("a", 100), ("b", 100), ("c", 100), ("d", 100)];
+        let large = [("a", 10), ("b", 10), ("c", 5_000), ("d", 10), ("e", 5_000)];
+        type Pairs<'p> = &'p [(&'p str, usize)];
+        type Parts<'p> = &'p [&'p [&'p str]];
+        // (pairs, the one that was put in last, limit, parts)
+        let cases: [(Pairs<'_>, usize, usize, Parts<'_>); 5] = [
+            (&four, 1, 500, &[&["a", "b", "c", "d"]]),
+            (&four, 1, 300, &[&["a", "b"], &["c", "d"]]),
+            (&four, 0, 350, &[&["a"], &["b", "c", "d"]]),
+            (&large, 2, 300, &[&["a", "b"], &["c"], &["d"], &["e"]]),
+            (&large[2..3], 0, 300, &[&["c"]]),
+        ];
+        for (pairs, place, limit, wanted) in cases {
+            let body = of(pairs);
+            let put_in = entries(&body).nth(place).expect("a pair").expect("whole").range;
+            let parts = parts(body, &put_in, limit).expect("whole");
+            assert_eq!(
+                parts.iter().map(|part| keys(part)).collect::<Vec<_>>(),
+                wanted,
+                "{place} of {pairs:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_last_key_is_that_of_the_last_pair() {
+        assert_eq!(last(&sheaf(&["a", "b"])).expect("whole"), Some(&b"b"[..]));
+        assert_eq!(last(&[]).expect("whole"), None);
     }
 
     #[test]

@@ -2,8 +2,7 @@
 //! what the pair in it does.
 //!
 //! Invariants: a sheaf holds the keys of its link from `first` on and below that of the next; the lowest of a link has the
-//! empty `first`, so that every key has its sheaf. It takes no more than [`sheaf::BYTES_MAX`], unless it is a single pair
-//! or one grew in it.
+//! empty `first`, so that every key has its sheaf. It takes no more than [`sheaf::BYTES_MAX`], unless it is a single pair.
 
 use std::ops::Range;
 
@@ -209,42 +208,43 @@ impl<'db> Sheaves<'db> {
         let mut entry = Vec::with_capacity(key.len() + pair.len() + 8);
         sheaf::put(&mut entry, key, pair);
         let is_behind = open.place.start == open.body.len();
-        let is_full = open.body.len() - open.place.len() + entry.len() > sheaf::BYTES_MAX;
-        if is_full && is_behind && !open.body.is_empty() {
-            // As keys in order come: the sheaf stays full, and the next one begins.
+        let limit = sheaf::BYTES_MAX.saturating_sub(open.first.len().max(key.len()));
+        let is_full = open.body.len() - open.place.len() + entry.len() > limit;
+        if is_full
+            && is_behind
+            && let Some(last) = sheaf::last(&open.body)?
+        {
+            // As keys in order come: the sheaf stays full, and the next one begins at once behind it, so that it takes in
+            // what comes between them.
+            let mut first = last.to_vec();
+            first.push(0);
             let until = open.until.clone();
             self.flush()?;
-            let place = 0..entry.len();
-            let first = key.to_vec();
-            self.open = Some(Open {
-                id: None,
-                key: first.clone(),
-                first,
-                until,
-                body: entry,
-                is_changed: true,
-                place,
-            });
+            let (key, place) = (key.to_vec(), 0..entry.len());
+            self.open = Some(Open { id: None, key, first, until, body: entry, is_changed: true, place });
             return Ok(());
         }
         let place = open.place.start..open.place.start + entry.len();
         open.body.splice(open.place.clone(), entry);
         (open.place, open.is_changed) = (place, true);
-        if is_full { self.part() } else { Ok(()) }
+        if is_full { self.part(limit) } else { Ok(()) }
     }
 
-    /// Parts the open sheaf; what is left of it stays open.
-    fn part(&mut self) -> Fallible<()> {
+    /// Parts the open sheaf; the lowest part stays open.
+    fn part(&mut self, limit: usize) -> Fallible<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        let Some(at) = sheaf::middle(&open.body, &open.place)? else { return Ok(()) };
-        let body = open.body.split_off(at);
-        let Some(first) = sheaf::entries(&body).next().transpose()?.map(|entry| entry.key.to_vec()) else {
-            return Ok(());
-        };
+        let mut parts = sheaf::parts(std::mem::take(&mut open.body), &open.place, limit)?.into_iter();
+        open.body = parts.next().unwrap_or_default();
         open.key.clear();
         open.place = 0..0;
-        insert(self.db, self.link, &first, &body)?;
-        open.until = Some(first);
+        for (at, body) in parts.enumerate() {
+            let first = sheaf::entries(&body).next().transpose()?.map(|entry| entry.key.to_vec());
+            let first = first.unwrap_or_default();
+            insert(self.db, self.link, &first, &body)?;
+            if at == 0 {
+                open.until = Some(first);
+            }
+        }
         Ok(())
     }
 
@@ -271,6 +271,7 @@ impl<'db> Sheaves<'db> {
             return Ok(());
         };
         match id {
+            None if body.is_empty() => {}
             None => insert(self.db, self.link, &first, &body)?,
             // The lowest one stays, so that every key has its sheaf.
             Some(id) if body.is_empty() && !first.is_empty() => {

@@ -26,7 +26,8 @@ pub(super) fn all(db: &Connection) -> rusqlite::Result<()> {
         let (link, key): (u32, Vec<u8>) = (row.get(0)?, row.get(1)?);
         pair.clear();
         stored(row)?.put(&mut pair);
-        let is_full = |open: &Open| open.body.len() + key.len() + pair.len() + 8 > sheaf::BYTES_MAX;
+        let is_full =
+            |open: &Open| open.first.len() + open.body.len() + key.len() + pair.len() + 8 > sheaf::BYTES_MAX;
         if open.as_ref().is_none_or(|open| open.link != link || is_full(open)) {
             // The lowest of a link begins before all keys.
             let is_lowest = open.as_ref().is_none_or(|open| open.link != link);
