@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::line::{Line, tell_round};
 use super::measure::{self, Run, child, median, peak_kib};
-use super::{Size, bare, data, peers};
+use super::{Size, bare, data, flame, peers};
 
 /// What is read and what is written.
 struct Copy {
@@ -30,7 +30,7 @@ pub fn run_bare(source: &Path, destination: &Path) {
 }
 
 /// Measures those that are wanted.
-pub fn measure(folder: &Path, size: &Size, tell: &mut dyn FnMut(Line)) {
+pub fn measure(folder: &Path, size: &Size, out: &Path, tell: &mut dyn FnMut(Line)) {
     let wanted: Vec<&Copy> = COPIES.iter().filter(|copy| size.is_wanted(copy.name)).collect();
     if wanted.is_empty() {
         return;
@@ -46,6 +46,11 @@ pub fn measure(folder: &Path, size: &Size, tell: &mut dyn FnMut(Line)) {
             tell_round(copy.name, round, &syncs[round], Some(&bares[round]));
         }
         data::clean(folder, copy.destination);
+        if flame::are_wanted() {
+            let config = data::configure(folder, copy.source, copy.destination, "");
+            flame::draw(folder, &config, &out.join(format!("{}.svg", copy.name)));
+            data::clean(folder, copy.destination);
+        }
         tell(Line {
             name: copy.name,
             what: copy.what.to_owned(),

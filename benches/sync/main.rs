@@ -21,6 +21,7 @@ mod copies;
 mod daemon;
 mod data;
 mod deliveries;
+mod flame;
 mod jobs;
 mod latency;
 mod line;
@@ -80,7 +81,9 @@ fn measure(size: Size) {
         println!("{}", line.text());
         lines.push(line);
     };
-    copies::measure(folder, &size, &mut tell);
+    let out = PathBuf::from("target/bench");
+    std::fs::create_dir_all(&out).expect("target/bench");
+    copies::measure(folder, &size, &out, &mut tell);
     changes::measure(folder, &size, &mut tell);
     deliveries::measure(folder, &service, &size, &mut tell);
     if size.is_wanted("W6b") {
@@ -96,8 +99,6 @@ fn measure(size: Size) {
     if size.is_wanted("W11") {
         stages::measure(&size, &mut tell);
     }
-    let out = PathBuf::from("target/bench");
-    std::fs::create_dir_all(&out).expect("target/bench");
     let report: Vec<serde_json::Value> = lines.iter().map(Line::json).collect();
     let text = serde_json::to_string_pretty(&report).expect("JSON");
     std::fs::write(out.join("sync.json"), text).expect("target/bench/sync.json");
