@@ -31,7 +31,6 @@ pub struct OfId {
 }
 
 /// How far to go with a page.
-#[derive(Clone, Copy)]
 pub enum Mode<'l> {
     /// Only note what is there: the other side has still to be read.
     Note,
@@ -40,13 +39,23 @@ pub enum Mode<'l> {
     /// Plan and deliver.
     Plan,
     /// Plan, and stage what is new in a bulk load.
-    Load(&'l Filling),
+    Load(&'l mut Filling),
 }
 
 impl Mode<'_> {
     /// Tells whether the caller keeps the link quiet already.
-    pub fn is_quiet(self) -> bool {
+    pub fn is_quiet(&self) -> bool {
         matches!(self, Self::Load(..))
+    }
+
+    /// The same mode for another page.
+    pub fn again(&mut self) -> Mode<'_> {
+        match self {
+            Self::Note => Mode::Note,
+            Self::Ask => Mode::Ask,
+            Self::Plan => Mode::Plan,
+            Self::Load(filling) => Mode::Load(filling),
+        }
     }
 }
 

@@ -328,7 +328,7 @@ pub fn delivery(pair: &Pair, direction: Direction, action: Action) -> Option<Del
 }
 
 /// Stages creates in a bulk load; whatever is no create becomes a job.
-pub async fn stage(ctx: &LinkContext, entries: &mut [Entry], filling: &Filling) -> Result<Inline, Fault> {
+pub async fn stage(ctx: &LinkContext, entries: &mut [Entry], filling: &mut Filling) -> Result<Inline, Fault> {
     let direction = filling.direction;
     let mut inline = Inline::default();
     let places: Vec<usize> = places(ctx, entries, direction)

@@ -108,17 +108,17 @@ pub enum Stored {
 }
 
 /// Takes in a page, from its facts to its commit.
-pub async fn take(ctx: &LinkContext, mut facts: Facts, mode: Mode<'_>) -> Result<Tally, Fault> {
+pub async fn take(ctx: &LinkContext, mut facts: Facts, mut mode: Mode<'_>) -> Result<Tally, Fault> {
     if facts.list.is_empty() && facts.ids.is_empty() && facts.cursor.is_none() {
         return Ok(Tally::default());
     }
     let mut quiet = inline::quiet(ctx, facts.side, mode.is_quiet()).await;
     facts.straight = facts.straight && inline::quiet_too(ctx, facts.side, &mut quiet);
-    take_quietly(ctx, facts, mode).await
+    take_quietly(ctx, facts, &mut mode).await
 }
 
 /// The same, for callers that keep the link quiet themselves ([`inline::quiet`]).
-pub async fn take_quietly(ctx: &LinkContext, mut facts: Facts, mode: Mode<'_>) -> Result<Tally, Fault> {
+pub async fn take_quietly(ctx: &LinkContext, mut facts: Facts, mode: &mut Mode<'_>) -> Result<Tally, Fault> {
     for _ in 0..ROUNDS_MAX {
         let decided = plan(ctx, facts, matches!(mode, Mode::Note | Mode::Ask)).await?;
         let delivered = deliver(ctx, decided, mode).await?;
@@ -144,7 +144,7 @@ pub async fn remember(ctx: &LinkContext, mut decided: Decided) -> Decided {
 }
 
 /// Delivers what can be delivered at once.
-pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: Mode<'_>) -> Result<Delivered, Fault> {
+pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -> Result<Delivered, Fault> {
     let Decided { facts, mut entries, ahead } = decided;
     if let Mode::Load(filling) = mode {
         filling.leave_alone(&mut entries);

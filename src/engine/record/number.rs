@@ -31,7 +31,8 @@ impl Number {
             return None;
         }
         // With a point or an exponent always, and so never a plain integer; in JSON's grammar.
-        Some(Value::Number(Self(compact_str::format_compact!("{float:?}"))))
+        let text = short(float).unwrap_or_else(|| compact_str::format_compact!("{float:?}"));
+        Some(Value::Number(Self(text)))
     }
 
     /// Returns the exact text.
@@ -68,6 +69,51 @@ impl Number {
         text.extend(std::iter::repeat_n('0', zeros));
         Some(text)
     }
+}
+
+/// Decimal places of what [`short`] writes, and the power of ten that they are.
+const PLACES: usize = 3;
+const THOUSAND: f64 = 1000.0;
+/// Two decimals of at most 15 digits are never the same float.
+const SHORT_MAX: u64 = 1_000_000_000_000_000;
+
+/// Returns the shortest exact text of a float with few decimal places, as amounts and scores are, at a tenth of what the
+/// general way costs; `None` for others.
+///
+/// Such a float is a whole number of thousandths: the division gives the float nearest to that decimal, since both of its
+/// numbers are exact. No other decimal of at most 15 digits is nearest to the same float, so that without its last zeros it
+/// is the shortest.
+fn short(float: f64) -> Option<CompactString> {
+    let thousandths = float * THOUSAND;
+    let whole = thousandths as i64;
+    let is_exact = whole as f64 == thousandths && whole as f64 / THOUSAND == float;
+    // Zero has a sign that an integer does not show.
+    if !is_exact || whole == 0 || whole.unsigned_abs() >= SHORT_MAX {
+        return None;
+    }
+    let mut text = CompactString::default();
+    if whole < 0 {
+        text.push('-');
+    }
+    let mut rest = whole.unsigned_abs();
+    let mut digits = [b'0'; 20];
+    let mut count = 0;
+    for digit in digits.iter_mut().rev() {
+        // Zeros in front of the point are written, up to one.
+        if rest == 0 && count > PLACES {
+            break;
+        }
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        count += 1;
+    }
+    let (_, digits) = digits.split_at(digits.len() - count);
+    let (units, places) = digits.split_at(count - PLACES);
+    let places = std::str::from_utf8(places).ok()?.trim_end_matches('0');
+    text.push_str(std::str::from_utf8(units).ok()?);
+    text.push('.');
+    text.push_str(if places.is_empty() { "0" } else { places });
+    Some(text)
 }
 
 impl PartialEq for Number {
@@ -157,6 +203,54 @@ mod tests {
         for (left, right, equal, why) in cases {
             let (left, right) = (Number::parse(left), Number::parse(right));
             assert_eq!(left == right, equal, "{why}: {left:?} {right:?}");
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_float_is_its_shortest() {
+        let texts = [
+            "0.0",
+            "-0.0",
+            "1.0",
+            "-1.0",
+            "0.001",
+            "-0.001",
+            "0.125",
+            "0.12",
+            "0.1",
+            "100.0",
+            "12.34",
+            "0.0001",
+            "999999999999.999",
+            "-999999999999.999",
+            "1000000000000.0",
+            "1e16",
+            "1e-7",
+            "1234567.891",
+            "0.3",
+            "0.30000000000000004",
+            "9007199254740993.0",
+            "5e-324",
+            "1.7976931348623157e308",
+        ];
+        for text in texts {
+            let float: f64 = text.parse().expect("a float");
+            let found = Number::from_f64(float).expect("finite");
+            assert_eq!(found.to_plain().as_deref(), Some(format!("{float:?}").as_str()), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_short_way_to_a_text_is_the_general_one(
+            thousandths in -2_000_000_000_000_000_i64..2_000_000_000_000_000, places in 0..8, bits: u64
+        ) {
+            let decimal = thousandths as f64 / 10f64.powi(places);
+            for float in [decimal, decimal * 3.0, f64::from_bits(bits), f64::from_bits(decimal.to_bits() + 1)] {
+                if let Some(text) = short(float) {
+                    proptest::prop_assert_eq!(text.as_str(), format!("{float:?}"));
+                }
+            }
         }
     }
 
