@@ -3,19 +3,26 @@
 //! Invariant: what is known to have arrived moves the bases of its pair, whatever else happened to that meanwhile. Who
 //! edits what we wrote must not seem to have edited what stood before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::lateness;
 use super::link::{LinkContext, along};
-use super::page::Entry;
+use super::page::{self, Entry, Facts, Tally};
 use super::unanswered::OnItsWay;
+use super::upshot::Upshot;
 use crate::connectors::Outcome;
-use crate::engine::fault::Fault;
-use crate::engine::plan::sent::{Effect, Sent};
+use crate::engine::fault::{Fault, FaultCode};
+use crate::engine::history::Event;
+use crate::engine::plan::sent::{Effect, Sent, Unreadable};
 use crate::engine::plan::{
-    Action, MadeFrom, Pair, Projected, Seen, SideState, Status, Written, delivered, observe,
+    Action, MadeFrom, Pair, Projected, Seen, SideState, Status, Written, delivered, observe, observe_deleted,
 };
 use crate::engine::record::{Direction, Image, Key, Meta, RemoteId, Revision, Side};
+use crate::planted::{Bug, planted};
 use crate::store::Answered;
+
+/// How often that is tried again because pairs move on.
+const ROUNDS_MAX: usize = 16;
 
 /// What the destination answered to a write that it carried out.
 #[derive(Clone, Debug)]
@@ -60,7 +67,13 @@ pub(super) fn arrive(
 
 /// Takes up what a look just before a write had shown, where a pair that was read again since does not know it.
 pub(super) fn look_again(pair: &mut Pair, side: Side, there: &SideState) {
-    if let Some(image) = there.now().filter(|_| there.seen_at > pair.side(side).seen_at) {
+    if there.seen_at < pair.side(side).seen_at {
+        return;
+    }
+    if matches!(there.seen, Seen::Deleted(_)) {
+        observe_deleted(pair, side, there.modified_at, there.epoch, there.seen_at);
+    }
+    if let Some(image) = there.now() {
         let meta = Meta {
             id: there.id.clone(),
             revision: there.revision.clone(),
@@ -124,28 +137,29 @@ impl Posted {
         }
     }
 
-    /// Gives what arrived, for the page to be planned anew.
-    pub(super) fn overtaken(self) -> Vec<Overtaken> {
-        // What can't be read is told of where it is kept in mind.
-        let sent = self.sent.writes().unwrap_or_default();
-        let both = self.arrived.into_iter().map(|(place, story)| (sent.get(place).cloned(), story));
-        both.filter_map(|(sent, story)| Some(Overtaken { sent: sent?, story })).collect()
+    /// Gives what arrived, for it to be told again.
+    fn overtaken(&self) -> Result<Vec<Overtaken>, Unreadable> {
+        let sent = self.sent.writes()?;
+        let both = self.arrived.iter().map(|(place, story)| (sent.get(*place).cloned(), story.clone()));
+        Ok(both.filter_map(|(sent, story)| Some(Overtaken { sent: sent?, story })).collect())
     }
 }
 
-/// What a page knew of a destination when a write went out.
+/// What a page knew of a record when a write went out.
 #[derive(Clone, Debug)]
 pub(super) struct Before {
     creates: bool,
-    /// How it looked; `None` where nobody looked just before.
-    there: Option<Box<SideState>>,
+    /// The pair was stored by then.
+    stored: bool,
+    /// How its sides looked, where not only the page itself had shown that.
+    looked: Option<Box<[SideState; 2]>>,
 }
 
 impl Before {
-    pub(super) fn of(ctx: &LinkContext, entry: &Entry, direction: Direction) -> Self {
-        let looks = !ctx.end(direction.to()).features.compare_and_set;
+    pub(super) fn of(entry: &Entry, direction: Direction) -> Self {
+        let sides = || Box::new([entry.pair.a.clone(), entry.pair.b.clone()]);
         let creates = matches!(along(&entry.actions, direction), Action::Create(_));
-        Self { creates, there: looks.then(|| Box::new(entry.pair.side(direction.to()).clone())) }
+        Self { creates, stored: entry.before.version > 0, looked: entry.looked.then(sides) }
     }
 }
 
@@ -157,17 +171,64 @@ struct Story {
 }
 
 /// What arrived of a page that was overtaken before that was stored.
-#[derive(Clone, Debug)]
-pub struct Overtaken {
+pub(super) struct Overtaken {
     sent: Sent,
     story: Story,
 }
 
+/// Stores what arrived of a page that was overtaken, with what tells of it, and takes that out of the page: to plan it
+/// anew may take long, and may come to nothing.
+pub(super) async fn tell(
+    ctx: &LinkContext,
+    page: &mut Facts,
+    posted: &[Posted],
+    mut told: Vec<Event>,
+) -> Result<(), Fault> {
+    if planted(Bug::ArrivalsForgotten) {
+        posted.iter().for_each(|posted| posted.keep_in_mind(ctx));
+        return Ok(());
+    }
+    let (mut arrived, mut answered) = (Vec::new(), Vec::new());
+    for posted in posted {
+        // What can't be read is told of where it is kept in mind.
+        match posted.overtaken() {
+            Ok(overtaken) => {
+                arrived.extend(overtaken);
+                answered.extend(posted.answers());
+            }
+            Err(_) => posted.keep_in_mind(ctx),
+        }
+    }
+    let ways: HashSet<(&Key, Direction)> =
+        arrived.iter().map(|arrived| (&arrived.sent.key, arrived.sent.direction)).collect();
+    told.retain(|event| event.direction.is_some_and(|way| ways.contains(&(&event.key, way))));
+    let keys: HashSet<&Key> = ways.iter().map(|(key, _)| *key).collect();
+    let list = page.list.iter().filter(|(key, _)| keys.contains(key)).cloned().collect();
+    let part = Facts { expected_from: page.expected_from, ..Facts::of(page.side, list, page.read_at) };
+    for _ in 0..ROUNDS_MAX {
+        let (entries, left_out) = page::gather_arrived(ctx, &part, &arrived).await?;
+        let mut tally = Tally::default();
+        tally.changed = entries.len() as u64;
+        tally.delivered = arrived.len() as u64;
+        lateness::count(&part, &entries, &mut tally);
+        let mut upshot = Upshot::of(ctx, entries, &mut tally, HashMap::new());
+        upshot.count(tally.delivered);
+        upshot.commit.history.splice(..0, told.iter().cloned());
+        upshot.commit.answered.extend(answered.iter().copied());
+        upshot.commit.epoch = Some((page.side, ctx.epoch(page.side)));
+        if upshot.store(ctx).await? {
+            let before = page.list.len();
+            page.list.retain(|(key, _)| !keys.contains(key) || left_out.contains(key));
+            tally.facts = (before - page.list.len()) as u64;
+            page.arrived.add(tally);
+            return Ok(());
+        }
+    }
+    Err(Fault::transient(FaultCode::Conflict, "pairs kept moving while it was stored what arrived"))
+}
+
 /// Takes up in the pairs as they are known now what arrived before they were read.
 pub(super) fn take_up(ctx: &LinkContext, arrived: &[Overtaken], entries: &mut [Entry]) {
-    if arrived.is_empty() {
-        return;
-    }
     let keys = entries.iter().enumerate().map(|(place, entry)| (entry.pair.key.clone(), place));
     let places: HashMap<Key, usize> = keys.collect();
     for overtaken in arrived {
@@ -184,6 +245,7 @@ impl Overtaken {
         let Sent { key, direction, made_from, effect, .. } = &self.sent;
         let Story { before, arrived } = &self.story;
         let (from, to) = (direction.from(), direction.to());
+        let is_forgotten = before.stored && entry.pair.side(from).seen == Seen::Never;
         let action = match effect {
             Effect::Gone => Action::Delete,
             Effect::Stands(image) => {
@@ -192,13 +254,13 @@ impl Overtaken {
             }
         };
         let made_from = made_from.clone().map(|image| image.reshaped(ctx.rules.shape(from)));
-        let state = entry.pair.side_mut(from);
-        if matches!(state.seen, Seen::Never) {
-            // It was forgotten meanwhile: its source is gone, and what arrived has to go again.
-            state.seen = Seen::Deleted(None);
+        if let Some([a, b]) = before.looked.as_deref() {
+            look_again(&mut entry.pair, Side::A, a);
+            look_again(&mut entry.pair, Side::B, b);
         }
-        if let Some(there) = &before.there {
-            look_again(&mut entry.pair, to, there);
+        if is_forgotten {
+            // Its source is gone, and what arrived has to go again.
+            entry.pair.side_mut(from).seen = Seen::Deleted(None);
         }
         let what = (action, MadeFrom::Then(made_from.as_ref()));
         let way = entry.pair.way(*direction).clone();

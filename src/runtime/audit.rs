@@ -13,7 +13,7 @@ use super::facts::NOTHING_EXPECTED;
 use super::link::{Audited, LinkContext, at, lock};
 use super::meter;
 use super::page::{self, Facts, Mode, Tally, storage};
-use super::poller::{PassMode, Poller};
+use super::poller::Poller;
 use super::reading::{page_records, unless_stopped};
 use super::shown::Shown;
 use super::sights::Sights;
@@ -67,7 +67,7 @@ impl Poller {
                 self.audits.under_way = None;
                 self.audited_at(self.ctx.now()).await?;
                 self.begins_anew = true;
-                let ended = self.pass(&mut PassMode::Plan).await;
+                let ended = self.pass(Mode::Plan).await;
                 self.begins_anew = false;
                 match ended {
                     Err(fault) if fault.code == FaultCode::Frozen => Ok(Tally::default()),

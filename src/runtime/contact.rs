@@ -12,7 +12,7 @@ use super::inline;
 use super::link::{End, LinkContext, Phase, at, lock};
 use super::meter;
 use super::page::{self, Fact, Facts, Mode, Tally, storage};
-use super::poller::{PassMode, Poller};
+use super::poller::Poller;
 use super::presence::measure;
 use super::straight;
 use super::walk::Walk;
@@ -54,7 +54,7 @@ pub async fn matching(
         Side::B => (b, a),
     };
     let was_empty = ctx.presence.iter().all(|presence| lock(presence).count == 0);
-    let mut total = first_poller.pass(&mut PassMode::Note).await?;
+    let mut total = first_poller.pass(Mode::Note).await?;
     let direction = first.other().outward();
     let is_empty = || lock(at(&ctx.presence, first)).count == 0;
     let mut opened = None;
@@ -63,13 +63,13 @@ pub async fn matching(
         // A load begins with what stands there as it is opened: that has to be known, and not what stood before.
         *lock(at(&ctx.cursors, first)) = None;
         if !planted(Bug::LoadsUnread) {
-            total.add(first_poller.pass(&mut PassMode::Note).await?);
+            total.add(first_poller.pass(Mode::Note).await?);
         }
     }
     let noted = total.changed > 0;
     total.add(match opened.filter(|_| is_empty()) {
         Some(opened) => load(ctx, direction, opened, second_poller).await?,
-        None => second_poller.pass(&mut PassMode::Plan).await?,
+        None => second_poller.pass(Mode::Plan).await?,
     });
     // A first fill leaves nothing unplanned.
     if noted || !was_empty {
@@ -105,9 +105,9 @@ async fn load(
 }
 
 /// Reads the source through, and makes what is staged of it count.
-async fn fill(ctx: &LinkContext, poller: &mut Poller, mut filling: Filling) -> Result<(Tally, Rest), Fault> {
+async fn fill(ctx: &LinkContext, poller: &mut Poller, filling: Filling) -> Result<(Tally, Rest), Fault> {
     let id = filling.id;
-    let tally = poller.pass(&mut PassMode::Load(&mut filling)).await?;
+    let tally = poller.pass(Mode::Load(&filling)).await?;
     let rest = filling.finish().await?;
     ctx.store.end_load(id).await.map_err(storage)?;
     Ok((tally, rest))

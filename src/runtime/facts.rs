@@ -1,8 +1,6 @@
 //! What a page says, and how far to go with it.
 
-use super::arrival::Overtaken;
 use super::filling::Filling;
-use crate::engine::history::Event;
 use crate::engine::plan::{Pick, Projected};
 use crate::engine::record::{Cursor, Key, Malformed, RemoteId, Side, Timestamp};
 
@@ -31,6 +29,7 @@ pub struct OfId {
 }
 
 /// How far to go with a page.
+#[derive(Clone, Copy)]
 pub enum Mode<'l> {
     /// Only note what is there: the other side has still to be read.
     Note,
@@ -39,23 +38,13 @@ pub enum Mode<'l> {
     /// Plan and deliver.
     Plan,
     /// Plan, and stage what is new in a bulk load.
-    Load(&'l mut Filling),
+    Load(&'l Filling),
 }
 
 impl Mode<'_> {
     /// Tells whether the caller keeps the link quiet already.
-    pub fn is_quiet(&self) -> bool {
+    pub fn is_quiet(self) -> bool {
         matches!(self, Self::Load(..))
-    }
-
-    /// The same mode for another page.
-    pub fn again(&mut self) -> Mode<'_> {
-        match self {
-            Self::Note => Mode::Note,
-            Self::Ask => Mode::Ask,
-            Self::Plan => Mode::Plan,
-            Self::Load(filling) => Mode::Load(filling),
-        }
     }
 }
 
@@ -109,10 +98,8 @@ pub struct Facts {
     pub expected_from: Option<Timestamp>,
     /// Where the source goes on behind it; `None` where that is not to be stored.
     pub cursor: Option<Option<Cursor>>,
-    /// Writes that arrived although the page was overtaken before they were stored.
-    pub told: Vec<Event>,
-    /// The same with what was answered to them.
-    pub arrived: Vec<Overtaken>,
+    /// What became of the part of it that arrived before it was overtaken.
+    pub arrived: Tally,
 }
 
 impl Facts {
@@ -134,8 +121,7 @@ impl Facts {
             judged: true,
             expected_from: None,
             cursor: None,
-            told: Vec::new(),
-            arrived: Vec::new(),
+            arrived: Tally::default(),
         }
     }
 }

@@ -189,7 +189,7 @@ pub(super) fn take_outcomes(
     let mut projector = Projector::new(&ctx.rules, direction.to());
     for (at, (&place, outcome)) in places.iter().zip(outcomes).enumerate() {
         let Some(entry) = entries.get_mut(place) else { continue };
-        let before = posted.is_some().then(|| Before::of(ctx, entry, direction));
+        let before = posted.is_some().then(|| Before::of(entry, direction));
         let arrived = take_outcome(ctx, direction, (place, entry), (outcome, epoch), &mut projector, inline);
         if let (Some(posted), Some(before), Some(arrived)) = (&mut posted, before, arrived) {
             posted.note(at, before, arrived);
@@ -246,6 +246,7 @@ fn take_outcome(
         }
         Outcome::Stale(current) => {
             observe_there(ctx, &mut entry.pair, direction.to(), current, projector);
+            entry.looked = true;
             decide(ctx, entry, Occasion::Change, ctx.now());
         }
         Outcome::Failed(fault) if fault.kind == FaultKind::Rejected => {
@@ -328,7 +329,7 @@ pub fn delivery(pair: &Pair, direction: Direction, action: Action) -> Option<Del
 }
 
 /// Stages creates in a bulk load; whatever is no create becomes a job.
-pub async fn stage(ctx: &LinkContext, entries: &mut [Entry], filling: &mut Filling) -> Result<Inline, Fault> {
+pub async fn stage(ctx: &LinkContext, entries: &mut [Entry], filling: &Filling) -> Result<Inline, Fault> {
     let direction = filling.direction;
     let mut inline = Inline::default();
     let places: Vec<usize> = places(ctx, entries, direction)

@@ -388,7 +388,7 @@ impl LinkContext {
     }
 
     /// Remembers that a pair was forgotten, for longer than any page is on its way.
-    pub fn forget(&self, key: &Key) {
+    pub fn forget(&self, key: &Key) -> Option<Timestamp> {
         const KEPT: Duration = Duration::from_secs(3600);
         const TIDY_MIN: usize = 4096;
         let now = self.now();
@@ -398,7 +398,16 @@ impl LinkContext {
             // Twice as many as are left, so that tidying costs a little each and not a lot.
             forgotten.tidy_at = forgotten.at.len() * 2;
         }
-        forgotten.at.insert(key.hash64(), now);
+        forgotten.at.insert(key.hash64(), now)
+    }
+
+    /// Takes back that a pair was forgotten: it stands, and was last forgotten then.
+    pub(super) fn not_forgotten(&self, key: &Key, before: Option<Timestamp>) {
+        let at = &mut lock(&self.forgotten).at;
+        match before {
+            Some(before) => at.insert(key.hash64(), before),
+            None => at.remove(&key.hash64()),
+        };
     }
 
     /// Tells when a pair was forgotten, if that was lately.

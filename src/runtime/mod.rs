@@ -52,6 +52,7 @@ mod tell;
 mod twins;
 mod unanswered;
 pub mod undo;
+mod upshot;
 pub mod vault;
 mod verdict;
 mod walk;

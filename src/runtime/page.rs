@@ -1,34 +1,31 @@
 //! One page of facts: known → observe → reconcile → deliver what can be delivered at once → commit.
 //!
 //! Invariant: what a page decided and the cursor behind it are stored in one transaction; a pair that
-//! somebody else moved meanwhile sends the whole page back to be planned again, which is safe because
-//! every write is either compared with what stands there or made under a key.
+//! somebody else moved meanwhile sends the whole page back to be planned again, less what has arrived, which is
+//! stored at once. That is safe because every write is either compared with what stands there or made under a key.
 
-use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::collections::{HashMap, HashSet};
 
 use super::ahead::{self, Ahead};
-use super::arrival::{self, Posted};
+use super::arrival::{self, Overtaken, Posted};
 pub use super::facts::{Fact, Facts, Mode, Tally};
 use super::fuse;
 use super::inline::{self, Inline};
 use super::lateness;
-use super::link::{LinkContext, along, at, lock};
-use super::meter::Outcomes;
+use super::link::LinkContext;
 use super::recheck;
 use super::sights;
 use super::tell;
-use super::verdict;
-use super::wanted::{asked, job_for, noted, sync_job};
+use super::upshot::Upshot;
+use super::wanted::{asked, noted};
 use crate::engine::fault::{Fault, FaultCode};
-use crate::engine::history::{Event, Verdicts, What};
-use crate::engine::job::JobState;
+use crate::engine::history::{Event, Verdicts};
 use crate::engine::plan::{
     Action, Observation, Occasion, Pair, Status, mark, observe, observe_deleted, reconcile,
 };
-use crate::engine::record::{Direction, Key, Malformed, Presence, Side, Timestamp};
+use crate::engine::record::{Direction, Key, Malformed, Side, Timestamp};
 use crate::planted::{Bug, planted};
-use crate::store::{Answered, Commit, Known, Looks, NewJob, StoreError};
+use crate::store::{Answered, Known, Looks, StoreError};
 
 /// How often a page is planned again because pairs moved on, before it is a fault.
 const ROUNDS_MAX: usize = 16;
@@ -42,6 +39,8 @@ pub struct Entry {
     /// The page showed news of it, under this stamp.
     pub news: Option<Option<Timestamp>>,
     pub forget: bool,
+    /// A look taught something of it that its page does not show.
+    pub looked: bool,
     /// The direction that starts at what can't be read.
     pub malformed: Option<(Direction, Malformed)>,
     /// What happened to it on the way.
@@ -75,6 +74,7 @@ impl Entry {
             dirty: false,
             news: None,
             forget: false,
+            looked: false,
             malformed: None,
             history: Vec::new(),
             answered: Vec::new(),
@@ -93,9 +93,7 @@ pub struct Decided {
 /// A page that is delivered as far as that goes at once; nothing of it is stored yet.
 pub struct Delivered {
     facts: Facts,
-    commit: Commit,
-    moved: [Presence; 2],
-    outcomes: Outcomes,
+    upshot: Upshot,
     tally: Tally,
     posted: Vec<Posted>,
 }
@@ -108,17 +106,17 @@ pub enum Stored {
 }
 
 /// Takes in a page, from its facts to its commit.
-pub async fn take(ctx: &LinkContext, mut facts: Facts, mut mode: Mode<'_>) -> Result<Tally, Fault> {
+pub async fn take(ctx: &LinkContext, mut facts: Facts, mode: Mode<'_>) -> Result<Tally, Fault> {
     if facts.list.is_empty() && facts.ids.is_empty() && facts.cursor.is_none() {
         return Ok(Tally::default());
     }
     let mut quiet = inline::quiet(ctx, facts.side, mode.is_quiet()).await;
     facts.straight = facts.straight && inline::quiet_too(ctx, facts.side, &mut quiet);
-    take_quietly(ctx, facts, &mut mode).await
+    take_quietly(ctx, facts, mode).await
 }
 
 /// The same, for callers that keep the link quiet themselves ([`inline::quiet`]).
-pub async fn take_quietly(ctx: &LinkContext, mut facts: Facts, mode: &mut Mode<'_>) -> Result<Tally, Fault> {
+pub async fn take_quietly(ctx: &LinkContext, mut facts: Facts, mode: Mode<'_>) -> Result<Tally, Fault> {
     for _ in 0..ROUNDS_MAX {
         let decided = plan(ctx, facts, matches!(mode, Mode::Note | Mode::Ask)).await?;
         let delivered = deliver(ctx, decided, mode).await?;
@@ -144,109 +142,63 @@ pub async fn remember(ctx: &LinkContext, mut decided: Decided) -> Decided {
 }
 
 /// Delivers what can be delivered at once.
-pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: &mut Mode<'_>) -> Result<Delivered, Fault> {
+pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: Mode<'_>) -> Result<Delivered, Fault> {
     let Decided { facts, mut entries, ahead } = decided;
     if let Mode::Load(filling) = mode {
         filling.leave_alone(&mut entries);
     }
-    let mut outcomes = Outcomes::default();
     let mut tally = Tally { facts: facts.list.len() as u64, ..Tally::default() };
     tally.changed = entries.iter().filter(|entry| entry.dirty).count() as u64;
     lateness::count(&facts, &entries, &mut tally);
-    let told: Vec<Event> = facts.told.clone();
     let delivered = match mode {
         Mode::Note | Mode::Ask => Inline::default(),
         Mode::Plan => inline::deliver(ctx, facts.straight, ahead, &mut entries).await,
         Mode::Load(filling) => inline::stage(ctx, &mut entries, filling).await?,
     };
-    let moved = moved(&entries);
-    let mut commit = match mode {
-        Mode::Note => noted(entries),
-        Mode::Ask => asked(ctx, facts.side.outward(), entries),
-        Mode::Plan | Mode::Load(..) => build(ctx, entries, &mut tally, &mut outcomes, delivered.failed),
+    let mut upshot = match mode {
+        Mode::Note => Upshot::made(entries, noted),
+        Mode::Ask => Upshot::made(entries, |entries| asked(ctx, facts.side.outward(), entries)),
+        Mode::Plan | Mode::Load(..) => Upshot::of(ctx, entries, &mut tally, delivered.failed),
     };
-    commit.history.splice(..0, told);
+    upshot.count(delivered.count);
+    tally.delivered = delivered.count;
+    tally.add(facts.arrived);
+    let commit = &mut upshot.commit;
     commit.answered.extend(delivered.posted.iter().flat_map(Posted::answers));
-    let count = delivered.count + facts.arrived.len() as u64;
-    commit.counted.accepted += count;
-    commit.counted.delivered += if planted(Bug::DeliveredUncounted) { 0 } else { count };
-    tally.delivered = count;
     commit.epoch = Some((facts.side, ctx.epoch(facts.side)));
     commit.cursor = facts.cursor.clone().map(|cursor| (facts.side, cursor));
     if let Mode::Load(filling) = mode {
         commit.load = Some(filling.id);
     }
-    Ok(Delivered { facts, commit, moved, outcomes, tally, posted: delivered.posted })
+    Ok(Delivered { facts, upshot, tally, posted: delivered.posted })
 }
 
 /// Stores what was decided and delivered.
 pub async fn store(ctx: &LinkContext, delivered: Delivered) -> Result<Stored, Fault> {
-    let Delivered { mut facts, commit, moved, outcomes, tally, posted } = delivered;
-    let answered = commit.answered.clone();
+    let Delivered { mut facts, mut upshot, tally, posted } = delivered;
     // Until that is stored, nothing else tells what was sent: each record is looked at.
-    let keep_in_mind = || posted.iter().for_each(|posted| posted.keep_in_mind(ctx));
-    let queued: [bool; 2] = Direction::BOTH
-        .map(|direction| commit.jobs.iter().any(|job| job.direction == direction && job.state.is_active()));
-    if commit.is_worth_storing() {
-        let is_load = commit.load.is_some();
-        facts.told =
-            commit.history.iter().filter(|told| matches!(told.what, What::Written(_))).cloned().collect();
-        let dead: Vec<(usize, NewJob)> = commit
-            .jobs
-            .iter()
-            .enumerate()
-            .filter(|(_, job)| job.state == JobState::Dead)
-            .map(|(place, job)| (place, job.clone()))
-            .collect();
-        // Before it is so: whoever finds the pair gone must find this as well.
-        commit.forgotten.iter().for_each(|(key, _)| ctx.forget(key));
-        let mut commit = commit;
-        if planted(Bug::TwoTransactions) {
-            let early = Commit {
-                pairs: std::mem::take(&mut commit.pairs),
-                cursor: commit.cursor.take(),
-                ..Commit::default()
-            };
-            if !ctx.store.commit(ctx.id, early, ctx.now()).await.map_err(storage)?.stale.is_empty() {
-                keep_in_mind();
-                return Ok(Stored::Overtaken(facts));
-            }
-        }
-        let committed = ctx.store.commit(ctx.id, commit, ctx.now()).await.map_err(|error| {
-            // It may be stored all the same.
-            ctx.unsure.store(true, Ordering::Relaxed);
-            keep_in_mind();
-            storage(error)
-        })?;
-        if !committed.stale.is_empty() && is_load {
-            // Staging the page again would load its records twice: the load starts anew.
-            return Err(Fault::transient(FaultCode::Conflict, "pairs moved while they were loaded in bulk"));
-        }
-        if !committed.stale.is_empty() && !planted(Bug::OvertakenDropped) {
-            // What it takes away is counted.
-            facts.judged = true;
-            keep_in_mind();
-            if !planted(Bug::ArrivalsForgotten) {
-                facts.arrived.extend(posted.into_iter().flat_map(Posted::overtaken));
-            }
-            return Ok(Stored::Overtaken(facts));
-        }
-        for (place, job) in dead {
-            let id = committed.jobs.get(place).copied().unwrap_or_default();
-            verdict::log_born_dead(ctx, id, &job);
-        }
-        ctx.unanswered.forget(&answered);
+    let keep_in_mind = |fault| {
+        posted.iter().for_each(|posted| posted.keep_in_mind(ctx));
+        fault
+    };
+    let is_load = upshot.commit.load.is_some();
+    let told = upshot.written();
+    let mut is_stored = true;
+    if planted(Bug::TwoTransactions) {
+        is_stored = upshot.first_half().store(ctx).await.map_err(keep_in_mind)?;
     }
-    outcomes.count(ctx);
-    for (side, moved) in Side::BOTH.into_iter().zip(moved) {
-        lock(at(&ctx.presence, side)).merge(moved);
+    is_stored = is_stored && upshot.store(ctx).await.map_err(keep_in_mind)?;
+    if is_stored || planted(Bug::OvertakenDropped) {
+        return Ok(Stored::Done(tally));
     }
-    for (direction, queued) in Direction::BOTH.into_iter().zip(queued) {
-        if queued {
-            along(&ctx.due, direction).notify_one();
-        }
+    if is_load {
+        // Staging the page again would load its records twice: the load starts anew.
+        return Err(Fault::transient(FaultCode::Conflict, "pairs moved while they were loaded in bulk"));
     }
-    Ok(Stored::Done(tally))
+    // What it takes away is counted.
+    facts.judged = true;
+    arrival::tell(ctx, &mut facts, &posted, told).await.map_err(keep_in_mind)?;
+    Ok(Stored::Overtaken(facts))
 }
 
 /// A state that can't be used is a transient fault for the stream: it pauses and tries again.
@@ -256,20 +208,55 @@ pub fn storage(error: StoreError) -> Fault {
 
 /// Reads what is known, takes the facts in, and decides.
 pub(super) async fn gather(ctx: &LinkContext, page: &Facts, only_note: bool) -> Result<Vec<Entry>, Fault> {
-    let Facts { side, list: facts, keys_once, read_at, .. } = page;
-    let (side, read_at) = (*side, *read_at);
-    let keys: Vec<Key> = facts.iter().map(|(key, _)| key.clone()).collect();
-    // What arrived is to be taken up also where the record looks as is known.
-    let looks = looks(ctx, side, facts, *keys_once && page.arrived.is_empty());
-    let known = ctx.store.known_beside(ctx.id, keys, looks).await.map_err(storage)?;
-    let renewed = recheck::renew(ctx, side, facts, &known, read_at).await?;
+    let looks = looks(ctx, page.side, &page.list, page.keys_once);
+    let known = ctx.store.known_beside(ctx.id, keys(page), looks).await.map_err(storage)?;
+    let renewed = recheck::renew(ctx, page.side, &page.list, &known, page.read_at).await?;
+    let mut entries = taken_in(ctx, page, known, &renewed);
+    fuse::page(ctx, page, &mut entries)?;
+    if !only_note {
+        decide_all(ctx, page, &mut entries);
+    }
+    Ok(entries)
+}
+
+/// The same of records whose writes have arrived, although the page itself was overtaken. Nobody else is asked, which
+/// may take long: what can't be believed without is left to the page, and its keys are given, too.
+pub(super) async fn gather_arrived(
+    ctx: &LinkContext,
+    page: &Facts,
+    arrived: &[Overtaken],
+) -> Result<(Vec<Entry>, HashSet<Key>), Fault> {
+    let known = ctx.store.known(ctx.id, keys(page)).await.map_err(storage)?;
+    let known: Vec<Known> = known.into_iter().map(|pair| pair.map_or(Known::Nothing, Known::Pair)).collect();
+    let doubtful: HashMap<usize, Fact> = recheck::doubtful(ctx, page.side, &page.list, &known, page.read_at)
+        .map(|at| (at, Fact::Plan))
+        .collect();
+    let left_out = doubtful.keys().filter_map(|&at| page.list.get(at)).map(|(key, _)| key.clone()).collect();
+    let mut entries = taken_in(ctx, page, known, &doubtful);
+    arrival::take_up(ctx, arrived, &mut entries);
+    fuse::page(ctx, page, &mut entries)?;
+    decide_all(ctx, page, &mut entries);
+    Ok((entries, left_out))
+}
+
+fn keys(page: &Facts) -> Vec<Key> {
+    page.list.iter().map(|(key, _)| key.clone()).collect()
+}
+
+/// Takes the facts of a page in, or what there is instead of some of them, by their places.
+fn taken_in(
+    ctx: &LinkContext,
+    page: &Facts,
+    known: Vec<Known>,
+    instead: &HashMap<usize, Fact>,
+) -> Vec<Entry> {
     let now = ctx.now();
-    let epoch = ctx.epoch(side);
+    let epoch = ctx.epoch(page.side);
     let are_sights = page.are_sights();
-    let mut entries: Vec<Entry> = Vec::with_capacity(facts.len());
+    let mut entries: Vec<Entry> = Vec::with_capacity(page.list.len());
     let mut places: HashMap<&Key, usize> = HashMap::new();
-    for (at, ((key, fact), known)) in facts.iter().zip(known).enumerate() {
-        let fact = renewed.get(&at).unwrap_or(fact);
+    for (at, ((key, fact), known)) in page.list.iter().zip(known).enumerate() {
+        let fact = instead.get(&at).unwrap_or(fact);
         let known = match known {
             Known::Same => continue,
             Known::Pair(pair) => Some(pair),
@@ -281,28 +268,29 @@ pub(super) async fn gather(ctx: &LinkContext, page: &Facts, only_note: bool) -> 
             entries.push(Entry::new(known.unwrap_or_else(|| Pair::new(key.clone()))));
         }
         if let Some(entry) = entries.get_mut(place) {
-            take_in(ctx, side, entry, fact, epoch, now);
+            entry.looked |= instead.contains_key(&at);
+            take_in(ctx, page.side, entry, fact, epoch, now);
         }
     }
-    arrival::take_up(ctx, &page.arrived, &mut entries);
-    fuse::page(ctx, page, &mut entries)?;
-    if only_note {
-        return Ok(entries);
-    }
-    let only_new = facts.iter().any(|(_, fact)| matches!(fact, Fact::Replan | Fact::Plan));
-    let occasion = if facts.iter().any(|(_, fact)| matches!(fact, Fact::Replan)) {
+    entries
+}
+
+/// Decides what is news, or all that a walk shows.
+fn decide_all(ctx: &LinkContext, page: &Facts, entries: &mut [Entry]) {
+    let now = ctx.now();
+    let only_new = page.list.iter().any(|(_, fact)| matches!(fact, Fact::Replan | Fact::Plan));
+    let occasion = if page.list.iter().any(|(_, fact)| matches!(fact, Fact::Replan)) {
         Occasion::NewRules
     } else {
         Occasion::Change
     };
-    for entry in &mut entries {
+    for entry in entries {
         if (entry.dirty || only_new) && entry.malformed.is_none() {
             decide(ctx, entry, occasion, now);
             // A walk mends what it finds: whatever is to be written gets its job, should it have none.
             entry.dirty |= only_new && entry.actions.iter().any(Action::is_write);
         }
     }
-    Ok(entries)
 }
 
 /// Says how the records look of which nothing else is to be learnt: under keys that come once, without
@@ -378,88 +366,4 @@ pub fn decide(ctx: &LinkContext, entry: &mut Entry, occasion: Occasion, now: Tim
     entry.actions = [decision.a_to_b, decision.b_to_a];
     tell::decided(ctx, entry, had);
     entry.dirty |= before.is_some_and(|before| before != entry.pair);
-}
-
-/// Turns what is left to do into jobs, and everything into one commit.
-fn build(
-    ctx: &LinkContext,
-    entries: Vec<Entry>,
-    tally: &mut Tally,
-    outcomes: &mut Outcomes,
-    failed: HashMap<usize, Fault>,
-) -> Commit {
-    let now = ctx.now();
-    let mut commit = Commit::default();
-    for (place, mut entry) in entries.into_iter().enumerate() {
-        if !entry.dirty {
-            continue;
-        }
-        commit.history.append(&mut entry.history);
-        commit.answered.append(&mut entry.answered);
-        for direction in Direction::BOTH {
-            // A malformed record says nothing of the other direction, whose job stands on.
-            if entry.malformed.as_ref().is_some_and(|(malformed, _)| *malformed != direction) {
-                continue;
-            }
-            let mut job = job_for(ctx, &entry, direction, now, failed.get(&place));
-            let had = along(&entry.before.status, direction);
-            if job.is_none() && ctx.rules.way(direction).is_some() && ctx.is_open(&entry, direction) {
-                // Nothing is to be done, as far as anybody knows: a look has to tell.
-                job = Some(sync_job(ctx, direction, entry.pair.key.clone(), now));
-                entry.pair.way_mut(direction).status = Status::Queued;
-                entry.forget = false;
-            }
-            // What was a dead letter is planned anew: the letter has nothing more to tell.
-            if *had == Status::Dead && entry.pair.way(direction).status != Status::Dead {
-                commit.obsolete.push((direction, entry.pair.key.clone()));
-            }
-            match job {
-                Some(job) => {
-                    if job.state == JobState::Dead {
-                        commit.history.extend(tell::born_dead(ctx, &job));
-                        tally.failed += 1;
-                        outcomes.note(direction, Status::Dead);
-                    } else {
-                        tally.queued += 1;
-                    }
-                    commit.jobs.push(job);
-                }
-                None if matches!(
-                    had,
-                    Status::Queued | Status::Retrying | Status::Waiting | Status::Conflict
-                ) =>
-                {
-                    commit.obsolete.push((direction, entry.pair.key.clone()));
-                }
-                None => {}
-            }
-            let status = entry.pair.way(direction).status;
-            if matches!(status, Status::SkippedByRule | Status::Conflict) && status != *had {
-                outcomes.note(direction, status);
-            }
-            if status == Status::SkippedByRule && *had != Status::SkippedByRule {
-                tally.skipped += 1;
-                commit.counted.skipped += 1;
-            }
-        }
-        if entry.forget && entry.before.version > 0 {
-            commit.history.push(tell::forgotten(ctx, &entry));
-            commit.forgotten.push((entry.pair.key.clone(), entry.before.version));
-        } else if !entry.forget {
-            commit.pairs.push(entry.pair);
-        }
-    }
-    commit
-}
-
-/// By how much the keys that each side has change with a page.
-fn moved(entries: &[Entry]) -> [Presence; 2] {
-    Side::BOTH.map(|side| {
-        let mut moved = Presence::default();
-        for entry in entries.iter().filter(|entry| entry.dirty) {
-            let now = !entry.forget && entry.pair.side(side).now().is_some();
-            moved.shift(*at(&entry.before.present, side), now, &entry.pair.key);
-        }
-        moved
-    })
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::audit::Audits;
-use super::filling::{Filling, Rest};
+use super::filling::Rest;
 use super::link::{LinkContext, at, lock};
 use super::mark;
 use super::meter;
@@ -78,23 +78,6 @@ impl Turned {
     fn of(page: Page, deletes: Deletes, projector: &mut Projector, shown: Option<&mut Shown>) -> Self {
         let sights = Sights::of(page.changes, deletes, projector, shown);
         Self { sights, cursor: page.cursor, end: page.end }
-    }
-}
-
-/// How far a pass goes with what it reads.
-pub enum PassMode<'m> {
-    Note,
-    Plan,
-    Load(&'m mut Filling),
-}
-
-impl PassMode<'_> {
-    fn page(&mut self) -> Mode<'_> {
-        match self {
-            Self::Note => Mode::Note,
-            Self::Plan => Mode::Plan,
-            Self::Load(filling) => Mode::Load(filling),
-        }
     }
 }
 
@@ -234,7 +217,7 @@ impl Poller {
         // was never taken in.
         self.unfinished = !planted(Bug::UnfinishedForgotten);
         self.audit_again();
-        match self.pass(&mut PassMode::Plan).await {
+        match self.pass(Mode::Plan).await {
             Ok(mut tally) => {
                 (self.unfinished, self.pushed) = (false, pushed);
                 tally.add(self.audit_on().await?);
@@ -250,7 +233,7 @@ impl Poller {
     }
 
     /// Reads a side to its end, or to where it is caught up.
-    pub(super) async fn read_through(&mut self, mode: &mut PassMode<'_>) -> Result<Tally, Fault> {
+    pub(super) async fn read_through(&mut self, mode: Mode<'_>) -> Result<Tally, Fault> {
         let mut total = Tally::default();
         if !self.read_once(mode, &mut total).await? {
             self.remembers_all = true;
@@ -260,7 +243,7 @@ impl Poller {
     }
 
     /// The same, adding to what became of it; false where the scan would have had to remember more.
-    async fn read_once(&mut self, mode: &mut PassMode<'_>, total: &mut Tally) -> Result<bool, Fault> {
+    async fn read_once(&mut self, mode: Mode<'_>, total: &mut Tally) -> Result<bool, Fault> {
         let ctx = Arc::clone(&self.ctx);
         let features = ctx.end(self.side).features;
         let scanned = features.deletes == Deletes::Scanned;
@@ -272,7 +255,7 @@ impl Poller {
         let new = || if remembers_all { Shown::default() } else { Shown::with_limit(ctx.sizes.scan_keys) };
         let mut shown = whole.then(new);
         let reach = cursor.as_ref().and_then(|cursor| self.source.reach(cursor));
-        let mut relay = Relay::new(&ctx, scanned);
+        let mut relay = Relay::new(&ctx, scanned, mode);
         ctx.fuses.guard(self.side, whole);
         let (mut read, mut is_filling) = (0, false);
         let is_in_order;
@@ -287,23 +270,29 @@ impl Poller {
             let is_lost = shown.as_ref().is_some_and(Shown::is_lost);
             match mode {
                 // A bulk load leaves alone what it may have staged, and the source is read once more behind it.
-                PassMode::Load(filling) if is_lost => filling.lose_track(),
-                PassMode::Note | PassMode::Plan if is_lost => {
-                    total.add(relay.finish(mode.page()).await?);
+                Mode::Load(filling) if is_lost => filling.lose_track(),
+                _ if is_lost => {
+                    total.add(relay.finish().await?);
                     return Ok(false);
                 }
                 _ => {}
             }
             let Turned { sights, cursor: at_cursor, end } = page;
             let sights = match sights {
-                Ok(sights) => sights::parted(&ctx, self.side, sights).await,
+                Ok(sights) => {
+                    if sights.is_again {
+                        // Who owns a key that was shown before, is to be known to all.
+                        total.add(relay.finish().await?);
+                    }
+                    relay.beside(sights::parted(&ctx, self.side, sights)).await
+                }
                 Err(fault) => Err(fault),
             };
             let Sights { list, ids, is_again } = match sights {
                 Ok(sights) => sights,
                 Err(fault) => {
                     // What was delivered already is stored if that can be.
-                    relay.finish(mode.page()).await?;
+                    relay.finish().await?;
                     return Err(fault);
                 }
             };
@@ -315,7 +304,7 @@ impl Poller {
             let next_at = ctx.now();
             let facts = Facts {
                 keys_once: scanned && !is_again && !is_lost,
-                straight: matches!(mode, PassMode::Plan) && (end != End::More || !gathers),
+                straight: matches!(mode, Mode::Plan) && (end != End::More || !gathers),
                 judged: false,
                 expected_from: reach.map(|reach| reach.newest),
                 cursor: stored.clone(),
@@ -334,7 +323,7 @@ impl Poller {
                 let early = Commit { cursor: Some((self.side, stored)), ..Commit::default() };
                 ctx.store.commit(ctx.id, early, ctx.now()).await.map_err(storage)?;
             }
-            let (taken, next) = tokio::join!(relay.take(facts, mode.page()), next);
+            let (taken, next) = relay.take(facts, next).await;
             let is_taken = taken.is_ok() || planted(Bug::CursorMovesOnFault);
             if let Some(stored) = stored.filter(|_| is_taken) {
                 self.move_on(stored).await?;
@@ -343,12 +332,12 @@ impl Poller {
                 (Ok(taken), Ok(next)) => (taken, next),
                 (Err(fault), _) => {
                     // What was delivered already is stored if that can be.
-                    relay.finish(mode.page()).await?;
+                    relay.finish().await?;
                     return Err(fault);
                 }
                 (Ok(mut taken), Err(fault)) => {
                     // Nobody waits for us while we wait.
-                    taken.add(relay.finish(mode.page()).await?);
+                    taken.add(relay.finish().await?);
                     let page = self.read_on(fault, cursor.as_ref()).await?;
                     (taken, Some(Turned::of(page, features.deletes, &mut self.projector, shown.as_mut())))
                 }
@@ -361,22 +350,22 @@ impl Poller {
                 Some(next) => {
                     page = next;
                     // In bulk nothing is queued, and its deliveries are nobody else's.
-                    if is_filling && !matches!(mode, PassMode::Load(..)) {
-                        total.add(relay.finish(mode.page()).await?);
+                    if is_filling && !matches!(mode, Mode::Load(..)) {
+                        total.add(relay.finish().await?);
                         mark::wait(&ctx, self.side.outward()).await?;
                         is_filling = false;
                     }
                 }
                 None => {
-                    total.add(relay.finish(mode.page()).await?);
+                    total.add(relay.finish().await?);
                     is_in_order = shown.as_ref().is_some_and(Shown::is_in_order);
                     if end == End::Complete
                         && let Some(shown) = shown.take()
                     {
-                        if let PassMode::Load(filling) = mode {
-                            filling.unswept = Some((shown, epoch));
+                        if let Mode::Load(filling) = mode {
+                            filling.has_shown(shown, epoch);
                         } else {
-                            match self.sweep_if_told(shown, epoch, mode.page()).await? {
+                            match self.sweep_if_told(shown, epoch, mode).await? {
                                 Some(swept) => total.add(swept),
                                 None => return Ok(false),
                             }
@@ -389,8 +378,8 @@ impl Poller {
         // What a stream that reports its deletions does not show is not deleted; but neither is it whole.
         let reported = shown.as_ref().filter(|_| features.deletes == Deletes::Reported);
         self.check_whole(reported, read, whole).await?;
-        if features.deletes == Deletes::Listed && !matches!(mode, PassMode::Load(..)) {
-            total.add(self.list(mode.page()).await?);
+        if features.deletes == Deletes::Listed && !matches!(mode, Mode::Load(..)) {
+            total.add(self.list(mode).await?);
         }
         if whole && !scanned {
             self.store_cursor(cursor).await?;
@@ -429,7 +418,7 @@ impl Poller {
         match rest {
             Rest::ReadAgain => {
                 *lock(at(&self.ctx.cursors, self.side)) = None;
-                return self.pass(&mut PassMode::Plan).await;
+                return self.pass(Mode::Plan).await;
             }
             Rest::Sweep(Some(unswept)) => {
                 let (shown, epoch) = *unswept;
@@ -437,7 +426,7 @@ impl Poller {
                     Some(swept) => total.add(swept),
                     None => {
                         self.remembers_all = true;
-                        return self.pass(&mut PassMode::Plan).await;
+                        return self.pass(Mode::Plan).await;
                     }
                 }
             }

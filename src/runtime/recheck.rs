@@ -26,16 +26,13 @@ pub async fn renew(
     known: &[Known],
     read_at: Timestamp,
 ) -> Result<HashMap<usize, Fact>, Fault> {
-    let doubtful: Vec<(usize, Wanted)> = facts
-        .iter()
-        .zip(known)
-        .enumerate()
-        .filter(|(_, ((key, fact), known))| is_doubtful(ctx, side, key, fact, known, read_at))
-        .map(|(at, ((key, _), known))| {
-            let id = known.pair().and_then(|pair| pair.side(side).id.clone());
-            (at, Wanted { key: key.clone(), id })
-        })
-        .collect();
+    let wanted = |at: usize| {
+        let ((key, _), known) = facts.get(at).zip(known.get(at))?;
+        let id = known.pair().and_then(|pair| pair.side(side).id.clone());
+        Some((at, Wanted { key: key.clone(), id }))
+    };
+    let doubtful: Vec<(usize, Wanted)> =
+        doubtful(ctx, side, facts, known, read_at).filter_map(wanted).collect();
     let mut renewed = HashMap::with_capacity(doubtful.len());
     if doubtful.is_empty() {
         return Ok(renewed);
@@ -51,6 +48,19 @@ pub async fn renew(
         renewed.insert(at, fact);
     }
     Ok(renewed)
+}
+
+/// Gives the places of the facts that can't be believed.
+pub fn doubtful(
+    ctx: &LinkContext,
+    side: Side,
+    facts: &[(Key, Fact)],
+    known: &[Known],
+    read_at: Timestamp,
+) -> impl Iterator<Item = usize> {
+    let both = facts.iter().zip(known).enumerate();
+    both.filter(move |(_, ((key, fact), known))| is_doubtful(ctx, side, key, fact, known, read_at))
+        .map(|(at, _)| at)
 }
 
 /// The page says something else than we know, and we learnt what we know after it was read.

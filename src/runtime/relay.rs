@@ -1,14 +1,19 @@
-//! The pages of one pass, one after the other; those of a scan overlap.
+//! The pages of one pass, on their way through its stages; those of a scan overlap.
 //!
-//! While a page of a scan is decided, the one before it is remembered where its writes go to a local end, the one before
-//! that delivered, and the one before that is stored.
+//! A page of a scan is decided while the one before it is remembered (where its writes go to a local end), the one
+//! before that delivered, and the one before that stored. Each goes on as soon as the next stage is free: none waits for
+//! what happens to another elsewhere.
 //!
 //! Invariant: pages under way together have no key in common. Only a scan can promise that: a page with
-//! a key that was shown before goes alone.
+//! a key that was shown before goes alone. As long as one is on its way, its pass waits for nothing else but beside it
+//! ([`Relay::beside`]): what stands still may hold what the other waits for.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
-use super::inline;
+use super::inline::{self, Guard};
 use super::link::{LinkContext, at};
 use super::page::{self, Decided, Delivered, Facts, Mode, Stored, Tally};
 use super::straight;
@@ -21,143 +26,286 @@ const PAGES_IN_A_ROW: usize = 64;
 pub struct Relay<'l> {
     ctx: &'l LinkContext,
     overlaps: bool,
-    quiet: Vec<tokio::sync::MutexGuard<'l, ()>>,
     /// Nothing else is on its way in either direction, and has not been since then.
     alone_since: Option<tokio::time::Instant>,
     in_a_row: usize,
     /// What its pages write is remembered before their turn.
     remembers: bool,
-    decided: Option<Decided>,
-    remembered: Option<Decided>,
-    delivered: Option<Delivered>,
+    mode: Mode<'l>,
+    planning: Stage<'l, Result<Decided, Fault>>,
+    remembering: Stage<'l, Decided>,
+    delivering: Stage<'l, Result<Delivered, Fault>>,
+    storing: Stage<'l, Result<Stored, Fault>>,
+    /// A page whose pairs moved on before it was stored. It is planned anew while no other one is delivered, and the one
+    /// behind it stored.
+    overtaken: Option<Facts>,
+    retaking: Stage<'l, Result<Tally, Fault>>,
+    tally: Tally,
+    /// The first of those that were met since somebody was told.
+    fault: Option<Fault>,
+    /// Last, so that it outlives what goes on under it.
+    quiet: Vec<Guard<'l>>,
 }
 
 impl<'l> Relay<'l> {
     /// Begins a pass; `scanned`: no two of its pages have a key in common.
-    pub fn new(ctx: &'l LinkContext, scanned: bool) -> Self {
+    pub fn new(ctx: &'l LinkContext, scanned: bool, mode: Mode<'l>) -> Self {
         Self {
             ctx,
             overlaps: scanned,
-            quiet: Vec::new(),
             alone_since: None,
             in_a_row: 0,
             remembers: false,
-            decided: None,
-            remembered: None,
-            delivered: None,
+            mode,
+            planning: Stage::Free,
+            remembering: Stage::Free,
+            delivering: Stage::Free,
+            storing: Stage::Free,
+            overtaken: None,
+            retaking: Stage::Free,
+            tally: Tally::default(),
+            fault: None,
+            quiet: Vec::new(),
         }
     }
 
-    /// Takes the next page; gives what became of those that are stored since the last call.
-    pub async fn take(&mut self, mut facts: Facts, mut mode: Mode<'_>) -> Result<Tally, Fault> {
+    /// Takes the next page in while something else goes on, and gives that back too; the tally is that of the pages that
+    /// are stored since the last call.
+    pub async fn take<T>(
+        &mut self,
+        facts: Facts,
+        beside: impl Future<Output = T>,
+    ) -> (Result<Tally, Fault>, T) {
+        let mut beside = pin!(beside);
+        let mut done = None;
+        let taken = {
+            let mut taking = pin!(self.take_in(facts));
+            loop {
+                tokio::select! {
+                    biased;
+                    taken = &mut taking => break taken,
+                    other = &mut beside, if done.is_none() => done = Some(other),
+                }
+            }
+        };
+        let other = match done {
+            Some(other) => other,
+            None => self.beside(beside).await,
+        };
+        (taken.and_then(|()| self.told()), other)
+    }
+
+    /// Waits for something else while the pages go on.
+    pub async fn beside<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = pin!(other);
+        let is_done = |_: &mut Self, context: &mut Context<'_>| match other.as_mut().poll(context) {
+            Poll::Ready(other) => Some(other),
+            Poll::Pending => None,
+        };
+        self.until(is_done).await
+    }
+
+    /// Delivers and stores what is left, and gives the workers their turn.
+    pub async fn finish(&mut self) -> Result<Tally, Fault> {
+        self.drain().await;
+        self.told()
+    }
+
+    /// Brings a page on its way, or to its end where it does not overlap with others.
+    async fn take_in(&mut self, mut facts: Facts) -> Result<(), Fault> {
         let side = facts.side;
         at(&self.ctx.view.seen, side).fetch_add(facts.list.len() as u64, Ordering::Relaxed);
-        if !self.overlaps {
-            return page::take(self.ctx, facts, mode).await;
-        }
-        let mut tally = Tally::default();
         // Else it may have the key of a page before.
-        let alone = !facts.are_sights();
+        let alone = !self.overlaps || !facts.are_sights();
         let is_long = self.alone_since.is_some_and(|since| since.elapsed() >= straight::HELD_MAX);
-        if self.in_a_row >= PAGES_IN_A_ROW || alone || is_long {
-            tally.add(self.finish(mode.again()).await?);
+        if alone || is_long || self.in_a_row >= PAGES_IN_A_ROW {
+            self.drain().await;
+        }
+        if self.fault.is_some() {
+            // What is wrong with a page before may be wrong with this one, too: nothing of it is taken in.
+            return Ok(());
         }
         if alone {
-            tally.add(page::take(self.ctx, facts, mode).await?);
-            return Ok(tally);
+            self.tally.add(page::take(self.ctx, facts, self.mode).await?);
+            return Ok(());
         }
         if self.in_a_row == 0 {
-            self.quiet = inline::quiet(self.ctx, side, mode.is_quiet()).await;
+            self.quiet = inline::quiet(self.ctx, side, self.mode.is_quiet()).await;
             let is_alone = facts.straight
                 && straight::is_idle(self.ctx, side.outward()).await
                 && inline::quiet_too(self.ctx, side, &mut self.quiet);
             self.alone_since = is_alone.then(tokio::time::Instant::now);
         }
+        self.remembers = matches!(self.mode, Mode::Plan) && inline::at_once(self.ctx, side.outward());
         facts.straight &= self.alone_since.is_some();
         self.in_a_row += 1;
-        let plan = page::plan(self.ctx, facts, matches!(mode, Mode::Note));
-        self.remembers = matches!(mode, Mode::Plan) && inline::at_once(self.ctx, side.outward());
-        let (next, ready) = self.next();
-        let (stored, delivered, remembered, decided) = tokio::join!(
-            store(self.ctx, self.delivered.take()),
-            deliver(self.ctx, ready, &mut mode),
-            remember(self.ctx, next),
-            plan
-        );
-        self.remembered = remembered;
-        // Whatever became of the others: what is delivered has to be stored, and what is decided delivered.
-        let delivered = delivered.map(|delivered| self.delivered = delivered);
-        let decided = decided.map(|decided| self.decided = Some(decided));
-        tally.add(self.again(stored?, &mut mode).await?);
-        delivered.and(decided).map(|()| tally)
+        self.until(|relay, _| relay.planning.is_free().then_some(())).await;
+        if self.fault.is_some() {
+            return Ok(());
+        }
+        self.planning.begin(page::plan(self.ctx, facts, matches!(self.mode, Mode::Note)));
+        Ok(())
     }
 
-    /// Delivers and stores what is left, and gives the workers their turn.
-    pub async fn finish(&mut self, mut mode: Mode<'_>) -> Result<Tally, Fault> {
-        let mut tally = Tally::default();
-        let mut ended = Ok(());
-        while self.decided.is_some() || self.remembered.is_some() || self.delivered.is_some() {
-            let (next, ready) = self.next();
-            let (stored, delivered, remembered) = tokio::join!(
-                store(self.ctx, self.delivered.take()),
-                deliver(self.ctx, ready, &mut mode),
-                remember(self.ctx, next)
-            );
-            (self.remembered, self.delivered) = (remembered, delivered?);
-            // Whatever became of one page: what is decided has to be delivered, and what is delivered stored.
-            let again = match stored {
-                Ok(stored) => self.again(stored, &mut mode).await,
-                Err(fault) => Err(fault),
-            };
-            match again {
-                Ok(more) => tally.add(more),
-                Err(fault) => ended = Err(fault),
-            }
-        }
+    /// Waits until no page is on its way any more, and lets go of the link.
+    async fn drain(&mut self) {
+        self.until(|relay, _| relay.is_empty().then_some(())).await;
         self.quiet.clear();
         (self.in_a_row, self.alone_since) = (0, None);
-        ended.map(|()| tally)
     }
 
-    /// The page to be remembered, and the one to be delivered; where nothing is remembered ahead, a page spares that
-    /// step, and there is one less of them under way.
-    fn next(&mut self) -> (Option<Decided>, Option<Decided>) {
-        let (decided, remembered) = (self.decided.take(), self.remembered.take());
-        match remembered {
-            None if !self.remembers => (None, decided),
-            remembered => (decided, remembered),
+    /// Gives what became of the pages since the last call.
+    fn told(&mut self) -> Result<Tally, Fault> {
+        match self.fault.take() {
+            Some(fault) => Err(fault),
+            None => Ok(std::mem::take(&mut self.tally)),
         }
     }
 
-    async fn again(&self, stored: Stored, mode: &mut Mode<'_>) -> Result<Tally, Fault> {
-        match stored {
-            Stored::Done(tally) => Ok(tally),
-            Stored::Overtaken(facts) => page::take_quietly(self.ctx, facts, mode).await,
+    fn is_empty(&self) -> bool {
+        let Self { planning, remembering, delivering, storing, overtaken, retaking, .. } = self;
+        planning.is_free()
+            && remembering.is_free()
+            && delivering.is_free()
+            && storing.is_free()
+            && overtaken.is_none()
+            && retaking.is_free()
+    }
+
+    /// Has the pages go on until something is so.
+    async fn until<T>(&mut self, mut is_so: impl FnMut(&mut Self, &mut Context<'_>) -> Option<T>) -> T {
+        poll_fn(|context| {
+            self.go_on(context);
+            is_so(self, context).map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
+    /// Has each page go on as far as it can. Whatever becomes of one: what is decided has to be delivered, and what is
+    /// delivered stored.
+    fn go_on(&mut self, context: &mut Context<'_>) {
+        loop {
+            self.retaking.poll(context);
+            self.storing.poll(context);
+            self.delivering.poll(context);
+            self.remembering.poll(context);
+            self.planning.poll(context);
+            if !self.hand_on() {
+                return;
+            }
         }
     }
-}
 
-async fn remember(ctx: &LinkContext, decided: Option<Decided>) -> Option<Decided> {
-    match decided {
-        Some(decided) => Some(page::remember(ctx, decided).await),
-        None => None,
+    /// Hands pages on to the stages that are free, the last one first; tells whether any began.
+    fn hand_on(&mut self) -> bool {
+        let mut any = false;
+        match self.retaking.through() {
+            Some(Ok(tally)) => self.tally.add(tally),
+            Some(Err(fault)) => self.fail(fault),
+            None => {}
+        }
+        // Of the two that were delivered without the other being stored, the second may be overtaken as well.
+        match self.overtaken.is_none().then(|| self.storing.through()).flatten() {
+            Some(Ok(Stored::Done(tally))) => self.tally.add(tally),
+            Some(Ok(Stored::Overtaken(facts))) => self.overtaken = Some(facts),
+            Some(Err(fault)) => self.fail(fault),
+            None => {}
+        }
+        if self.retaking.is_free()
+            && !self.delivering.is_busy()
+            && let Some(facts) = self.overtaken.take()
+        {
+            self.retaking.begin(page::take_quietly(self.ctx, facts, self.mode));
+            any = true;
+        }
+        if self.storing.is_free()
+            && let Some(delivered) = self.delivering.through()
+        {
+            match delivered {
+                Ok(delivered) => self.storing.begin(page::store(self.ctx, delivered)),
+                Err(fault) => self.fail(fault),
+            }
+            any = true;
+        }
+        let is_held = !self.retaking.is_free() || self.overtaken.is_some();
+        if self.delivering.is_free()
+            && !is_held
+            && let Some(decided) = self.ready()
+        {
+            self.delivering.begin(page::deliver(self.ctx, decided, self.mode));
+            any = true;
+        }
+        if self.remembers
+            && self.remembering.is_free()
+            && let Some(decided) = self.decided()
+        {
+            self.remembering.begin(page::remember(self.ctx, decided));
+            any = true;
+        }
+        any
+    }
+
+    /// Takes the page that is to be delivered next; where nothing is remembered ahead, a page spares that stage, and there
+    /// is one less of them under way.
+    fn ready(&mut self) -> Option<Decided> {
+        match self.remembering.through() {
+            None if !self.remembers && self.remembering.is_free() => self.decided(),
+            remembered => remembered,
+        }
+    }
+
+    fn decided(&mut self) -> Option<Decided> {
+        match self.planning.through()? {
+            Ok(decided) => Some(decided),
+            Err(fault) => {
+                self.fail(fault);
+                None
+            }
+        }
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        self.fault.get_or_insert(fault);
     }
 }
 
-async fn deliver(
-    ctx: &LinkContext,
-    decided: Option<Decided>,
-    mode: &mut Mode<'_>,
-) -> Result<Option<Delivered>, Fault> {
-    match decided {
-        Some(decided) => page::deliver(ctx, decided, mode).await.map(Some),
-        None => Ok(None),
-    }
+/// Where a page may be.
+enum Stage<'l, T> {
+    Free,
+    Busy(Pin<Box<dyn Future<Output = T> + Send + 'l>>),
+    /// Through, and not handed on yet.
+    Through(T),
 }
 
-async fn store(ctx: &LinkContext, delivered: Option<Delivered>) -> Result<Stored, Fault> {
-    match delivered {
-        Some(delivered) => page::store(ctx, delivered).await,
-        None => Ok(Stored::Done(Tally::default())),
+impl<'l, T> Stage<'l, T> {
+    fn begin(&mut self, work: impl Future<Output = T> + Send + 'l) {
+        *self = Self::Busy(Box::pin(work));
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) {
+        if let Self::Busy(work) = self
+            && let Poll::Ready(done) = work.as_mut().poll(context)
+        {
+            *self = Self::Through(done);
+        }
+    }
+
+    /// Takes what is through.
+    fn through(&mut self) -> Option<T> {
+        match std::mem::replace(self, Self::Free) {
+            Self::Through(done) => Some(done),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    fn is_free(&self) -> bool {
+        matches!(self, Self::Free)
+    }
+
+    fn is_busy(&self) -> bool {
+        matches!(self, Self::Busy(_))
     }
 }

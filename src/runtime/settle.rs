@@ -43,7 +43,9 @@ pub(super) async fn settle(
         tell_the_other(ctx, direction, &left).await?;
         // Before it is so: whoever finds a pair gone must find this as well.
         let gone = left.iter().filter(|ending| ending.settlement.forget);
-        gone.filter_map(|ending| ending.settlement.pair.as_ref()).for_each(|pair| ctx.forget(&pair.key));
+        for pair in gone.filter_map(|ending| ending.settlement.pair.as_ref()) {
+            ctx.forget(&pair.key);
+        }
         let settlements = || left.iter().map(|ending| ending.settlement.clone()).collect();
         let settled = insist(ctx, || ctx.store.settle(ctx.id, settlements(), ctx.now())).await?;
         let (stale, ended): (Vec<Ending>, Vec<Ending>) =

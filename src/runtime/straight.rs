@@ -131,6 +131,7 @@ async fn look_first(
             continue;
         }
         observe_there(ctx, &mut entry.pair, side, found, &mut projector);
+        entry.looked = true;
         decide(ctx, entry, Occasion::Change, ctx.now());
         let action = along(&entry.actions, direction);
         if action.is_write() && !is_revival(&entry.pair, direction, action) {

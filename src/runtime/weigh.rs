@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::fuse::{self, HeldRecord, Word};
 use super::link::{at, lock};
-use super::page::{self, Facts, Tally, storage};
-use super::poller::{PassMode, Poller};
+use super::page::{self, Facts, Mode, Tally, storage};
+use super::poller::Poller;
 use super::scan;
 use super::shown::Shown;
 use super::sights::{self, Sights};
@@ -34,7 +34,7 @@ const QUIET_EVERY: u32 = 6;
 
 impl Poller {
     /// Reads a side as far as it is believed.
-    pub async fn pass(&mut self, mode: &mut PassMode<'_>) -> Result<Tally, Fault> {
+    pub async fn pass(&mut self, mode: Mode<'_>) -> Result<Tally, Fault> {
         let ctx = Arc::clone(&self.ctx);
         let (side, direction) = (self.side, self.side.outward());
         let was_frozen = ctx.fuses.is_frozen(direction);
@@ -100,7 +100,7 @@ impl Poller {
         let aside = (answer == Some(Word::Discard)).then(|| self.aside(&weighed.findings));
         ctx.fuses.lift(side, weighed.counts, aside);
         self.is_vouched = answer.is_some();
-        if matches!(mode, PassMode::Load(..)) {
+        if matches!(mode, Mode::Load(..)) {
             // A load that broke off has to begin anew; what was weighed holds for that.
             fuse::mend(&ctx, side, answer).await?;
             return Err(fuse::frozen("the bulk load begins again, now that its source has been weighed"));

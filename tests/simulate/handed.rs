@@ -254,6 +254,11 @@ impl State {
         }
         self.works_over(side, key, What::Insert);
         let made = self.ledger(key).insert(side, &values, now);
+        for (field, value) in values.iter().enumerate().filter(|(_, value)| is_token(value)) {
+            if self.shows(side.other(), key, field, value) {
+                self.ledger(key).is_shown_already(side.other(), made, field);
+            }
+        }
         let is_empty = !values.iter().any(is_token);
         if !is_empty && !has_own {
             // It shows just what the other side does: who deletes it there has seen all of it.

@@ -235,6 +235,11 @@ impl Ledger {
         id.is_some_and(|id| self.known[at(side)].contains(&(id, field as Facet)))
     }
 
+    /// The other side shows a value of what was made already: nothing has to be written there for it to be known.
+    pub fn is_shown_already(&mut self, side: Side, made: usize, field: usize) {
+        self.known[at(side)].insert((made, field as Facet));
+    }
+
     /// What was written shows nothing of its own: it does not have to keep the record alive.
     pub fn shows_no_more(&mut self, made: usize) {
         self.events[made].settled = true;

@@ -199,7 +199,7 @@ async fn a_backlog_goes_to_servicenow_and_back_and_none_arrives_twice() {
 
 #[tokio::test]
 async fn a_bulk_job_at_work_holds_up_no_reload_and_nothing_goes_past_it() {
-    const COUNT: i64 = 2_100;
+    const COUNT: i64 = 3_000;
     let home = SALESFORCE.home(None);
     let mock = Outside::start(&home, "salesforce", &["--strict"]);
     home.write("customer_settings.toml", &SALESFORCE.settings(&mock));
@@ -211,7 +211,7 @@ async fn a_bulk_job_at_work_holds_up_no_reload_and_nothing_goes_past_it() {
     super::daemon::until("a job at work", async || calls(&mock).await, begun).await;
     // The first ones went by a call, before there was a backlog.
     let there = mock.get("records/Contact").await.len();
-    home.app().execute("UPDATE users SET name = 'Edited' WHERE record_id = 2007", []).unwrap();
+    home.app().execute("UPDATE users SET name = 'Edited' WHERE record_id = 2907", []).unwrap();
 
     let in_force = |status: &Value| status["links"][0]["rules_version"].clone();
     let status = async || daemon.get("/v1/sync/status").await.body;
@@ -225,12 +225,12 @@ async fn a_bulk_job_at_work_holds_up_no_reload_and_nothing_goes_past_it() {
 
     admin(&mock, "PUT", "faults", "{}").await;
     let standing = async || mock.get("records/Contact").await;
-    let of = |rows: &[Value]| rows.iter().find(|row| row["External_Id__c"] == "2007").cloned();
+    let of = |rows: &[Value]| rows.iter().find(|row| row["External_Id__c"] == "2907").cloned();
     super::daemon::until("all of them, and the edit", standing, |rows| {
         rows.len() == COUNT as usize && of(rows).is_some_and(|row| row["LastName"] == "Edited")
     })
     .await;
     assert_eq!(SALESFORCE.count(&mock).await, COUNT as usize);
     assert!(daemon.terminate().success());
-    assert_eq!(people(&home.app())[2006].1, "Edited", "our own late write is no edit of anybody's");
+    assert_eq!(people(&home.app())[2906].1, "Edited", "our own late write is no edit of anybody's");
 }
