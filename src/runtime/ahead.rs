@@ -4,7 +4,7 @@
 //! Invariant: what goes out of a page is what was remembered of it. Only where a page writes in one direction can
 //! that be said ahead: what becomes of the writes of one may change those of the other.
 
-use super::inline::{at_once, places, writes};
+use super::inline::{self, Reply, at_once, places, writes};
 use super::link::LinkContext;
 use super::page::Entry;
 use super::unanswered::OnItsWay;
@@ -22,12 +22,15 @@ pub(super) struct Chunk {
 /// All that a page writes to a local end, which takes it at once.
 pub(super) struct Ahead {
     pub(super) direction: Direction,
+    /// What has not gone out yet.
     pub(super) chunks: Vec<Chunk>,
+    /// What was answered to the rest.
+    pub(super) replies: Vec<Reply>,
 }
 
 impl Ahead {
-    /// What is remembered of it.
-    pub(super) fn sent(self) -> impl Iterator<Item = OnItsWay> {
+    /// What is remembered of it and does not go out.
+    pub(super) fn unsent(self) -> impl Iterator<Item = OnItsWay> {
         self.chunks.into_iter().filter_map(|chunk| chunk.sent.ok().flatten())
     }
 }
@@ -43,7 +46,18 @@ pub(super) async fn remember(ctx: &LinkContext, entries: &[Entry]) -> Option<Ahe
     if !at_once(ctx, direction) || ctx.fuses.is_held(direction) {
         return None;
     }
-    Some(Ahead { direction, chunks: chunks(ctx, direction, entries, &places).await })
+    let chunks = chunks(ctx, direction, entries, &places).await;
+    Some(Ahead { direction, chunks, replies: Vec::new() })
+}
+
+/// Sends what is remembered; what is answered is taken in when the page has its turn.
+pub(super) async fn send(ctx: &LinkContext, entries: &[Entry], ahead: &mut Ahead) {
+    if ctx.fuses.is_held(ahead.direction) {
+        return;
+    }
+    for chunk in std::mem::take(&mut ahead.chunks) {
+        ahead.replies.extend(inline::send(ctx, ahead.direction, entries, chunk).await);
+    }
 }
 
 /// Remembers writes in as many chunks as their end takes them in.

@@ -88,26 +88,29 @@ pub(super) async fn deliver(
 ) -> Inline {
     let mut inline = Inline::default();
     for direction in Direction::BOTH {
-        let ahead = ahead.take_if(|ahead| ahead.direction == direction);
+        let mut ahead = ahead.take_if(|ahead| ahead.direction == direction);
         let before = inline.count;
+        for reply in ahead.iter_mut().flat_map(|ahead| ahead.replies.drain(..)) {
+            take_reply(ctx, direction, entries, reply, &mut inline);
+        }
         if ctx.fuses.is_held(direction) {
-            // Nothing of it goes out.
-            inline.posted.extend(ahead.into_iter().flat_map(Ahead::sent).map(Posted::unsent));
+            // Nothing more of it goes out.
+            inline.posted.extend(ahead.into_iter().flat_map(Ahead::unsent).map(Posted::unsent));
+            arrived(ctx, direction, inline.count - before);
             continue;
         }
         if is_alone && straight::may_be(ctx, direction) {
             straight::deliver(ctx, direction, entries, &mut inline).await;
-            arrived(ctx, direction, inline.count - before);
-        }
-        if !at_once(ctx, direction) {
-            continue;
-        }
-        let chunks = match ahead {
-            Some(ahead) => ahead.chunks,
-            None => ahead::chunks(ctx, direction, entries, &places(ctx, entries, direction)).await,
-        };
-        for chunk in chunks {
-            deliver_chunk(ctx, direction, entries, chunk, &mut inline).await;
+        } else if at_once(ctx, direction) {
+            let chunks = match ahead {
+                Some(ahead) => ahead.chunks,
+                None => ahead::chunks(ctx, direction, entries, &places(ctx, entries, direction)).await,
+            };
+            for chunk in chunks {
+                if let Some(reply) = send(ctx, direction, entries, chunk).await {
+                    take_reply(ctx, direction, entries, reply, &mut inline);
+                }
+            }
         }
         arrived(ctx, direction, inline.count - before);
     }
@@ -141,34 +144,52 @@ pub(super) fn places(ctx: &LinkContext, entries: &[Entry], direction: Direction)
         .collect()
 }
 
-async fn deliver_chunk(
+/// What was answered to writes that went out together, in this epoch of their destination.
+pub(super) struct Reply {
+    places: Vec<usize>,
+    answer: Result<Vec<Outcome>, Fault>,
+    posted: Option<Posted>,
+    epoch: u32,
+}
+
+/// Sends a chunk of a page's writes; `None` where nothing went out.
+pub(super) async fn send(
     ctx: &LinkContext,
     direction: Direction,
-    entries: &mut [Entry],
+    entries: &[Entry],
     Chunk { places, sent }: Chunk,
-    inline: &mut Inline,
-) {
+) -> Option<Reply> {
     let end = ctx.end(direction.to());
-    let places = places.as_slice();
     let sent = match sent {
         Ok(sent) => sent,
         Err(fault) => {
             // What is not remembered does not go out; all become jobs.
             note(ctx, direction, fault.to_string());
-            return;
+            return None;
         }
     };
     let batch = Batch {
         shape: Arc::clone(ctx.rules.shape(direction.to())),
-        deliveries: deliveries(entries, places, direction),
+        deliveries: deliveries(entries, &places, direction),
     };
     let (began, epoch) = (tokio::time::Instant::now(), ctx.epoch(direction.to()));
     let answer = end.destination.write(&batch, &ctx.call(Class::Live)).await;
     let answer = answer.and_then(|outcomes| counted(outcomes, places.len()));
     meter::attempted(ctx, direction, began.elapsed());
     let posted = sent.map(|sent| Posted::answered(ctx, sent, answer.as_deref()));
+    Some(Reply { places, answer, posted, epoch })
+}
+
+/// Takes in what was answered to a chunk.
+fn take_reply(
+    ctx: &LinkContext,
+    direction: Direction,
+    entries: &mut [Entry],
+    Reply { places, answer, posted, epoch }: Reply,
+    inline: &mut Inline,
+) {
     match answer {
-        Ok(outcomes) => take_outcomes(ctx, direction, entries, (places, outcomes, epoch), posted, inline),
+        Ok(outcomes) => take_outcomes(ctx, direction, entries, (&places, outcomes, epoch), posted, inline),
         Err(fault) => {
             // Nothing can be said of any record: all become jobs, which look before they repeat.
             note(ctx, direction, fault.to_string());

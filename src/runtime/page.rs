@@ -141,7 +141,15 @@ pub async fn remember(ctx: &LinkContext, mut decided: Decided) -> Decided {
     decided
 }
 
-/// Delivers what can be delivered at once.
+/// Sends what is remembered of a page while the answers to the page before it are taken in.
+pub async fn send(ctx: &LinkContext, mut decided: Decided) -> Decided {
+    if let Some(ahead) = &mut decided.ahead {
+        ahead::send(ctx, &decided.entries, ahead).await;
+    }
+    decided
+}
+
+/// Delivers what can be delivered at once, and takes in what is answered.
 pub async fn deliver(ctx: &LinkContext, decided: Decided, mode: Mode<'_>) -> Result<Delivered, Fault> {
     let Decided { facts, mut entries, ahead } = decided;
     if let Mode::Load(filling) = mode {

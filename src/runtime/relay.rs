@@ -1,13 +1,14 @@
 //! The pages of one pass, on their way through its stages; those of a scan overlap.
 //!
 //! A page of a scan is decided while the one before it is remembered (where its writes go to a local end), the one
-//! before that delivered, and the one before that stored. Each goes on as soon as the next stage is free: none waits for
+//! before that sent, and the ones before that delivered and stored. Each goes on as soon as the next stage is free: none waits for
 //! what happens to another elsewhere.
 //!
 //! Invariant: pages under way together have no key in common. Only a scan can promise that: a page with
 //! a key that was shown before goes alone. As long as one is on its way, its pass waits for nothing else but beside it
 //! ([`Relay::beside`]): what stands still may hold what the other waits for.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
@@ -34,11 +35,12 @@ pub struct Relay<'l> {
     mode: Mode<'l>,
     planning: Stage<'l, Result<Decided, Fault>>,
     remembering: Stage<'l, Decided>,
+    sending: Stage<'l, Decided>,
     delivering: Stage<'l, Result<Delivered, Fault>>,
     storing: Stage<'l, Result<Stored, Fault>>,
-    /// A page whose pairs moved on before it was stored. It is planned anew while no other one is delivered, and the one
-    /// behind it stored.
-    overtaken: Option<Facts>,
+    /// Pages whose pairs moved on before they were stored, three at most. They are planned anew one by one, when what had
+    /// gone out behind them is stored.
+    overtaken: VecDeque<Facts>,
     retaking: Stage<'l, Result<Tally, Fault>>,
     tally: Tally,
     /// The first of those that were met since somebody was told.
@@ -59,9 +61,10 @@ impl<'l> Relay<'l> {
             mode,
             planning: Stage::Free,
             remembering: Stage::Free,
+            sending: Stage::Free,
             delivering: Stage::Free,
             storing: Stage::Free,
-            overtaken: None,
+            overtaken: VecDeque::new(),
             retaking: Stage::Free,
             tally: Tally::default(),
             fault: None,
@@ -163,13 +166,17 @@ impl<'l> Relay<'l> {
     }
 
     fn is_empty(&self) -> bool {
-        let Self { planning, remembering, delivering, storing, overtaken, retaking, .. } = self;
-        planning.is_free()
-            && remembering.is_free()
-            && delivering.is_free()
-            && storing.is_free()
-            && overtaken.is_none()
-            && retaking.is_free()
+        self.planning.is_free() && self.remembering.is_free() && self.is_nothing_out() && !self.is_held()
+    }
+
+    /// Tells whether no page has begun to go out that is not stored.
+    fn is_nothing_out(&self) -> bool {
+        self.sending.is_free() && self.delivering.is_free() && self.storing.is_free()
+    }
+
+    /// Tells whether no other page may begin to go out.
+    fn is_held(&self) -> bool {
+        !self.overtaken.is_empty() || !self.retaking.is_free()
     }
 
     /// Has the pages go on until something is so.
@@ -188,6 +195,7 @@ impl<'l> Relay<'l> {
             self.retaking.poll(context);
             self.storing.poll(context);
             self.delivering.poll(context);
+            self.sending.poll(context);
             self.remembering.poll(context);
             self.planning.poll(context);
             if !self.hand_on() {
@@ -204,19 +212,11 @@ impl<'l> Relay<'l> {
             Some(Err(fault)) => self.fail(fault),
             None => {}
         }
-        // Of the two that were delivered without the other being stored, the second may be overtaken as well.
-        match self.overtaken.is_none().then(|| self.storing.through()).flatten() {
+        match self.storing.through() {
             Some(Ok(Stored::Done(tally))) => self.tally.add(tally),
-            Some(Ok(Stored::Overtaken(facts))) => self.overtaken = Some(facts),
+            Some(Ok(Stored::Overtaken(facts))) => self.overtaken.push_back(facts),
             Some(Err(fault)) => self.fail(fault),
             None => {}
-        }
-        if self.retaking.is_free()
-            && !self.delivering.is_busy()
-            && let Some(facts) = self.overtaken.take()
-        {
-            self.retaking.begin(page::take_quietly(self.ctx, facts, self.mode));
-            any = true;
         }
         if self.storing.is_free()
             && let Some(delivered) = self.delivering.through()
@@ -227,12 +227,24 @@ impl<'l> Relay<'l> {
             }
             any = true;
         }
-        let is_held = !self.retaking.is_free() || self.overtaken.is_some();
+        if self.retaking.is_free()
+            && self.is_nothing_out()
+            && let Some(facts) = self.overtaken.pop_front()
+        {
+            self.retaking.begin(page::take_quietly(self.ctx, facts, self.mode));
+            any = true;
+        }
         if self.delivering.is_free()
-            && !is_held
             && let Some(decided) = self.ready()
         {
             self.delivering.begin(page::deliver(self.ctx, decided, self.mode));
+            any = true;
+        }
+        if self.sending.is_free()
+            && !self.is_held()
+            && let Some(decided) = self.remembering.through()
+        {
+            self.sending.begin(page::send(self.ctx, decided));
             any = true;
         }
         if self.remembers
@@ -245,12 +257,13 @@ impl<'l> Relay<'l> {
         any
     }
 
-    /// Takes the page that is to be delivered next; where nothing is remembered ahead, a page spares that stage, and there
-    /// is one less of them under way.
+    /// Takes the page that is to be delivered next; where nothing is remembered ahead, a page spares two stages, and there
+    /// are two less of them under way.
     fn ready(&mut self) -> Option<Decided> {
-        match self.remembering.through() {
-            None if !self.remembers && self.remembering.is_free() => self.decided(),
-            remembered => remembered,
+        match self.remembers {
+            true => self.sending.through(),
+            false if self.is_held() => None,
+            false => self.decided(),
         }
     }
 
@@ -303,9 +316,5 @@ impl<'l, T> Stage<'l, T> {
 
     fn is_free(&self) -> bool {
         matches!(self, Self::Free)
-    }
-
-    fn is_busy(&self) -> bool {
-        matches!(self, Self::Busy(_))
     }
 }
