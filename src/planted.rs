@@ -66,6 +66,8 @@ bugs! {
     StaleIsThrough: "a write that met another version counts as delivered",
     FaultIsSuccess: "a call that failed counts as delivered",
     BatchIsThrough: "a batch counts as delivered where one of its records was",
+    ForgottenNoted: "what is known of a write that went out makes a pair again that was forgotten before",
+    TouchedForgotten: "a scan leaves what was touched meanwhile, and not shown, to the next one, which may never come",
     ArrivalsForgotten: "what a page knows to have arrived is forgotten where its pair moved on meanwhile",
     LostUnnoted: "what arrived for a job that was cancelled meanwhile is not known",
     OutcomesMixedUp: "outcomes are laid to the wrong records",

@@ -149,8 +149,6 @@ impl Posted {
 #[derive(Clone, Debug)]
 pub(super) struct Before {
     creates: bool,
-    /// The pair was stored by then.
-    stored: bool,
     /// How its sides looked, where not only the page itself had shown that.
     looked: Option<Box<[SideState; 2]>>,
 }
@@ -159,7 +157,7 @@ impl Before {
     pub(super) fn of(entry: &Entry, direction: Direction) -> Self {
         let sides = || Box::new([entry.pair.a.clone(), entry.pair.b.clone()]);
         let creates = matches!(along(&entry.actions, direction), Action::Create(_));
-        Self { creates, stored: entry.before.version > 0, looked: entry.looked.then(sides) }
+        Self { creates, looked: entry.looked.then(sides) }
     }
 }
 
@@ -242,10 +240,10 @@ pub(super) fn take_up(ctx: &LinkContext, arrived: &[Overtaken], entries: &mut [E
 impl Overtaken {
     /// No page of the destination is taken in between; what a look may have shown there meanwhile its next page shows again.
     fn take_up(&self, ctx: &LinkContext, entry: &mut Entry) {
-        let Sent { key, direction, made_from, effect, .. } = &self.sent;
+        let Sent { key, direction, made_from, is_known, effect, .. } = &self.sent;
         let Story { before, arrived } = &self.story;
         let (from, to) = (direction.from(), direction.to());
-        let is_forgotten = before.stored && entry.pair.side(from).seen == Seen::Never;
+        let is_forgotten = *is_known && entry.pair.side(from).seen == Seen::Never;
         let action = match effect {
             Effect::Gone => Action::Delete,
             Effect::Stands(image) => {

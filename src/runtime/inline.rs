@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use super::ahead::{self, Ahead, Chunk};
 use super::arrival::{Arrived, Before, Posted, arrive};
 use super::filling::Filling;
-use super::link::{LinkContext, along, along_mut, lock};
+use super::link::{LinkContext, along, along_mut, at, lock};
 use super::meter;
 use super::page::{Entry, decide};
 use super::revive::is_revival;
@@ -16,10 +16,11 @@ use super::straight;
 use super::tell::{self, Answer};
 use crate::connectors::{Batch, Class, Delivery, Outcome, Write};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
+use crate::engine::plan::sent::Going;
 use crate::engine::plan::{
     Action, MadeFrom, Occasion, Pair, Projector, Status, Why, observe, observe_deleted,
 };
-use crate::engine::record::{Direction, Image, Key, Record, RemoteId, Side, Value, Values};
+use crate::engine::record::{Direction, Record, Side, Value, Values};
 use crate::planted::{Bug, planted};
 
 /// What was delivered while a page was planned.
@@ -224,10 +225,16 @@ pub(super) fn writes<'e>(
     entries: &'e [Entry],
     places: &'e [usize],
     direction: Direction,
-) -> impl Iterator<Item = (&'e Key, Option<&'e RemoteId>, Option<&'e Image>, &'e Action)> {
+) -> impl Iterator<Item = Going<'e>> {
     places.iter().filter_map(|&place| entries.get(place)).map(move |entry| {
         let from = entry.pair.side(direction.from());
-        (&entry.pair.key, from.id.as_ref(), from.now(), along(&entry.actions, direction))
+        Going {
+            key: &entry.pair.key,
+            id: from.id.as_ref(),
+            made_from: from.now(),
+            is_known: *at(&entry.before.present, direction.from()),
+            action: along(&entry.actions, direction),
+        }
     })
 }
 

@@ -99,7 +99,8 @@ impl Poller {
         let looked_at = ctx.now();
         let count = shown.presence.count;
         let missing = unless_stopped(ctx, scan::missing(ctx, self.side, shown, epoch)).await?;
-        let Some(missing) = missing else { return Ok(None) };
+        let Some(scan::Missing { gone: missing, is_unsettled }) = missing else { return Ok(None) };
+        self.is_unsettled |= is_unsettled;
         fuse::sweep(ctx, self.side, count, &missing)?;
         let facts = unless_stopped(ctx, scan::confirm(ctx, self.side, missing)).await?;
         let mut total = Tally::default();

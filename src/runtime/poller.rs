@@ -48,6 +48,9 @@ pub struct Poller {
     pub(super) polls_since_listing: u32,
     /// The last pass did not come to its end.
     unfinished: bool,
+    /// Something that a scan has not shown was touched while it went on: another one has to tell, also where nothing
+    /// changes until then.
+    pub(super) is_unsettled: bool,
     /// What was handed in and written here when the last pass began that came to its end.
     pushed: u64,
     /// It broke off behind pages that are taken in, and the next one goes on there.
@@ -93,6 +96,7 @@ impl Poller {
             listing_calls: 1,
             polls_since_listing: 0,
             unfinished: false,
+            is_unsettled: false,
             pushed: 0,
             has_moved: false,
             frozen_polls: 0,
@@ -205,7 +209,7 @@ impl Poller {
         // What somebody handed in travels home from where it was written: it is read there, whoever wrote it. Before
         // anything else, so that a push that comes meanwhile is met by the next poll.
         let pushed = at(&self.ctx.pushed, self.side).load(Ordering::Acquire);
-        let has_work = self.unfinished || answered || pushed != self.pushed;
+        let has_work = self.unfinished || self.is_unsettled || answered || pushed != self.pushed;
         if !has_work && (!self.source.may_have_changed() || self.source.only_ours().await) {
             self.complete(now);
             return self.audit_on().await;
@@ -216,6 +220,7 @@ impl Poller {
         // A source that has shown everything may say that nothing changed although the last page
         // was never taken in.
         self.unfinished = !planted(Bug::UnfinishedForgotten);
+        self.is_unsettled = false;
         self.audit_again();
         match self.pass(Mode::Plan).await {
             Ok(mut tally) => {

@@ -20,6 +20,14 @@ use crate::planted::{Bug, planted};
 /// In more spans than that nobody looks up key by key what is gone: to read once more costs less.
 const SPANS_MAX: usize = 16;
 
+/// What a complete scan has not shown.
+#[derive(Default)]
+pub struct Missing {
+    pub gone: Vec<Wanted>,
+    /// Something else of it was touched since the scan began: only one that begins later can tell.
+    pub is_unsettled: bool,
+}
+
 /// Finds the pairs that a complete scan of `side`, begun as number `epoch`, has not shown; `None` where the scan does not
 /// remember enough for that.
 pub async fn missing(
@@ -27,44 +35,55 @@ pub async fn missing(
     side: Side,
     mut shown: Shown,
     epoch: u32,
-) -> Result<Option<Vec<Wanted>>, Fault> {
+) -> Result<Option<Missing>, Fault> {
     let present = *lock(at(&ctx.presence, side));
     if present == shown.presence {
-        return Ok(Some(Vec::new()));
+        return Ok(Some(Missing::default()));
     }
     // No other read shows what was gone when this one came to its place: so what was written meanwhile is looked up, too.
     let is_last = ctx.end(side).features.deletes == Deletes::Reported;
     let epoch = epoch.saturating_add(u32::from(is_last));
     if shown.spans().is_some() {
         if planted(Bug::SpansUnlooked) {
-            return Ok(Some(Vec::new()));
+            return Ok(Some(Missing::default()));
         }
-        let Some(keys) = unsure(ctx, side, &shown, epoch).await? else { return Ok(None) };
+        let Some(mut missing) = unsure(ctx, side, &shown, epoch).await? else { return Ok(None) };
         let gone: HashSet<Key> =
-            confirm(ctx, side, keys.clone()).await?.into_iter().map(|(key, _)| key).collect();
-        return Ok(Some(keys.into_iter().filter(|wanted| gone.contains(&wanted.key)).collect()));
+            confirm(ctx, side, missing.gone.clone()).await?.into_iter().map(|(key, _)| key).collect();
+        missing.gone.retain(|wanted| gone.contains(&wanted.key));
+        return Ok(Some(missing));
     }
-    let mut keys = Vec::new();
+    let mut missing = Missing::default();
     let mut walk = Walk::default();
     while !walk.is_over() {
         let pairs = walk.next(ctx).await?.into_iter();
-        let gone = pairs.filter(|pair| may_be_gone(pair, side, epoch) && !shown.has(&pair.key));
-        keys.extend(gone.map(|pair| wanted(pair, side)));
+        let unshown = pairs.filter(|pair| is_there(pair, side) && !shown.has(&pair.key));
+        unshown.for_each(|pair| missing.take(pair, side, epoch));
     }
-    Ok(Some(keys))
+    Ok(Some(missing))
+}
+
+impl Missing {
+    /// Takes in what was not shown.
+    fn take(&mut self, pair: Pair, side: Side, epoch: u32) {
+        match pair.side(side).epoch < epoch {
+            true => self.gone.push(Wanted { id: pair.side(side).id.clone(), key: pair.key }),
+            false => self.is_unsettled = !planted(Bug::TouchedForgotten),
+        }
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.gone.extend(other.gone);
+        self.is_unsettled |= other.is_unsettled;
+    }
 }
 
 /// Finds the pairs of the spans that add up to something else than what is known, and of what lies behind the last one;
 /// `None` where these are too many to be looked up, or a look costs as much as to read all.
-async fn unsure(
-    ctx: &LinkContext,
-    side: Side,
-    shown: &Shown,
-    epoch: u32,
-) -> Result<Option<Vec<Wanted>>, Fault> {
+async fn unsure(ctx: &LinkContext, side: Side, shown: &Shown, epoch: u32) -> Result<Option<Missing>, Fault> {
     let end = ctx.end(side);
     let looks_cheaply = !end.remote && !end.features.loads;
-    let (mut unsure, mut doubtful) = (Vec::new(), 0);
+    let (mut unsure, mut doubtful) = (Missing::default(), 0);
     let mut spans = shown.spans().unwrap_or_default().iter();
     let mut span = spans.next();
     let mut known = Known::default();
@@ -73,28 +92,28 @@ async fn unsure(
         for pair in walk.next(ctx).await? {
             while let Some(over) = span.filter(|span| pair.key > span.last) {
                 let gone = std::mem::take(&mut known).gone(Some(over), shown);
-                doubtful += usize::from(!gone.is_empty());
+                doubtful += usize::from(!gone.gone.is_empty());
                 unsure.extend(gone);
                 span = spans.next();
                 known.from = Some(over.last.clone());
             }
             known.take(pair, side, epoch, shown);
         }
-        let too_many = doubtful > SPANS_MAX || known.keys.len() > SPANS_MAX * PIECE;
+        let too_many = doubtful > SPANS_MAX || known.keys.gone.len() > SPANS_MAX * PIECE;
         if too_many || (doubtful > 0 && !looks_cheaply) {
             return Ok(None);
         }
     }
     unsure.extend(known.gone(span, shown));
-    Ok(Some(unsure).filter(|unsure| unsure.is_empty() || looks_cheaply))
+    Ok(Some(unsure).filter(|unsure| unsure.gone.is_empty() || looks_cheaply))
 }
 
 /// What is known of a span.
 #[derive(Default)]
 struct Known {
     presence: Presence,
-    /// Those of it that nobody touched since the scan began, but for what can't be read.
-    keys: Vec<Wanted>,
+    /// What may be gone of it: all but what can't be read.
+    keys: Missing,
     /// Of it, what can't be read.
     odd: Presence,
     /// The span begins behind this key.
@@ -103,35 +122,31 @@ struct Known {
 
 impl Known {
     fn take(&mut self, pair: Pair, side: Side, epoch: u32, shown: &Shown) {
-        let is_there = pair.side(side).now().is_some();
-        self.presence.shift(false, is_there, &pair.key);
+        if !is_there(&pair, side) {
+            return;
+        }
+        self.presence.add(pair.key.hash64());
         // What stands there and can't be read is not gone.
-        if is_there && shown.odd().contains(&pair.key) {
-            self.odd.add(pair.key.hash64());
-        } else if may_be_gone(&pair, side, epoch) {
-            self.keys.push(wanted(pair, side));
+        match shown.odd().contains(&pair.key) {
+            true => self.odd.add(pair.key.hash64()),
+            false => self.keys.take(pair, side, epoch),
         }
     }
 
     /// Gives what may be gone of a span; all of what lies behind the last one.
-    fn gone(mut self, span: Option<&Span>, shown: &Shown) -> Vec<Wanted> {
+    fn gone(mut self, span: Option<&Span>, shown: &Shown) -> Missing {
         let Some(span) = span else { return self.keys };
         let from = self.from.map_or(Bound::Unbounded, Bound::Excluded);
         let odd = shown.odd().range((from, Bound::Included(span.last.clone())));
         // Those that are not known as records are among what was shown, and not among what is known.
         odd.for_each(|key| self.presence.add(key.hash64()));
         self.odd.merge(span.presence);
-        if self.presence == self.odd { Vec::new() } else { self.keys }
+        if self.presence == self.odd { Missing::default() } else { self.keys }
     }
 }
 
-fn may_be_gone(pair: &Pair, side: Side, epoch: u32) -> bool {
-    let state = pair.side(side);
-    state.now().is_some() && state.epoch < epoch
-}
-
-fn wanted(pair: Pair, side: Side) -> Wanted {
-    Wanted { id: pair.side(side).id.clone(), key: pair.key }
+fn is_there(pair: &Pair, side: Side) -> bool {
+    pair.side(side).now().is_some()
 }
 
 /// Says that a scan can't tell what is gone: a defect, where it was to remember all.

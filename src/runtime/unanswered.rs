@@ -13,9 +13,9 @@ use super::page::{Entry, storage};
 use super::tell;
 use super::wanted::sync_job;
 use crate::engine::fault::{Fault, FaultCode};
-use crate::engine::plan::sent::{self, Sent, Slip};
-use crate::engine::plan::{Action, Pair, Seen, Status, recognise};
-use crate::engine::record::{Direction, Image, Key, RemoteId, Side, Timestamp};
+use crate::engine::plan::sent::{self, Going, Sent, Slip};
+use crate::engine::plan::{Pair, Seen, Status, recognise};
+use crate::engine::record::{Direction, Key, RemoteId, Side, Timestamp};
 use crate::planted::{Bug, planted};
 use crate::store::{Answered, Commit};
 
@@ -150,11 +150,11 @@ impl LinkContext {
     pub(super) async fn remember<'w>(
         &self,
         direction: Direction,
-        writes: impl Iterator<Item = (&'w Key, Option<&'w RemoteId>, Option<&'w Image>, &'w Action)>,
+        writes: impl Iterator<Item = Going<'w>>,
     ) -> Result<Option<OnItsWay>, Fault> {
         let mut slip =
             Slip::new(direction, self.rules.shape(direction.from()), self.rules.shape(direction.to()));
-        writes.for_each(|(key, id, made_from, action)| slip.add(key, id, made_from, action));
+        writes.for_each(|going| slip.add(&going));
         let Some((slip, writes)) = slip.close().filter(|_| !planted(Bug::SentUnremembered)) else {
             return Ok(None);
         };
@@ -294,10 +294,11 @@ impl LinkContext {
     }
 
     /// The pair as a page would have noted it that had been stored before its writes went out; `None` where
-    /// its source is known.
+    /// its source is known, or was: then it was forgotten since, and is gone.
     fn as_noted(&self, sent: &Sent, known: &Pair) -> Option<Pair> {
         let side = sent.direction.from();
-        if known.side(side).seen != Seen::Never {
+        let was_known = sent.is_known && !planted(Bug::ForgottenNoted);
+        if known.side(side).seen != Seen::Never || was_known {
             return None;
         }
         let made_from = sent.made_from.clone()?;
@@ -319,7 +320,7 @@ mod tests {
 
     fn sent(text: &str, direction: Direction) -> Sent {
         let key = Key::from_text(text).expect("a key");
-        Sent { key, direction, id: None, made_from: None, effect: Effect::Gone }
+        Sent { key, direction, id: None, made_from: None, is_known: true, effect: Effect::Gone }
     }
 
     fn answered(batch: i64, place: u32) -> Answered {

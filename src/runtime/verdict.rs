@@ -191,10 +191,13 @@ fn ends(
     // What the other direction sent may still be there: its own look has to tell.
     let other = job.direction.to().outward();
     let forget = forget && tells && !(ctx.rules.way(other).is_some() && ctx.is_open(&entry, other));
-    let is_worth_it = entry.pair.version > 0 || !entry.answered.is_empty() || (arrived && !forget);
+    // Of a pair that was forgotten, the look has told what became of what had gone out.
+    let is_open = forget && ctx.unanswered.has(&entry.pair.key, job.direction);
+    let is_stored = entry.pair.version > 0;
+    let is_worth_it = is_stored || !entry.answered.is_empty() || is_open || (arrived && !forget);
     let told = tells && is_worth_it;
     let forget = forget && told;
-    if forget && !arrived {
+    if forget && !arrived && is_stored {
         history.push(tell::forgotten(ctx, &entry));
     }
     let answered = if told { std::mem::take(&mut entry.answered) } else { Vec::new() };

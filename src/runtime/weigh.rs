@@ -224,7 +224,7 @@ impl Poller {
         if let Some((shown, epoch)) = listed {
             let count = shown.presence.count;
             let missing = scan::missing(&ctx, side, shown, epoch).await?.ok_or_else(scan::forgetful)?;
-            fuse::sweep(&ctx, side, count, &missing)?;
+            fuse::sweep(&ctx, side, count, &missing.gone)?;
             complete = true;
         }
         let shrunken = match self.shrunken(shown.as_ref()) {

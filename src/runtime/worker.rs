@@ -26,6 +26,7 @@ use super::verdict::{
 use crate::connectors::{Call, Class, Outcome, Wanted};
 use crate::engine::fault::Fault;
 use crate::engine::job::{self, JobNext, Origin};
+use crate::engine::plan::sent::Going;
 use crate::engine::plan::{Action, Pair, Projector};
 use crate::engine::record::{Direction, Key};
 use crate::planted::{Bug, planted};
@@ -305,9 +306,14 @@ async fn deliver_once(
     let parcels = claims.held(ctx, parcels).await;
     let planned = parcels.iter().filter(|parcel| parcel.job.origin.is_planned());
     let writes = planned.map(|parcel| {
-        let pair = &parcel.entry.pair;
-        let id = pair.side(direction.from()).id.as_ref();
-        (&pair.key, id, parcel.made_from.as_ref(), &parcel.action)
+        let Entry { pair, before, .. } = &parcel.entry;
+        Going {
+            key: &pair.key,
+            id: pair.side(direction.from()).id.as_ref(),
+            made_from: parcel.made_from.as_ref(),
+            is_known: *at(&before.present, direction.from()),
+            action: &parcel.action,
+        }
     });
     match ctx.remember(direction, writes).await {
         Ok(sent) => sent.iter().for_each(|sent| ctx.keep_in_mind(sent)),

@@ -27,6 +27,8 @@ const MET_BY: &[(Bug, u64)] = &[
     (Bug::RevisionIsProof, 2398),
     (Bug::ArrivalsForgotten, 117),
     (Bug::LostUnnoted, 773),
+    (Bug::TouchedForgotten, 21_294),
+    (Bug::ForgottenNoted, 21_715),
 ];
 
 /// Bugs that thousands of histories do not meet since pages go straight to remote systems: jobs have become rare where

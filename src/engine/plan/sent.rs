@@ -17,7 +17,19 @@ pub struct Sent {
     pub id: Option<RemoteId>,
     /// The source as it looked when the write was made; `None` where the source was gone.
     pub made_from: Option<Image>,
+    /// The store knew the source by then: where it does not any more, the pair was forgotten since.
+    pub is_known: bool,
     pub effect: Effect,
+}
+
+/// A write that is about to go out.
+#[derive(Clone, Copy, Debug)]
+pub struct Going<'w> {
+    pub key: &'w Key,
+    pub id: Option<&'w RemoteId>,
+    pub made_from: Option<&'w Image>,
+    pub is_known: bool,
+    pub action: &'w Action,
 }
 
 /// What the destination shows once it was carried out.
@@ -40,6 +52,7 @@ const IS_GONE: u8 = 2;
 /// The values are those of the source, as they are wherever rules only rename.
 const AS_SOURCE: u8 = 4;
 const HAS_ID: u8 = 8;
+const IS_KNOWN: u8 = 16;
 
 /// The slip that says what a batch holds: its writes as bytes, which name both shapes once.
 #[derive(Debug)]
@@ -64,21 +77,21 @@ impl Slip {
     }
 
     /// Adds a write; what is none is left out.
-    pub fn add(&mut self, key: &Key, id: Option<&RemoteId>, made_from: Option<&Image>, action: &Action) {
-        match action {
-            Action::Create(values) | Action::Update(values) => self.put(key, id, made_from, Some(values)),
-            Action::Delete => self.put(key, id, made_from, None),
+    pub fn add(&mut self, going: &Going<'_>) {
+        match going.action {
+            Action::Create(values) | Action::Update(values) => self.put(going, Some(values)),
+            Action::Delete => self.put(going, None),
             Action::Nothing(_) | Action::Skip(_) | Action::Invalid(_) | Action::Conflict(_) => {}
         }
     }
 
-    fn put(&mut self, key: &Key, id: Option<&RemoteId>, made_from: Option<&Image>, values: Option<&Values>) {
+    fn put(&mut self, &Going { key, id, made_from, is_known, .. }: &Going<'_>, values: Option<&Values>) {
         self.writes += 1;
         let Self { bytes, part, shapes: [from, to], .. } = self;
         put(bytes, key.as_bytes());
         let flags_at = bytes.len();
         bytes.push(0);
-        let mut flags = 0;
+        let mut flags = if is_known { IS_KNOWN } else { 0 };
         part.clear();
         if let Some(id) = id {
             flags |= HAS_ID;
@@ -151,7 +164,8 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Sent>, Unreadable> {
             _ => Effect::Gone,
         };
         let made_from = source.map(|bytes| image(&from, bytes)).transpose()?;
-        sent.push(Sent { key, direction, id, made_from, effect });
+        let is_known = flags & IS_KNOWN != 0;
+        sent.push(Sent { key, direction, id, made_from, is_known, effect });
     }
     Ok(sent)
 }
@@ -197,11 +211,22 @@ mod tests {
         let partly = Values::from([Value::Absent, Value::text("T1")]);
         let mut slip = Slip::new(Direction::BToA, &from, &to);
         let id = RemoteId::from("17");
-        slip.add(&key("made"), Some(&id), Some(&source), &Action::Create(source.values.clone()));
-        slip.add(&key("changed"), None, Some(&source), &Action::Update(partly.clone()));
-        slip.add(&key("archived"), None, None, &Action::Update(partly.clone()));
-        slip.add(&key("deleted"), None, None, &Action::Delete);
-        slip.add(&key("nothing"), None, None, &Action::Nothing(crate::engine::plan::Why::Agreed));
+        let writes = [
+            ("made", Some(&source), Action::Create(source.values.clone())),
+            ("changed", Some(&source), Action::Update(partly.clone())),
+            ("archived", None, Action::Update(partly.clone())),
+            ("deleted", None, Action::Delete),
+            ("nothing", None, Action::Nothing(crate::engine::plan::Why::Agreed)),
+        ];
+        for (text, made_from, action) in &writes {
+            slip.add(&Going {
+                key: &key(text),
+                id: (*text == "made").then_some(&id),
+                made_from: *made_from,
+                is_known: *text != "made",
+                action,
+            });
+        }
         let (bytes, writes) = slip.close().unwrap();
         assert_eq!(writes, 4);
         let partly = Effect::Stands(Image { shape: Arc::clone(&to), values: partly });
@@ -216,6 +241,7 @@ mod tests {
             direction: Direction::BToA,
             id: (text == "made").then(|| id.clone()),
             made_from: made_from.cloned(),
+            is_known: text != "made",
             effect,
         });
         assert_eq!(read(&bytes), Ok(expected.to_vec()));

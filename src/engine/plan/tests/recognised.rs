@@ -163,7 +163,14 @@ fn what_went_out_is_known_again() {
             values => Effect::Stands(image(&rules, Side::B, values)),
         };
         let made_from = (*was != "-").then(|| image(&rules, Side::A, was));
-        let sent = Sent { key: pair.key.clone(), direction: Direction::AToB, id: None, made_from, effect };
+        let sent = Sent {
+            key: pair.key.clone(),
+            direction: Direction::AToB,
+            id: None,
+            made_from,
+            is_known: true,
+            effect,
+        };
         assert_eq!(recognise(&mut pair, &rules, &sent).is_some(), *ours, "{why}");
         assert!(recognise(&mut pair.clone(), &rules, &sent).is_none(), "{why}: known once, known for good");
         let decision = plan(&mut pair, &rules);
