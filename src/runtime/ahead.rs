@@ -1,5 +1,5 @@
-//! Writes that are remembered before their page has its turn: the state writes them down while the page before is
-//! delivered.
+//! Writes that are remembered before their page has its turn, and sent: the state writes them down while the page before
+//! goes out, and they go out while the answers to that are taken in.
 //!
 //! Invariant: what goes out of a page is what was remembered of it. Only where a page writes in one direction can
 //! that be said ahead: what becomes of the writes of one may change those of the other.

@@ -39,9 +39,10 @@ pub(super) async fn resolve(
         return kept;
     }
     let side = direction.from();
+    let epoch = ctx.epoch(side);
     let mut projector = Projector::new(&ctx.rules, side);
     for (mut parcel, found) in look::sources(ctx, doubtful, &mut projector, settlements, call).await {
-        take_in(ctx, side, &mut parcel, found, &mut projector);
+        take_in(ctx, (side, epoch), &mut parcel, found, &mut projector);
         plan(ctx, direction, &mut parcel.entry);
         let looked = Some(parcel.job.key.clone());
         let again = Transition::Snoozed { due_at: ctx.now() };
@@ -54,14 +55,14 @@ pub(super) async fn resolve(
 /// has either is gone for good.
 fn take_in(
     ctx: &LinkContext,
-    side: Side,
+    (side, epoch): (Side, u32),
     parcel: &mut Parcel,
     found: Option<Record>,
     projector: &mut Projector,
 ) {
     let pair = &mut parcel.entry.pair;
     match found {
-        Some(record) => observe_there(ctx, pair, side, Some(record), projector),
+        Some(record) => observe_there(ctx, pair, (side, epoch), Some(record), projector),
         None if pair.side(side.other()).now().is_none() => observe_gone(ctx, pair, side),
         None => {}
     }

@@ -273,7 +273,7 @@ fn take_outcome(
             return Some(arrived);
         }
         Outcome::Stale(current) => {
-            observe_there(ctx, &mut entry.pair, direction.to(), current, projector);
+            observe_there(ctx, &mut entry.pair, (direction.to(), epoch), current, projector);
             entry.looked = true;
             decide(ctx, entry, Occasion::Change, ctx.now());
         }
@@ -306,15 +306,15 @@ fn take_action(entry: &mut Entry, direction: Direction) -> Action {
     std::mem::replace(along_mut(&mut entry.actions, direction), Action::Nothing(Why::Agreed))
 }
 
-/// Takes in how the destination really looks.
+/// Takes in how a side really looked during the scan of this number: one that has begun since may have passed it by.
 pub fn observe_there(
     ctx: &LinkContext,
     pair: &mut Pair,
-    side: Side,
+    (side, epoch): (Side, u32),
     current: Option<Record>,
     projector: &mut Projector,
 ) {
-    let (epoch, now) = (ctx.epoch(side), ctx.now());
+    let now = ctx.now();
     match current.map(|record| projector.project(record)) {
         Some(Ok(projected)) if projected.key == pair.key => {
             observe(pair, side, projected, epoch, now);

@@ -1,18 +1,21 @@
 //! What is gone from a side: found by its keys, enumerated or as one scan has shown them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::fuse;
 use super::link::{at, lock};
+use super::look;
 use super::page::{self, Facts, Mode, Tally};
 use super::poller::Poller;
 use super::reading::{Patience, unless_stopped};
 use super::scan;
 use super::shown::Shown;
 use super::straight;
-use crate::connectors::{Class, End};
+use crate::connectors::{Class, End, Wanted};
 use crate::engine::fault::Fault;
-use crate::engine::record::Presence;
+use crate::engine::record::{Key, Presence};
+use crate::planted::{Bug, planted};
 
 const LIST_PAGE: usize = 1000;
 const SUM_PAGE: usize = 100_000;
@@ -99,8 +102,9 @@ impl Poller {
         let looked_at = ctx.now();
         let count = shown.presence.count;
         let missing = unless_stopped(ctx, scan::missing(ctx, self.side, shown, epoch)).await?;
-        let Some(scan::Missing { gone: missing, is_unsettled }) = missing else { return Ok(None) };
-        self.is_unsettled |= is_unsettled;
+        let Some(scan::Missing { gone: mut missing, touched }) = missing else { return Ok(None) };
+        missing.extend(self.gone_since(touched).await?);
+        let ctx = &self.ctx;
         fuse::sweep(ctx, self.side, count, &missing)?;
         let facts = unless_stopped(ctx, scan::confirm(ctx, self.side, missing)).await?;
         let mut total = Tally::default();
@@ -117,5 +121,22 @@ impl Poller {
             total.add(page::take(ctx, facts, mode).await?);
         }
         Ok(Some(total))
+    }
+
+    /// Looks up what was touched while a scan went on that has not shown it: it may have come behind the scan, or be gone
+    /// from where the scan came to later. Where that is too much to be looked up, another scan has to tell, also where
+    /// nothing changes until then.
+    async fn gone_since(&mut self, mut touched: Vec<Wanted>) -> Result<Vec<Wanted>, Fault> {
+        if touched.is_empty() || planted(Bug::TouchedForgotten) {
+            return Ok(Vec::new());
+        }
+        if self.ctx.end(self.side).remote || touched.len() > look::CHUNK_MAX {
+            self.is_unsettled = true;
+            return Ok(Vec::new());
+        }
+        let gone = unless_stopped(&self.ctx, scan::confirm(&self.ctx, self.side, touched.clone())).await?;
+        let gone: HashSet<&Key> = gone.iter().map(|(key, _)| key).collect();
+        touched.retain(|wanted| gone.contains(&wanted.key));
+        Ok(touched)
     }
 }

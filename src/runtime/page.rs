@@ -90,6 +90,13 @@ pub struct Decided {
     ahead: Option<Ahead>,
 }
 
+impl Decided {
+    /// Tells whether it has gone out already.
+    pub fn is_sent(&self) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| ahead.chunks.is_empty())
+    }
+}
+
 /// A page that is delivered as far as that goes at once; nothing of it is stored yet.
 pub struct Delivered {
     facts: Facts,
@@ -135,7 +142,7 @@ pub async fn plan(ctx: &LinkContext, facts: Facts, only_note: bool) -> Result<De
     Ok(Decided { facts, entries, ahead: None })
 }
 
-/// Remembers what a page will write while the page before it is delivered.
+/// Remembers what a page will write while the page before it goes out.
 pub async fn remember(ctx: &LinkContext, mut decided: Decided) -> Decided {
     decided.ahead = ahead::remember(ctx, &decided.entries).await;
     decided

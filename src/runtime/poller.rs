@@ -48,8 +48,8 @@ pub struct Poller {
     pub(super) polls_since_listing: u32,
     /// The last pass did not come to its end.
     unfinished: bool,
-    /// Something that a scan has not shown was touched while it went on: another one has to tell, also where nothing
-    /// changes until then.
+    /// Much that a scan has not shown was touched while it went on: another one has to tell, also where nothing changes
+    /// until then.
     pub(super) is_unsettled: bool,
     /// What was handed in and written here when the last pass began that came to its end.
     pushed: u64,

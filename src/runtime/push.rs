@@ -127,12 +127,12 @@ pub(super) fn parcel(ctx: &LinkContext, job: Job, mut entry: Entry) -> Result<Pa
 pub(super) fn anew(
     ctx: &LinkContext,
     Parcel { job, mut entry, .. }: Parcel,
-    found: Option<Record>,
+    (found, epoch): (Option<Record>, u32),
     projector: &mut Projector,
 ) -> Result<Parcel, Box<Ending>> {
     let direction = job.direction;
     let was_there = entry.pair.side(direction.to()).now().is_some();
-    observe_there(ctx, &mut entry.pair, direction.to(), found, projector);
+    observe_there(ctx, &mut entry.pair, (direction.to(), epoch), found, projector);
     let Parcel { job, entry, action, made_from } = parcel(ctx, job, entry)?;
     let is_nowhere = Side::BOTH.iter().all(|&side| entry.pair.side(side).now().is_none());
     match action {

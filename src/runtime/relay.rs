@@ -36,6 +36,8 @@ pub struct Relay<'l> {
     planning: Stage<'l, Result<Decided, Fault>>,
     remembering: Stage<'l, Decided>,
     sending: Stage<'l, Decided>,
+    /// The page that is delivered has still to go out.
+    is_unsent: bool,
     delivering: Stage<'l, Result<Delivered, Fault>>,
     storing: Stage<'l, Result<Stored, Fault>>,
     /// Pages whose pairs moved on before they were stored, three at most. They are planned anew one by one, when what had
@@ -62,6 +64,7 @@ impl<'l> Relay<'l> {
             planning: Stage::Free,
             remembering: Stage::Free,
             sending: Stage::Free,
+            is_unsent: false,
             delivering: Stage::Free,
             storing: Stage::Free,
             overtaken: VecDeque::new(),
@@ -237,10 +240,13 @@ impl<'l> Relay<'l> {
         if self.delivering.is_free()
             && let Some(decided) = self.ready()
         {
+            self.is_unsent = !decided.is_sent();
             self.delivering.begin(page::deliver(self.ctx, decided, self.mode));
             any = true;
         }
+        // One after the other, also where one writes both ways, which goes out as it is delivered.
         if self.sending.is_free()
+            && (self.delivering.is_free() || !self.is_unsent)
             && !self.is_held()
             && let Some(decided) = self.remembering.through()
         {

@@ -24,8 +24,9 @@ const SPANS_MAX: usize = 16;
 #[derive(Default)]
 pub struct Missing {
     pub gone: Vec<Wanted>,
-    /// Something else of it was touched since the scan began: only one that begins later can tell.
-    pub is_unsettled: bool,
+    /// What else it has not shown, but was touched since the scan began: it may have come behind it. One more than are
+    /// looked up at once at most.
+    pub touched: Vec<Wanted>,
 }
 
 /// Finds the pairs that a complete scan of `side`, begun as number `epoch`, has not shown; `None` where the scan does not
@@ -66,15 +67,23 @@ pub async fn missing(
 impl Missing {
     /// Takes in what was not shown.
     fn take(&mut self, pair: Pair, side: Side, epoch: u32) {
-        match pair.side(side).epoch < epoch {
-            true => self.gone.push(Wanted { id: pair.side(side).id.clone(), key: pair.key }),
-            false => self.is_unsettled = !planted(Bug::TouchedForgotten),
+        let is_touched = pair.side(side).epoch >= epoch;
+        let wanted = Wanted { id: pair.side(side).id.clone(), key: pair.key };
+        match is_touched {
+            false => self.gone.push(wanted),
+            // More of them are not looked up.
+            true if self.touched.len() > look::CHUNK_MAX => {}
+            true => self.touched.push(wanted),
         }
+    }
+
+    fn len(&self) -> usize {
+        self.gone.len() + self.touched.len()
     }
 
     fn extend(&mut self, other: Self) {
         self.gone.extend(other.gone);
-        self.is_unsettled |= other.is_unsettled;
+        self.touched.extend(other.touched);
     }
 }
 
@@ -99,7 +108,7 @@ async fn unsure(ctx: &LinkContext, side: Side, shown: &Shown, epoch: u32) -> Res
             }
             known.take(pair, side, epoch, shown);
         }
-        let too_many = doubtful > SPANS_MAX || known.keys.gone.len() > SPANS_MAX * PIECE;
+        let too_many = doubtful > SPANS_MAX || known.keys.len() > SPANS_MAX * PIECE;
         if too_many || (doubtful > 0 && !looks_cheaply) {
             return Ok(None);
         }

@@ -121,6 +121,7 @@ async fn look_first(
         .filter_map(|&place| entries.get(place))
         .map(|entry| look::wanted(&entry.pair, side))
         .collect();
+    let epoch = ctx.epoch(side);
     let found = look::once(ctx, side, &wanted, call).await;
     let mut projector = Projector::new(&ctx.rules, side);
     for ((place, wanted), found) in asked.into_iter().zip(wanted).zip(found) {
@@ -130,7 +131,7 @@ async fn look_first(
         if taken.is_some() && !is_delete {
             continue;
         }
-        observe_there(ctx, &mut entry.pair, side, found, &mut projector);
+        observe_there(ctx, &mut entry.pair, (side, epoch), found, &mut projector);
         entry.looked = true;
         decide(ctx, entry, Occasion::Change, ctx.now());
         let action = along(&entry.actions, direction);

@@ -289,7 +289,7 @@ pub(super) fn conclude(
         }
         Outcome::Stale(current) => {
             let known = entry.pair.side(direction.to()).clone();
-            observe_there(ctx, &mut entry.pair, direction.to(), current, projector);
+            observe_there(ctx, &mut entry.pair, (direction.to(), epoch), current, projector);
             let is_news = *entry.pair.side(direction.to()) != known;
             let action = if job.origin.is_planned() {
                 plan(ctx, direction, &mut entry)

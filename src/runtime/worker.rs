@@ -276,7 +276,7 @@ async fn deliver(
                 Outcome::Stale(current)
                     if parcel.job.origin == Origin::Push && round < job::PLANNED_AGAIN_MAX =>
                 {
-                    match push::anew(ctx, parcel, current, &mut projector) {
+                    match push::anew(ctx, parcel, (current, epoch), &mut projector) {
                         Ok(parcel) => parcels.push(parcel),
                         Err(ending) => settlements.push(*ending),
                     }
@@ -379,13 +379,13 @@ async fn look_first(
     let wanted: Vec<Wanted> =
         parcels.iter().map(|parcel| look::wanted(&parcel.entry.pair, direction.to())).collect();
     let attempts: Vec<u32> = parcels.iter().map(|parcel| parcel.job.attempts).collect();
+    let epoch = ctx.epoch(direction.to());
     let found = look::each(ctx, direction.to(), (&wanted, &attempts), call).await;
     let mut projector = Projector::new(&ctx.rules, direction.to());
     for ((mut parcel, found), wanted) in parcels.into_iter().zip(found).zip(wanted) {
         let found = match found {
             Ok(found) => found,
             Err(fault) => {
-                let epoch = ctx.epoch(direction.to());
                 failed.push(Tried { parcel, outcome: Outcome::Failed(fault), went_out: false, epoch });
                 continue;
             }
@@ -397,13 +397,13 @@ async fn look_first(
             continue;
         }
         if parcel.job.origin == Origin::Push {
-            match push::anew(ctx, parcel, found, &mut projector) {
+            match push::anew(ctx, parcel, (found, epoch), &mut projector) {
                 Ok(parcel) => kept.push(parcel),
                 Err(ending) => settlements.push(*ending),
             }
             continue;
         }
-        observe_there(ctx, &mut parcel.entry.pair, direction.to(), found, &mut projector);
+        observe_there(ctx, &mut parcel.entry.pair, (direction.to(), epoch), found, &mut projector);
         parcel.action = plan(ctx, direction, &mut parcel.entry);
         parcel.made_from = parcel.entry.pair.side(direction.from()).now().cloned();
         if parcel.action.is_write() || is_in_doubt(ctx, &parcel.job) {
