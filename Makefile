@@ -10,7 +10,7 @@ IMAGE ?= record-sync
 PROFILE ?= default
 ARGS ?=
 # Simulated histories that `make test` and `make sim` play.
-HISTORIES ?= 20000
+HISTORIES ?= 10000
 export HISTORIES
 # Optimised a little, with all checks on: the proofs take minutes that way, and not an hour. One profile for all
 # but `run` and `bench`, so that what one step has compiled serves the next.

@@ -32,6 +32,11 @@ const QUIET_MAX: Duration = Duration::from_millis(450);
 const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// Notifications are collected for so long.
 const REST: Duration = Duration::from_millis(10);
+/// What was collected is taken for so long, before the next rest: each notification by itself wakes somebody.
+const AWAKE: Duration = Duration::from_millis(2);
+/// Bells and looks at the marks rest for so long after they were told something: a file of ours that is written all the
+/// time must not wake its pollers as often.
+const HEARD: Duration = Duration::from_millis(5);
 
 /// Watches files and their folders until it is dropped.
 pub struct FileWatcher {
@@ -131,7 +136,7 @@ fn listener(news: Arc<News>) -> notify::Result<notify::RecommendedWatcher> {
             Ok(event) => news.tell(event),
             Err(_) => news.miss(),
         }
-        if rested.is_none_or(|rested| clock::instant().duration_since(rested) > REST) {
+        if rested.is_none_or(|rested| clock::instant().duration_since(rested) > AWAKE) {
             std::thread::sleep(REST);
             rested = Some(clock::instant());
         }
@@ -152,7 +157,10 @@ fn listen(inner: &Weak<Inner>, news: &News) {
             next_look = now + LOOK_EVERY;
         }
         let due = inner.read_the_quiet(now);
-        wait = due.map_or(next_look, |due| due.min(next_look)).saturating_duration_since(now);
+        if !paths.is_empty() {
+            std::thread::sleep(HEARD);
+        }
+        wait = due.map_or(next_look, |due| due.min(next_look)).saturating_duration_since(clock::instant());
     }
 }
 
