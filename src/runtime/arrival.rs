@@ -205,9 +205,8 @@ pub(super) async fn tell(
     let part = Facts { expected_from: page.expected_from, ..Facts::of(page.side, list, page.read_at) };
     for _ in 0..ROUNDS_MAX {
         let (entries, left_out) = page::gather_arrived(ctx, &part, &arrived).await?;
-        let mut tally = Tally::default();
-        tally.changed = entries.len() as u64;
-        tally.delivered = arrived.len() as u64;
+        let (changed, delivered) = (entries.len() as u64, arrived.len() as u64);
+        let mut tally = Tally { changed, delivered, ..Tally::default() };
         lateness::count(&part, &entries, &mut tally);
         let mut upshot = Upshot::of(ctx, entries, &mut tally, HashMap::new());
         upshot.count(tally.delivered);
