@@ -1,6 +1,5 @@
 //! What is gone from a side: found by its keys, enumerated or as one scan has shown them.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::fuse;
@@ -14,7 +13,7 @@ use super::shown::Shown;
 use super::straight;
 use crate::connectors::{Class, End, Wanted};
 use crate::engine::fault::Fault;
-use crate::engine::record::{Key, Presence};
+use crate::engine::record::Presence;
 use crate::planted::{Bug, planted};
 
 const LIST_PAGE: usize = 1000;
@@ -126,7 +125,7 @@ impl Poller {
     /// Looks up what was touched while a scan went on that has not shown it: it may have come behind the scan, or be gone
     /// from where the scan came to later. Where that is too much to be looked up, another scan has to tell, also where
     /// nothing changes until then.
-    async fn gone_since(&mut self, mut touched: Vec<Wanted>) -> Result<Vec<Wanted>, Fault> {
+    async fn gone_since(&mut self, touched: Vec<Wanted>) -> Result<Vec<Wanted>, Fault> {
         if touched.is_empty() || planted(Bug::TouchedForgotten) {
             return Ok(Vec::new());
         }
@@ -134,9 +133,6 @@ impl Poller {
             self.is_unsettled = true;
             return Ok(Vec::new());
         }
-        let gone = unless_stopped(&self.ctx, scan::confirm(&self.ctx, self.side, touched.clone())).await?;
-        let gone: HashSet<&Key> = gone.iter().map(|(key, _)| key).collect();
-        touched.retain(|wanted| gone.contains(&wanted.key));
-        Ok(touched)
+        unless_stopped(&self.ctx, scan::really_gone(&self.ctx, self.side, touched)).await
     }
 }

@@ -1,7 +1,8 @@
 //! The high-water mark of a queue: who fills it waits until it has drained.
 //!
 //! Invariant: a direction holds no more jobs than its mark and the pages of a pass that are under way together
-//! (three of a scan, five where the other end is a local one, else one); what is not read yet is still at its source, and nothing is lost by waiting.
+//! (three of a scan, five where the other end is a local one, else one); what is not read yet is still at its source, and
+//! nothing is lost by waiting.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! The pages of one pass, on their way through its stages; those of a scan overlap.
 //!
 //! A page of a scan is decided while the one before it is remembered (where its writes go to a local end), the one
-//! before that sent, and the ones before that delivered and stored. Each goes on as soon as the next stage is free: none waits for
-//! what happens to another elsewhere.
+//! before that sent, and the ones before that delivered and stored. Each goes on as soon as the next stage is free: none
+//! waits for what happens to another elsewhere.
 //!
 //! Invariant: pages under way together have no key in common. Only a scan can promise that: a page with
 //! a key that was shown before goes alone. As long as one is on its way, its pass waits for nothing else but beside it

@@ -49,9 +49,7 @@ pub async fn missing(
             return Ok(Some(Missing::default()));
         }
         let Some(mut missing) = unsure(ctx, side, &shown, epoch).await? else { return Ok(None) };
-        let gone: HashSet<Key> =
-            confirm(ctx, side, missing.gone.clone()).await?.into_iter().map(|(key, _)| key).collect();
-        missing.gone.retain(|wanted| gone.contains(&wanted.key));
+        missing.gone = really_gone(ctx, side, missing.gone).await?;
         return Ok(Some(missing));
     }
     let mut missing = Missing::default();
@@ -69,12 +67,13 @@ impl Missing {
     fn take(&mut self, pair: Pair, side: Side, epoch: u32) {
         let is_touched = pair.side(side).epoch >= epoch;
         let wanted = Wanted { id: pair.side(side).id.clone(), key: pair.key };
-        match is_touched {
-            false => self.gone.push(wanted),
-            // More of them are not looked up.
-            true if self.touched.len() > look::CHUNK_MAX => {}
-            true => self.touched.push(wanted),
-        }
+        if is_touched { self.touch([wanted]) } else { self.gone.push(wanted) }
+    }
+
+    /// Keeps no more than says that these are too many to be looked up.
+    fn touch(&mut self, touched: impl IntoIterator<Item = Wanted>) {
+        let room = (look::CHUNK_MAX + 1).saturating_sub(self.touched.len());
+        self.touched.extend(touched.into_iter().take(room));
     }
 
     fn len(&self) -> usize {
@@ -83,7 +82,7 @@ impl Missing {
 
     fn extend(&mut self, other: Self) {
         self.gone.extend(other.gone);
-        self.touched.extend(other.touched);
+        self.touch(other.touched);
     }
 }
 
@@ -161,6 +160,14 @@ fn is_there(pair: &Pair, side: Side) -> bool {
 /// Says that a scan can't tell what is gone: a defect, where it was to remember all.
 pub fn forgetful() -> Fault {
     Fault::transient(FaultCode::Protocol, "a scan that does not remember its keys can't tell what is gone")
+}
+
+/// Leaves those that a look-up of their own does not find.
+pub async fn really_gone(ctx: &LinkContext, side: Side, mut keys: Vec<Wanted>) -> Result<Vec<Wanted>, Fault> {
+    let gone: HashSet<Key> =
+        confirm(ctx, side, keys.clone()).await?.into_iter().map(|(key, _)| key).collect();
+    keys.retain(|wanted| gone.contains(&wanted.key));
+    Ok(keys)
 }
 
 /// Looks each missing record up by itself: a scan that was short by mistake deletes nothing.
