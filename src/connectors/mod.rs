@@ -12,6 +12,7 @@ pub mod rest;
 pub mod salesforce;
 pub mod servicenow;
 pub mod sqlite;
+mod turns;
 mod vault;
 
 use std::collections::BTreeMap;

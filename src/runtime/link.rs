@@ -93,7 +93,7 @@ impl End {
     /// Returns how many records go out together at most: a batch for each call that may be under way.
     pub fn turn_max(&self) -> usize {
         let batch = self.batch_limit();
-        batch.saturating_mul(self.at_once(batch)).min(self.together_max.max(batch))
+        batch * self.at_once(batch).min(self.together_max / batch).max(1)
     }
 
     /// Returns how so many records that wait go in calls.

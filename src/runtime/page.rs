@@ -91,9 +91,9 @@ pub struct Decided {
 }
 
 impl Decided {
-    /// Tells whether it has gone out already.
-    pub fn is_sent(&self) -> bool {
-        self.ahead.as_ref().is_some_and(|ahead| ahead.chunks.is_empty())
+    /// Tells whether it has writes that go out only as it is delivered.
+    pub fn goes_out_late(&self) -> bool {
+        self.ahead.is_none() && self.entries.iter().any(|entry| entry.actions.iter().any(Action::is_write))
     }
 }
 

@@ -17,6 +17,7 @@ use super::relay::Relay;
 use super::shown::Shown;
 use super::sights::{self, Sights};
 use super::straight;
+use super::turned::{Turned, Turning};
 use crate::connectors::{Deletes, End, Page, Source};
 use crate::engine::fault::{Fault, FaultCode, FaultKind};
 use crate::engine::plan::Projector;
@@ -68,20 +69,6 @@ pub struct Poller {
     /// Scans remember every key, however many there are: they do not come in order, or much is gone at once.
     remembers_all: bool,
     pub(super) audits: Audits,
-}
-
-/// A page whose changes are turned into facts.
-struct Turned {
-    sights: Result<Sights, Fault>,
-    cursor: Option<Cursor>,
-    end: End,
-}
-
-impl Turned {
-    fn of(page: Page, deletes: Deletes, projector: &mut Projector, shown: Option<&mut Shown>) -> Self {
-        let sights = Sights::of(page.changes, deletes, projector, shown);
-        Self { sights, cursor: page.cursor, end: page.end }
-    }
 }
 
 impl Poller {
@@ -269,8 +256,9 @@ impl Poller {
         mark::wait(&ctx, self.side.outward()).await?;
         let began = ctx.now();
         let mut read_at = began;
-        let page = self.read(cursor.as_ref()).await?;
-        let mut page = Turned::of(page, features.deletes, &mut self.projector, shown.as_mut());
+        let mut turning = Turning::of(&ctx, self.side);
+        let ends = (&mut self.source, &mut self.projector);
+        let mut page = turning.page(&ctx, ends, shown.as_mut(), cursor.as_ref()).await?;
         loop {
             let is_lost = shown.as_ref().is_some_and(Shown::is_lost);
             match mode {
@@ -316,13 +304,12 @@ impl Poller {
                 ids,
                 ..Facts::of(self.side, list, read_at)
             };
-            let (source, projector) = (&mut self.source, &mut self.projector);
+            let ends = (&mut self.source, &mut self.projector);
             let next = async {
-                if end != End::More {
-                    return Ok(None);
+                match end {
+                    End::More => turning.page(&ctx, ends, shown.as_mut(), cursor.as_ref()).await.map(Some),
+                    _ => Ok(None),
                 }
-                let page = reading::page(&ctx, self.side, source, cursor.as_ref()).await?;
-                Ok(Some(Turned::of(page, features.deletes, projector, shown.as_mut())))
             };
             if let Some(stored) = stored.clone().filter(|_| planted(Bug::CursorBeforeCommit)) {
                 let early = Commit { cursor: Some((self.side, stored)), ..Commit::default() };

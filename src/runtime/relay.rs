@@ -1,8 +1,8 @@
 //! The pages of one pass, on their way through its stages; those of a scan overlap.
 //!
-//! A page of a scan is decided while the one before it is remembered (where its writes go to a local end), the one
-//! before that sent, and the ones before that delivered and stored. Each goes on as soon as the next stage is free: none
-//! waits for what happens to another elsewhere.
+//! A page of a scan is decided while those before it are remembered (where their writes go to a local end), those
+//! before them sent, and others delivered and stored. Each goes on as soon as the next stage has room: none waits for
+//! what happens to another elsewhere.
 //!
 //! Invariant: pages under way together have no key in common. Only a scan can promise that: a page with
 //! a key that was shown before goes alone. As long as one is on its way, its pass waits for nothing else but beside it
@@ -10,18 +10,23 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use super::inline::{self, Guard};
 use super::link::{LinkContext, at};
 use super::page::{self, Decided, Delivered, Facts, Mode, Stored, Tally};
+use super::stage::Stage;
 use super::straight;
 use crate::engine::fault::Fault;
 
 /// After so many pages the workers get their turn.
 const PAGES_IN_A_ROW: usize = 64;
+/// So many pages are on their way at once, wherever they are.
+const UNDER_WAY_MAX: usize = 5;
+/// So many are in a stage that waits for somebody else: there is always one that can go on.
+const WAITING_MAX: usize = 2;
 
 /// Takes pages in.
 pub struct Relay<'l> {
@@ -36,11 +41,11 @@ pub struct Relay<'l> {
     planning: Stage<'l, Result<Decided, Fault>>,
     remembering: Stage<'l, Decided>,
     sending: Stage<'l, Decided>,
-    /// The page that is delivered has still to go out.
+    /// The last page that was handed on to be sent goes out as it is delivered.
     is_unsent: bool,
     delivering: Stage<'l, Result<Delivered, Fault>>,
     storing: Stage<'l, Result<Stored, Fault>>,
-    /// Pages whose pairs moved on before they were stored, three at most. They are planned anew one by one, when what had
+    /// Pages whose pairs moved on before they were stored, no more than were out together. They are planned anew one by one, when what had
     /// gone out behind them is stored.
     overtaken: VecDeque<Facts>,
     retaking: Stage<'l, Result<Tally, Fault>>,
@@ -61,14 +66,14 @@ impl<'l> Relay<'l> {
             in_a_row: 0,
             remembers: false,
             mode,
-            planning: Stage::Free,
-            remembering: Stage::Free,
-            sending: Stage::Free,
+            planning: Stage::of(1),
+            remembering: Stage::of(WAITING_MAX),
+            sending: Stage::of(WAITING_MAX),
             is_unsent: false,
-            delivering: Stage::Free,
-            storing: Stage::Free,
+            delivering: Stage::of(1),
+            storing: Stage::of(WAITING_MAX),
             overtaken: VecDeque::new(),
-            retaking: Stage::Free,
+            retaking: Stage::of(1),
             tally: Tally::default(),
             fault: None,
             quiet: Vec::new(),
@@ -141,11 +146,13 @@ impl<'l> Relay<'l> {
                 && straight::is_idle(self.ctx, side.outward()).await
                 && inline::quiet_too(self.ctx, side, &mut self.quiet);
             self.alone_since = is_alone.then(tokio::time::Instant::now);
+            // What goes straight to a remote end waits for a look and then for a write.
+            self.delivering.resize(if is_alone { WAITING_MAX } else { 1 });
         }
         self.remembers = matches!(self.mode, Mode::Plan) && inline::at_once(self.ctx, side.outward());
         facts.straight &= self.alone_since.is_some();
         self.in_a_row += 1;
-        self.until(|relay, _| relay.planning.is_free().then_some(())).await;
+        self.until(|relay, _| relay.has_room().then_some(())).await;
         if self.fault.is_some() {
             return Ok(());
         }
@@ -169,17 +176,23 @@ impl<'l> Relay<'l> {
     }
 
     fn is_empty(&self) -> bool {
-        self.planning.is_free() && self.remembering.is_free() && self.is_nothing_out() && !self.is_held()
+        self.planning.is_empty() && self.remembering.is_empty() && self.is_nothing_out() && !self.is_held()
+    }
+
+    /// Tells whether one more page may be on its way.
+    fn has_room(&self) -> bool {
+        let out = self.sending.len() + self.delivering.len() + self.storing.len();
+        self.planning.has_room() && self.planning.len() + self.remembering.len() + out < UNDER_WAY_MAX
     }
 
     /// Tells whether no page has begun to go out that is not stored.
     fn is_nothing_out(&self) -> bool {
-        self.sending.is_free() && self.delivering.is_free() && self.storing.is_free()
+        self.sending.is_empty() && self.delivering.is_empty() && self.storing.is_empty()
     }
 
     /// Tells whether no other page may begin to go out.
     fn is_held(&self) -> bool {
-        !self.overtaken.is_empty() || !self.retaking.is_free()
+        !self.overtaken.is_empty() || !self.retaking.is_empty()
     }
 
     /// Has the pages go on until something is so.
@@ -197,8 +210,8 @@ impl<'l> Relay<'l> {
         loop {
             self.retaking.poll(context);
             self.storing.poll(context);
-            self.delivering.poll(context);
             self.sending.poll(context);
+            self.delivering.poll(context);
             self.remembering.poll(context);
             self.planning.poll(context);
             if !self.hand_on() {
@@ -210,18 +223,20 @@ impl<'l> Relay<'l> {
     /// Hands pages on to the stages that are free, the last one first; tells whether any began.
     fn hand_on(&mut self) -> bool {
         let mut any = false;
-        match self.retaking.through() {
-            Some(Ok(tally)) => self.tally.add(tally),
-            Some(Err(fault)) => self.fail(fault),
-            None => {}
+        while let Some(taken) = self.retaking.through() {
+            match taken {
+                Ok(tally) => self.tally.add(tally),
+                Err(fault) => self.fail(fault),
+            }
         }
-        match self.storing.through() {
-            Some(Ok(Stored::Done(tally))) => self.tally.add(tally),
-            Some(Ok(Stored::Overtaken(facts))) => self.overtaken.push_back(facts),
-            Some(Err(fault)) => self.fail(fault),
-            None => {}
+        while let Some(stored) = self.storing.through() {
+            match stored {
+                Ok(Stored::Done(tally)) => self.tally.add(tally),
+                Ok(Stored::Overtaken(facts)) => self.overtaken.push_back(facts),
+                Err(fault) => self.fail(fault),
+            }
         }
-        if self.storing.is_free()
+        if self.storing.has_room()
             && let Some(delivered) = self.delivering.through()
         {
             match delivered {
@@ -230,31 +245,31 @@ impl<'l> Relay<'l> {
             }
             any = true;
         }
-        if self.retaking.is_free()
+        if self.retaking.is_empty()
             && self.is_nothing_out()
             && let Some(facts) = self.overtaken.pop_front()
         {
             self.retaking.begin(page::take_quietly(self.ctx, facts, self.mode));
             any = true;
         }
-        if self.delivering.is_free()
+        if self.delivering.has_room()
             && let Some(decided) = self.ready()
         {
-            self.is_unsent = !decided.is_sent();
             self.delivering.begin(page::deliver(self.ctx, decided, self.mode));
             any = true;
         }
         // One after the other, also where one writes both ways, which goes out as it is delivered.
-        if self.sending.is_free()
-            && (self.delivering.is_free() || !self.is_unsent)
+        if self.sending.has_room()
+            && (!self.is_unsent || self.sending.is_empty() && self.delivering.is_empty())
             && !self.is_held()
             && let Some(decided) = self.remembering.through()
         {
+            self.is_unsent = decided.goes_out_late();
             self.sending.begin(page::send(self.ctx, decided));
             any = true;
         }
         if self.remembers
-            && self.remembering.is_free()
+            && self.remembering.has_room()
             && let Some(decided) = self.decided()
         {
             self.remembering.begin(page::remember(self.ctx, decided));
@@ -285,42 +300,5 @@ impl<'l> Relay<'l> {
 
     fn fail(&mut self, fault: Fault) {
         self.fault.get_or_insert(fault);
-    }
-}
-
-/// Where a page may be.
-enum Stage<'l, T> {
-    Free,
-    Busy(Pin<Box<dyn Future<Output = T> + Send + 'l>>),
-    /// Through, and not handed on yet.
-    Through(T),
-}
-
-impl<'l, T> Stage<'l, T> {
-    fn begin(&mut self, work: impl Future<Output = T> + Send + 'l) {
-        *self = Self::Busy(Box::pin(work));
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) {
-        if let Self::Busy(work) = self
-            && let Poll::Ready(done) = work.as_mut().poll(context)
-        {
-            *self = Self::Through(done);
-        }
-    }
-
-    /// Takes what is through.
-    fn through(&mut self) -> Option<T> {
-        match std::mem::replace(self, Self::Free) {
-            Self::Through(done) => Some(done),
-            other => {
-                *self = other;
-                None
-            }
-        }
-    }
-
-    fn is_free(&self) -> bool {
-        matches!(self, Self::Free)
     }
 }

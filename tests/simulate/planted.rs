@@ -29,6 +29,7 @@ const MET_BY: &[(Bug, u64)] = &[
     (Bug::LostUnnoted, 773),
     (Bug::TouchedForgotten, 21_294),
     (Bug::ForgottenNoted, 21_715),
+    (Bug::ReplanUnmarked, 21_751),
 ];
 
 /// Bugs that thousands of histories do not meet since pages go straight to remote systems: jobs have become rare where

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::connectors::turns::Turns;
 use crate::connectors::{Batch, Call, Destination, Load, Outcome, Wanted};
 use crate::engine::fault::Fault;
 use crate::engine::record::{Key, Meta, Record, Schema};
@@ -29,11 +30,13 @@ const TRIES_MAX: u32 = 6;
 /// The writing end of one file.
 pub(super) struct FileDestination {
     plan: Arc<Plan>,
+    /// What is written later stands later in the file.
+    turns: Turns<()>,
 }
 
 impl FileDestination {
     pub(super) fn new(plan: Arc<Plan>) -> Self {
-        Self { plan }
+        Self { plan, turns: Turns::new(Arc::default()) }
     }
 }
 
@@ -45,8 +48,8 @@ impl Destination for FileDestination {
         }
         let (plan, batch) = (Arc::clone(&self.plan), batch.clone());
         let mut doubled = Vec::new();
-        let work = move || patiently(&plan, || write_once(&plan, &batch, &mut doubled));
-        tokio::task::spawn_blocking(work).await.map_err(|_| interrupted())?
+        let work = move |(): &mut ()| patiently(&plan, || write_once(&plan, &batch, &mut doubled));
+        self.turns.take(work).await.unwrap_or_else(|| Err(interrupted()))
     }
 
     async fn look_up(&self, wanted: &[Wanted], _call: &Call) -> Result<Vec<Option<Record>>, Fault> {

@@ -177,12 +177,13 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Fault> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(Fault::transient(
-            FaultCode::Storage,
-            format!("the work on the database was cut off: {error}"),
-        )
-        .and_may_have_happened()),
+        Err(_) => Err(cut_off()),
     }
+}
+
+/// What is to be said of work that ended in the middle.
+pub(super) fn cut_off() -> Fault {
+    Fault::transient(FaultCode::Storage, "the work on the database was cut off").and_may_have_happened()
 }
 
 #[cfg(test)]

@@ -13,11 +13,12 @@ use std::sync::{Arc, Mutex, Weak};
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
-use super::db::{Db, Location, blocking, lock, pragma};
+use super::db::{Db, Location, cut_off, pragma};
 use super::options::{Options, Stream};
 use super::source::Projection;
 use super::twin::{Stand, Stands, Twin};
 use super::wire;
+use crate::connectors::turns::Turns;
 use crate::connectors::{Batch, Call, Delivery, Destination, Outcome, StreamSpec, Wanted, Write};
 use crate::engine::fault::{Fault, FaultCode};
 use crate::engine::record::{Record, Schema};
@@ -26,7 +27,7 @@ use find::{Finder, Found};
 use target::Target;
 
 pub(super) struct SqliteDestination {
-    core: Arc<Mutex<Core>>,
+    core: Turns<Core>,
 }
 
 struct Core {
@@ -55,20 +56,20 @@ impl SqliteDestination {
         let core = Arc::new(Mutex::new(core));
         let writer: Weak<Mutex<Core>> = Arc::downgrade(&core);
         twin.meet(writer);
-        Self { core }
+        Self { core: Turns::new(core) }
     }
 }
 
 #[async_trait]
 impl Destination for SqliteDestination {
     async fn write(&self, batch: &Batch, _call: &Call) -> Result<Vec<Outcome>, Fault> {
-        let (core, batch) = (Arc::clone(&self.core), batch.clone());
-        blocking(move || lock(&core).write(&batch)).await
+        let batch = batch.clone();
+        self.core.take(move |core| core.write(&batch)).await.unwrap_or_else(|| Err(cut_off()))
     }
 
     async fn look_up(&self, wanted: &[Wanted], _call: &Call) -> Result<Vec<Option<Record>>, Fault> {
-        let (core, wanted) = (Arc::clone(&self.core), wanted.to_vec());
-        blocking(move || lock(&core).look_up(&wanted)).await
+        let wanted = wanted.to_vec();
+        self.core.take(move |core| core.look_up(&wanted)).await.unwrap_or_else(|| Err(cut_off()))
     }
 }
 
