@@ -44,17 +44,22 @@ impl Sizes {
     pub const FULL: Self = Self {
         page_records: 1_200,
         remote_page_records: 2_000,
-        page_bytes: 4 * MIB,
+        page_bytes: 3 * MIB,
         together_records: 3_200,
         scan_keys: 512 * KIB,
         state_cache_bytes: 6 * MIB,
         stream_cache_bytes: MIB,
     };
 
-    /// What holds where nobody asked for a budget: pages that come from services take some megabytes more, and fewer
-    /// calls.
+    /// What holds where nobody asked for a budget: what is said to services and comes from them takes some megabytes
+    /// more, and fewer calls.
     fn unasked(links: usize) -> Self {
-        Self { remote_page_records: Self::FULL.remote_page_records, ..Self::within(BUDGET, links) }
+        let together = Self::FULL.together_records as f64 * part(BUDGET, links).sqrt();
+        Self {
+            remote_page_records: Self::FULL.remote_page_records,
+            together_records: as_usize(together as u64),
+            ..Self::within(BUDGET, links)
+        }
     }
 
     /// Sizes that keep so many links within a budget, as far as that is possible.
@@ -201,11 +206,12 @@ mod tests {
         let [one, ten, many] = [1, 10, 10_000].map(|links| of(48).sizes(links));
         assert!(one.page_records < Sizes::FULL.page_records && ten.page_records < one.page_records);
         assert!(ten.scan_keys < one.scan_keys && ten.state_cache_bytes < one.state_cache_bytes);
-        assert_eq!(many.page_records, 31, "a part is left for each that can be worked with");
+        assert_eq!(many.page_records, 37, "a part is left for each that can be worked with");
         assert!(Memory::least(10) < 51_000_000 && Memory::least(100) > 100_000_000);
         let untold = Memory::default().sizes(10);
         assert!(untold.page_records < 100, "there is a budget also where nobody asked for one");
         assert_eq!(untold.remote_page_records, 2_000, "which costs no calls");
+        assert!(untold.together_records > of(50).sizes(10).together_records, "and hardly any speed");
         let written = Memory { page_records: Some(7), ..of(48) };
         assert_eq!(written.sizes(10), Sizes { page_records: 7, remote_page_records: 14, ..ten });
     }

@@ -1,7 +1,7 @@
 //! Work that blocks, done piece by piece in the order in which it was asked for.
 //!
-//! Callers need not wait for each other before they ask: the next piece begins the moment the one before it ends, and
-//! no thread has to be woken in between. A lock alone would not keep the order.
+//! Callers need not wait for each other before they ask: the next piece begins when the one before it ends, whatever
+//! the asynchronous threads are at. A lock alone would not keep the order.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -25,6 +25,9 @@ use crate::engine::fault::Fault;
 const PAGES_IN_A_ROW: usize = 64;
 /// So many pages are on their way at once, wherever they are.
 const UNDER_WAY_MAX: usize = 5;
+/// The same where nothing is remembered ahead: what they decide may become jobs, and as many pages lie behind the mark at
+/// which the queue is full.
+const DIRECT_MAX: usize = 3;
 /// So many are in a stage that waits for somebody else: there is always one that can go on.
 const WAITING_MAX: usize = 2;
 
@@ -146,8 +149,6 @@ impl<'l> Relay<'l> {
                 && straight::is_idle(self.ctx, side.outward()).await
                 && inline::quiet_too(self.ctx, side, &mut self.quiet);
             self.alone_since = is_alone.then(tokio::time::Instant::now);
-            // What goes straight to a remote end waits for a look and then for a write.
-            self.delivering.resize(if is_alone { WAITING_MAX } else { 1 });
         }
         self.remembers = matches!(self.mode, Mode::Plan) && inline::at_once(self.ctx, side.outward());
         facts.straight &= self.alone_since.is_some();
@@ -182,7 +183,8 @@ impl<'l> Relay<'l> {
     /// Tells whether one more page may be on its way.
     fn has_room(&self) -> bool {
         let out = self.sending.len() + self.delivering.len() + self.storing.len();
-        self.planning.has_room() && self.planning.len() + self.remembering.len() + out < UNDER_WAY_MAX
+        let most = if self.remembers { UNDER_WAY_MAX } else { DIRECT_MAX };
+        self.planning.has_room() && self.planning.len() + self.remembering.len() + out < most
     }
 
     /// Tells whether no page has begun to go out that is not stored.
@@ -278,8 +280,7 @@ impl<'l> Relay<'l> {
         any
     }
 
-    /// Takes the page that is to be delivered next; where nothing is remembered ahead, a page spares two stages, and there
-    /// are two less of them under way.
+    /// Takes the page that is to be delivered next; where nothing is remembered ahead, a page spares two stages.
     fn ready(&mut self) -> Option<Decided> {
         match self.remembers {
             true => self.sending.through(),

@@ -25,11 +25,6 @@ impl<'l, T> Stage<'l, T> {
         self.under_way.push_back(Box::pin(work));
     }
 
-    /// Says how many it has room for from now on.
-    pub fn resize(&mut self, at_most: usize) {
-        self.at_most = at_most;
-    }
-
     /// Has the pages go on.
     pub fn poll(&mut self, context: &mut Context<'_>) {
         while let Poll::Ready(Some(done)) = self.under_way.poll_next_unpin(context) {
