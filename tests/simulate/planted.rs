@@ -24,7 +24,7 @@ const MET_BY: &[(Bug, u64)] = &[
     (Bug::ProbesUnbounded, 774),
     (Bug::LoadsLookAway, 33_675),
     (Bug::ForgottenForgotten, 3097),
-    (Bug::RevisionIsProof, 2398),
+    (Bug::RevisionIsProof, 2509),
     (Bug::ArrivalsForgotten, 117),
     (Bug::LostUnnoted, 773),
     (Bug::TouchedForgotten, 21_294),
