@@ -46,8 +46,9 @@ impl<C: Send + 'static> Turns<C> {
     }
 }
 
-/// Locks; a piece that panicked was cut off, which its caller is told.
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks; a piece that panicked was cut off, which its caller is told, and left nothing half-done that would not be
+/// undone: a transaction is rolled back by the next one, a file is replaced as a whole.
+pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

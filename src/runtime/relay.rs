@@ -48,8 +48,8 @@ pub struct Relay<'l> {
     is_unsent: bool,
     delivering: Stage<'l, Result<Delivered, Fault>>,
     storing: Stage<'l, Result<Stored, Fault>>,
-    /// Pages whose pairs moved on before they were stored, no more than were out together. They are planned anew one by one, when what had
-    /// gone out behind them is stored.
+    /// Pages whose pairs moved on before they were stored, no more than were out together. They are planned anew one by
+    /// one, when what had gone out behind them is stored.
     overtaken: VecDeque<Facts>,
     retaking: Stage<'l, Result<Tally, Fault>>,
     tally: Tally,

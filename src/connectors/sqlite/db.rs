@@ -1,7 +1,6 @@
 //! Connections to one database file, and the way off the asynchronous threads.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -9,6 +8,7 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
 use super::wire;
 use crate::connectors::Bounds;
+pub(super) use crate::connectors::turns::lock;
 use crate::engine::fault::{Fault, FaultCode};
 
 /// Where a database is and how to open it.
@@ -164,11 +164,6 @@ fn identity(path: &Path) -> Option<FileIdentity> {
         let _ = meta;
         Some(None)
     }
-}
-
-/// Locks; a panic under the lock left nothing half-done that the next transaction would not undo.
-pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs blocking work where it may block.
